@@ -1,4 +1,4 @@
-"""Depthwise 2-D convolution in plain PyTorch: one filter a channel, groups = channels (KernelBench level 1, problem 82)."""
+"""Depthwise 2-D convolution in plain PyTorch: one filter a channel (KernelBench level 1, problem 82)."""
 
 import torch
 import torch.nn as nn

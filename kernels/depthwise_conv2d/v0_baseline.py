@@ -1,8 +1,8 @@
 """Baseline: one flat 1-D grid, 256 outputs a program, every index found by division.
 
 Stage:   baseline
-Change:  the algorithm that the ladder starts from: K x K masked loads an output, n, c, h, w by division per element.
-Why:     the shortest correct kernel; its compulsory traffic already goes once through DRAM, L1 and L2 serve the overlap.
+Change:  what the ladder starts from: K x K masked loads an output; n, c, h, w by division.
+Why:     the shortest correct kernel; compulsory traffic goes once through DRAM, L1 and L2 serve the overlap.
 Expect:  sm_pct > 80, dram_pct < 40, alu_pct > 70, excess_traffic < 1.05
 """
 
@@ -63,7 +63,9 @@ def depthwise_conv2d(x, weight, bias, stride, padding):
     if x.dim() != 4 or x.shape[1] != weight.shape[0]:
         raise ValueError(f"depthwise_conv2d: wants x of shape (N, {weight.shape[0]}, H, W), got {tuple(x.shape)}")
     if x.dtype not in (torch.float32, torch.float16, torch.bfloat16) or x.dtype != weight.dtype:
-        raise TypeError(f"depthwise_conv2d: wants float32, float16 or bfloat16 throughout, got {x.dtype}, {weight.dtype}")
+        raise TypeError(
+            f"depthwise_conv2d: wants float32, float16 or bfloat16 throughout, got {x.dtype}, {weight.dtype}"
+        )
     x, weight = x.contiguous(), weight.contiguous()
     N, C, H, W = x.shape
     K = weight.shape[-1]

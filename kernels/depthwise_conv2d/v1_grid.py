@@ -49,7 +49,7 @@ def depthwise_conv2d_kernel(
         row = rows_in + kh
         for kw in range(KERNEL_SIZE):
             col = cols_in + kw
-            # K * K shifted loads an output; tiles read (BLOCK_H + K - 1) / BLOCK_H rows = 1.5x at K = 3, the halo from L2
+            # K * K shifted loads an output; a tile asks for (BLOCK_H + K - 1) / BLOCK_H rows = 1.5x at K = 3
             x = tl.load(
                 x_plane + row.to(OFFSET)[:, None] * W + col[None, :],
                 mask=inside & ((row >= 0) & (row < H))[:, None] & ((col >= 0) & (col < W))[None, :],
@@ -73,7 +73,9 @@ def depthwise_conv2d(x, weight, bias, stride, padding):
     if x.dim() != 4 or x.shape[1] != weight.shape[0]:
         raise ValueError(f"depthwise_conv2d: wants x of shape (N, {weight.shape[0]}, H, W), got {tuple(x.shape)}")
     if x.dtype not in (torch.float32, torch.float16, torch.bfloat16) or x.dtype != weight.dtype:
-        raise TypeError(f"depthwise_conv2d: wants float32, float16 or bfloat16 throughout, got {x.dtype}, {weight.dtype}")
+        raise TypeError(
+            f"depthwise_conv2d: wants float32, float16 or bfloat16 throughout, got {x.dtype}, {weight.dtype}"
+        )
     x, weight = x.contiguous(), weight.contiguous()
     N, C, H, W = x.shape
     K = weight.shape[-1]

@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation over the features in dimension 1, in plain PyTorch (KernelBench level 1, problem 36)."""
+"""Root-mean-square normalisation over dimension 1, in plain PyTorch (KernelBench level 1, problem 36)."""
 
 import torch
 import torch.nn as nn
