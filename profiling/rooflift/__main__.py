@@ -1,0 +1,5 @@
+"""`python -m rooflift`."""
+
+from rooflift.cli import main
+
+main()

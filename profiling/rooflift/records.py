@@ -1,0 +1,129 @@
+"""The records of a run: the manifest in run.json and the rows of its tables. Shapes only, no files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+
+class MetricRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of metrics.csv: one metric of one kernel launch of one version, case and dtype."""
+
+    version: str  # "" in a report that rooflift did not make
+    case: str
+    dtype: str
+    kernel: str
+    launch: int  # order of the launch inside the version's range, from 0
+    metric: str  # short name of the registry
+    value: float | None
+    unit: str
+    ncu_name: str  # the ncu metric that supplied the value, or would have
+    source: str  # the report, relative to the run folder
+    missing: str  # why there is no value; "" when there is one
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.missing == ""):
+            raise ValueError(f"{self.metric}: a row has either a value or the reason why it is missing")
+
+
+class TimingRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of timings.csv: CUDA-event times of one subject, outside ncu, L2 flushed before each sample."""
+
+    subject: str  # a version, or a peer such as torch_eager or copy_floor
+    case: str
+    dtype: str
+    n: int
+    median_us: float
+    q20_us: float
+    q80_us: float
+    min_us: float
+
+
+class CompiledRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of compiled.csv: what the compiler made of one kernel of a version for one target."""
+
+    version: str
+    case: str
+    dtype: str
+    target: str
+    kernel: str
+    registers: int
+    stack_bytes: int
+    spill_instructions: int
+    shared_bytes: int
+    occupancy_pct: float
+    occupancy_limit: str
+
+
+class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """GPU and software of a run, and nothing else of the machine."""
+
+    gpu: str
+    compute_capability: str
+    sm_count: int
+    l2_bytes: int
+    memory_bytes: int
+    driver: str
+    cuda: str
+    torch: str
+    triton: str
+    python: str
+    ncu: str | None  # None when no counters were collected
+
+
+class VersionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version as it was when it was measured."""
+
+    version: str
+    title: str
+    stage: str
+    change: str
+    why: str
+    expect: list[str]
+
+
+class CaseRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A case and dtype with its compulsory traffic: input, parameter and output bytes, each once."""
+
+    case: str
+    dtype: str
+    init: dict[str, Any] | list[Any]
+    inputs: list[list[int]]
+    compulsory_bytes: int
+    flop: int | None  # None when torch's FLOP counter does not know the operator
+    flop_source: str
+
+
+class CheckRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version compared with the reference in float64: the largest error in units of the tolerance."""
+
+    version: str
+    case: str
+    dtype: str
+    seed: int
+    max_abs_error: float
+    error_over_tolerance: float  # at most 1 passes
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """run.json."""
+
+    schema: int = SCHEMA_VERSION
+    family: str
+    name: str
+    created: str  # UTC, ISO 8601
+    machine: Machine
+    clock_control: str
+    counters: str  # seed, standard, full, or none
+    command: list[str]
+    ncu_command: list[str]
+    commit: str | None
+    dirty: bool
+    versions: list[VersionRecord]
+    cases: list[CaseRecord]
+    checks: list[CheckRecord]
+    notes: list[str]  # warnings a reader needs, such as counters that were refused
+    sha256: dict[str, str]  # kernel files by "kernels/...", the files of the run folder by their name

@@ -1,0 +1,206 @@
+"""Run folders: written whole or not at all, read back with every field checked. Knows no metric and draws nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from rooflift.errors import RunFault, did_you_mean
+from rooflift.records import SCHEMA_VERSION, CompiledRow, Manifest, MetricRow, TimingRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that has been read: its manifest at once, its tables when they are asked for."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def reports(self) -> list[Path]:
+        """The run's .ncu-rep files, in the order of their names."""
+        return sorted((self.folder / "ncu").glob("*.ncu-rep"))
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """metrics.csv; empty for a run without counters."""
+        return self._table("metrics.csv", MetricRow, required=self.manifest.counters != "none")
+
+    @cached_property
+    def timings(self) -> pd.DataFrame:
+        """timings.csv."""
+        return self._table("timings.csv", TimingRow, required=True)
+
+    @cached_property
+    def compiled(self) -> pd.DataFrame:
+        """compiled.csv; empty when the run has none."""
+        return self._table("compiled.csv", CompiledRow, required=False)
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """samples.parquet: every time that stands behind timings.csv, columns subject, case, dtype, sample, time_us."""
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(self.folder / "samples.parquet")
+        except OSError as error:
+            raise RunFault(f"{self.folder / 'samples.parquet'}: cannot be read: {error}", "Restore the file.") from None
+
+    def _table(self, name: str, row: type[Row], *, required: bool) -> pd.DataFrame:
+        path = self.folder / name
+        if not path.exists() and not required:
+            return to_frame([], row)
+        return read_table(path, row)
+
+
+def to_frame(rows: Sequence[Row], row: type[Row]) -> pd.DataFrame:
+    """Return the frame whose columns are the fields of `row`, also when there are no rows."""
+    import pandas as pd
+
+    return pd.DataFrame.from_records(
+        [msgspec.structs.astuple(r) for r in rows], columns=[field.name for field in msgspec.structs.fields(row)]
+    )
+
+
+def read_table(path: Path, row: type[Row]) -> pd.DataFrame:
+    """Read a CSV and check every row against `row`.
+
+    Raises:
+        RunFault: the file is missing or empty, or a row lacks a field or holds a value of another type.
+    """
+    import pandas as pd
+
+    columns = [field.name for field in msgspec.structs.fields(row)]
+    text_columns = {field.name: str for field in msgspec.structs.fields(row) if field.type is str}
+    try:
+        frame = pd.read_csv(path, dtype=text_columns, keep_default_na=False, na_values={"value": [""]})
+    except FileNotFoundError:
+        raise RunFault(f"{path}: the run folder lacks it", "Restore it, or measure again.") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise RunFault(f"{path}: not a table: {error}", "Restore the file, or measure again.") from None
+    if list(frame.columns) != columns:
+        raise RunFault(f"{path}: its columns are {', '.join(frame.columns)}", f"A run has {', '.join(columns)}.")
+    records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    try:
+        msgspec.convert(records, list[row])  # type: ignore[valid-type]  # a list of the given row type
+    except msgspec.ValidationError as error:
+        raise RunFault(f"{path}: {error}", "The number in $[...] is the row, from 0. Restore the file.") from None
+    return frame
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        RunFault: there is no run.json, it is of another schema version, or a field is missing or wrong.
+    """
+    path = folder / "run.json"
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise RunFault(f"{folder}: not a run folder, it has no run.json", "`rooflift list` shows the runs.") from None
+    try:
+        schema = msgspec.json.decode(data, type=dict[str, object]).get("schema")
+        if schema != SCHEMA_VERSION:
+            remedy = f"This rooflift reads version {SCHEMA_VERSION}: use the rooflift that wrote the run."
+            raise RunFault(f"{path}: schema is {schema!r}", remedy)
+        return Run(folder, msgspec.json.decode(data, type=Manifest))
+    except msgspec.DecodeError as error:
+        raise RunFault(f"{path}: {error}", "Restore the file, or measure again.") from None
+
+
+def find_runs(reports: Path, family: str | None = None) -> list[Path]:
+    """Return the run folders below `reports`, oldest first (their names begin with the date)."""
+    pattern = f"{family or '*'}/*/run.json"
+    return sorted((path.parent for path in reports.glob(pattern)), key=lambda f: (f.name[:10], _created(f), f.name))
+
+
+def _created(folder: Path) -> str:
+    with contextlib.suppress(RunFault):
+        return read_run(folder).manifest.created
+    return ""
+
+
+def newest_run(reports: Path, family: str) -> Run:
+    """Return the newest run of a family.
+
+    Raises:
+        RunFault: the family has no run.
+    """
+    runs = find_runs(reports, family)
+    if not runs:
+        raise RunFault(f"{reports / family}: no run", "Make one with `rooflift profile` on a machine with a GPU.")
+    return read_run(runs[-1])
+
+
+def resolve_run(reports: Path, wanted: str) -> Run:
+    """Return the run named by a folder, by its name, or by a family (its newest).
+
+    Raises:
+        RunFault: nothing of that name; near names are suggested.
+    """
+    if (Path(wanted) / "run.json").exists():
+        return read_run(Path(wanted))
+    runs = {path.name: path for path in find_runs(reports)}
+    families = {path.parent.name for path in runs.values()}
+    if wanted in runs:
+        return read_run(runs[wanted])
+    if wanted in families:
+        return newest_run(reports, wanted)
+    raise RunFault(f"{wanted}: no such run", did_you_mean(wanted, [*families, *runs]))
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `folder` when the block ends, and vanishes when it fails.
+
+    A run that exists keeps its name: the new one gets a number behind it. The final path is the one of `place`.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staged = folder.parent / f".writing-{folder.name}-{os.getpid()}"
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir()
+    try:
+        yield staged
+        staged.rename(folder)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+
+
+def free_name(folder: Path) -> Path:
+    """Return `folder`, or the first of `folder`-2, -3, ... that does not exist."""
+    candidate, number = folder, 2
+    while candidate.exists():
+        candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+    return candidate
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write run.json, the sha256 of every other file of the folder added."""
+    digests = dict(manifest.sha256)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != "run.json":
+            digests[path.relative_to(folder).as_posix()] = sha256(path)
+    data = msgspec.json.encode(msgspec.structs.replace(manifest, sha256=digests))
+    (folder / "run.json").write_bytes(msgspec.json.format(data, indent=2) + b"\n")
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
