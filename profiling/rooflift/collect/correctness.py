@@ -1,0 +1,117 @@
+"""A version against the reference in float64: fresh inputs, poisoned outputs, one tolerance table."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from rooflift.collect.operators import CasePlan, make_inputs, make_pair
+from rooflift.records import CheckRecord
+
+# Allowed error in units of (|expected| + rms(expected)). 16-bit outputs: one unit in the last place, twice the error
+# of rounding an exact result once. float32: 80 units in the last place, room for sums of some thousand terms.
+TOLERANCE = {"float32": 1e-5, "float16": 2**-10, "bfloat16": 2**-7}
+FAR = 1e300  # stands for an infinite error, which JSON cannot hold
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """The worst element of a wrong result."""
+
+    version: str
+    case: str
+    dtype: str
+    seed: int
+    index: list[int]  # [] when the shape or the dtype already differs
+    expected: str
+    got: str
+    error_over_tolerance: float
+    wrong_elements: int
+    elements: int
+
+
+def check_version(
+    name: str, version: ModuleType, reference: ModuleType, plan: CasePlan, device: str, seed: int
+) -> CheckRecord | Mismatch:
+    """Run both on fresh inputs and compare. The version's uninitialised memory is filled with NaN first."""
+    import torch
+
+    with torch.no_grad():
+        expected_model, model = make_pair(reference, version, plan, device, seed)
+        inputs = make_inputs(reference, plan, device, seed + 1)
+        with poisoned_memory():
+            got = model(*inputs)
+        expected = expected_model.double()(*[x.double() if _is_float(x) else x for x in inputs])
+        return compare(got, expected, name, plan, seed)
+
+
+def compare(got: Any, expected: Any, name: str, plan: CasePlan, seed: int) -> CheckRecord | Mismatch:
+    """Compare a tensor (or a tuple of them) with the reference's in float64; another shape or dtype is wrong, too."""
+    import torch
+
+    got, expected = _tensors(got), _tensors(expected)
+    worst: CheckRecord | Mismatch = CheckRecord(name, plan.case, plan.dtype, seed, 0.0, 0.0)
+    if [_form(x) for x in got] != (forms := [_form(x, plan.dtype) for x in expected]):
+        wanted_form, got_form = ", ".join(forms), ", ".join(_form(x) for x in got)
+        return Mismatch(name, plan.case, plan.dtype, seed, [], wanted_form, got_form, FAR, 0, 0)
+    for actual, wanted in zip(got, expected, strict=True):
+        if actual.numel() == 0:
+            continue
+        wanted = wanted.double()
+        difference = (actual.double() - wanted).abs_()
+        scale = wanted.abs().add_(wanted.square().mean().sqrt()).clamp_min_(torch.finfo(torch.float32).tiny)
+        error = (difference / (scale * TOLERANCE[plan.dtype])).nan_to_num_(nan=float("inf"), posinf=float("inf"))
+        largest = float(error.max())
+        if largest > 1:
+            flat = int(error.argmax())
+            return Mismatch(
+                name,
+                plan.case,
+                plan.dtype,
+                seed,
+                index=[int(i) for i in torch.unravel_index(torch.tensor(flat), actual.shape)],
+                expected=f"{float(wanted.flatten()[flat]):.8g}",
+                got=f"{float(actual.flatten()[flat]):.8g}",
+                error_over_tolerance=min(largest, FAR),
+                wrong_elements=int((error > 1).sum()),
+                elements=actual.numel(),
+            )
+        if largest >= worst.error_over_tolerance:
+            worst = CheckRecord(name, plan.case, plan.dtype, seed, float(difference.max()), largest)
+    return worst
+
+
+@contextlib.contextmanager
+def poisoned_memory() -> Iterator[None]:
+    """Fill what torch.empty and its kin return with NaN, so that an element that is never written is seen."""
+    import torch
+
+    # the debug mode is the switch behind use_deterministic_algorithms, without its import of the inductor (seconds)
+    deterministic: Any = torch.utils.deterministic
+    mode, filled = torch.get_deterministic_debug_mode(), deterministic.fill_uninitialized_memory
+    torch.set_deterministic_debug_mode("warn")
+    deterministic.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        deterministic.fill_uninitialized_memory = filled
+
+
+def _form(value: Any, dtype: str | None = None) -> str:
+    """Return "shape dtype" of a tensor; `dtype` stands for the reference's float64."""
+    if not hasattr(value, "shape"):
+        return type(value).__name__
+    own = str(value.dtype).removeprefix("torch.")
+    return f"{tuple(value.shape)} {dtype if dtype and _is_float(value) else own}"
+
+
+def _tensors(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, tuple | list) else [value]
+
+
+def _is_float(value: Any) -> bool:
+    return hasattr(value, "is_floating_point") and value.is_floating_point()

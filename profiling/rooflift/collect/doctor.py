@@ -1,0 +1,94 @@
+"""What a machine can do for rooflift, each problem with its remedy."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from rooflift.collect import machine
+from rooflift.collect.ncu import COUNTERS_REMEDY
+from rooflift.errors import RoofliftError
+
+LEAST_DISK_BYTES = 2 * 2**30  # triton's cache, a full-set report and a run folder
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line of the examination."""
+
+    name: str
+    status: Literal["ok", "problem", "note"]  # a note hinders nothing that this machine can do
+    detail: str
+    remedy: str = ""
+
+
+def examine(root: Path) -> list[Finding]:
+    """Look at GPU, driver, ncu, counters, packages and disk. Never raises for what it finds."""
+    looks: list[Callable[[], Finding]] = [
+        _python,
+        _gpu,
+        _ncu,
+        _counters,
+        *(lambda name=name, why=why: _package(name, why) for name, why in PACKAGES.items()),
+        lambda: _disk(root),
+    ]
+    return [look() for look in looks]
+
+
+PACKAGES = {
+    "ncu-report": "reads .ncu-rep files",
+    "torch": "runs references and kernels",
+    "triton": "compiles kernels",
+}
+
+
+def _python() -> Finding:
+    return Finding("python", "ok", ".".join(map(str, sys.version_info[:3])))
+
+
+def _gpu() -> Finding:
+    try:
+        driver = machine.driver()
+    except RoofliftError as error:
+        return Finding("gpu", "problem", error.message, error.remedy)
+    return Finding("gpu", "ok", f"{', '.join(driver.gpus)} (driver {driver.version})")
+
+
+def _ncu() -> Finding:
+    try:
+        version = machine.ncu_version()
+    except RoofliftError as error:
+        return Finding("ncu", "problem", error.message, error.remedy)
+    if not version:
+        return Finding("ncu", "problem", "ncu does not tell its version", "Run `ncu --version` to see what it says.")
+    return Finding("ncu", "ok", version)
+
+
+def _counters() -> Finding:
+    restricted = machine.counters_restricted()
+    if restricted is None:
+        return Finding("counters", "note", "no NVIDIA driver here that could allow or refuse them")
+    if not restricted:
+        return Finding("counters", "ok", "open to every user")
+    if machine.may_profile_anyway():
+        return Finding("counters", "ok", "for administrators; this process is one")
+    return Finding("counters", "problem", "for administrators only (RmProfilingAdminOnly: 1)", COUNTERS_REMEDY)
+
+
+def _package(name: str, why: str) -> Finding:
+    version = machine.package_version(name)
+    if version is None:
+        return Finding(name, "problem", f"not installed; it {why}", f"Run `pip install {name}`.")
+    return Finding(name, "ok", version)
+
+
+def _disk(root: Path) -> Finding:
+    free = shutil.disk_usage(root).free
+    detail = f"{free / 2**30:.0f} GiB free"
+    if free < LEAST_DISK_BYTES:
+        return Finding("disk", "problem", detail, "Free some space: a run needs up to 2 GiB for caches and reports.")
+    return Finding("disk", "ok", detail)

@@ -1,0 +1,90 @@
+"""The GPU and the software around it, without torch: NVML, ncu's version, git."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from rooflift.collect.ncu import find_ncu, parse_version
+from rooflift.collect.processes import capture
+from rooflift.errors import NoGpu
+
+
+class Driver(NamedTuple):
+    """What NVML says."""
+
+    version: str
+    gpus: list[str]
+
+
+def driver() -> Driver:
+    """Return the driver's version and the names of the GPUs that this process may use.
+
+    Raises:
+        NoGpu: no driver, no NVML, no GPU, or CUDA_VISIBLE_DEVICES hides them all.
+    """
+    import pynvml
+
+    remedy = "Run on a machine with an NVIDIA GPU; `rooflift inspect` and `rooflift verify` need none."
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        raise NoGpu("no NVIDIA GPU: CUDA_VISIBLE_DEVICES hides them all", "Unset CUDA_VISIBLE_DEVICES.")
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        raise NoGpu(f"no NVIDIA GPU: {error}", remedy) from None
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        gpus = [pynvml.nvmlDeviceGetName(handle) for handle in handles]
+        version = pynvml.nvmlSystemGetDriverVersion()
+    finally:
+        pynvml.nvmlShutdown()
+    if not gpus:
+        raise NoGpu("no NVIDIA GPU: the driver knows none", remedy)
+    return Driver(version, gpus)
+
+
+def ncu_version() -> str:
+    """Return the release of the ncu that will be used.
+
+    Raises:
+        NcuFault: there is no ncu.
+    """
+    return parse_version(capture([str(find_ncu()), "--version"]).output)
+
+
+def package_version(name: str) -> str | None:
+    """Return the version of an installed package without importing it, None when it is missing."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def git_state(root: Path) -> tuple[str | None, bool]:
+    """Return the commit of the checkout and whether it has changes; (None, False) outside git."""
+    commit = capture(["git", "-C", str(root), "rev-parse", "HEAD"])
+    if commit.returncode != 0:
+        return None, False
+    changes = capture(["git", "-C", str(root), "status", "--porcelain"])
+    return commit.output.strip(), bool(changes.output.strip())
+
+
+def counters_restricted() -> bool | None:
+    """Tell whether the driver keeps the counters for administrators; None when it does not say."""
+    try:
+        text = Path("/proc/driver/nvidia/params").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return "RmProfilingAdminOnly: 1" in text
+
+
+def may_profile_anyway() -> bool:
+    """Tell whether this process holds CAP_SYS_ADMIN (bit 21) or CAP_PERFMON (bit 38)."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    effective = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
+    return bool(int(effective, 16) & (1 << 21 | 1 << 38))

@@ -1,0 +1,242 @@
+"""One measurement: versions staged in a neutral folder, timed in one process and profiled by ncu in another.
+
+The two processes start together and take turns on the GPU, so that the imports of one hide behind the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+import rooflift
+from rooflift.catalog.cases import Case
+from rooflift.catalog.families import Family, Version
+from rooflift.collect import plan as says
+from rooflift.collect.correctness import Mismatch
+from rooflift.collect.ncu import explain, find_ncu, ncu_command, parse_version, progress_line
+from rooflift.collect.operators import CasePlan
+from rooflift.collect.processes import stream
+from rooflift.errors import KernelFault, WrongResult
+from rooflift.records import CheckRecord
+
+Progress = Callable[[str], None]
+SEEDS = 2  # fresh inputs and parameters for each
+_EVENTS = msgspec.json.Decoder(says.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What ncu is to collect, and where its report goes."""
+
+    metrics: Sequence[str]
+    sections: Sequence[str]
+    full_set: bool
+    report: Path
+
+
+@dataclass(slots=True)
+class Measurement:
+    """What the processes said."""
+
+    device: says.Device | None = None
+    checks: list[CheckRecord] = field(default_factory=list)
+    cases: list[says.CaseSeen] = field(default_factory=list)
+    samples: list[says.Samples] = field(default_factory=list)
+    ncu_command: list[str] = field(default_factory=list)
+    ncu_version: str | None = None
+
+
+def case_plans(cases: Sequence[Case], dtypes: Sequence[str]) -> list[CasePlan]:
+    """Return a plan for each case and each of its dtypes, or each of `dtypes` when some are given."""
+    return [CasePlan(c.name, dtype, c.init, c.inputs) for c in cases for dtype in (dtypes or c.dtypes)]
+
+
+@contextmanager
+def staged(
+    family: Family, versions: Sequence[Version], work: list[CasePlan], seeds: int, samples: int
+) -> Iterator[Path]:
+    """Yield a neutral folder with the kernel files and plan.json: ncu writes the paths it sees into its report."""
+    with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
+        stage = Path(name)
+        shutil.copy(family.reference, stage / "reference.py")
+        for version in versions:
+            shutil.copy(version.path, stage / version.path.name)
+        files = {version.name: version.path.name for version in versions}
+        plan = says.Plan("reference.py", files, work, list(range(seeds)), samples)
+        (stage / "plan.json").write_bytes(msgspec.json.encode(plan))
+        yield stage
+
+
+def target_command(task: says.Task) -> list[str]:
+    """Return the command of the program that runs the kernels."""
+    return [sys.executable, "-m", "rooflift.collect.target", task]
+
+
+def target_environment() -> dict[str, str]:
+    """Return what the program needs in its environment: the way to this package, installed or not."""
+    source = str(Path(rooflift.__file__).parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{source}{os.pathsep}{inherited}" if inherited else source, "PYTHONUNBUFFERED": "1"}
+
+
+def measure(
+    family: Family,
+    versions: Sequence[Version],
+    work: list[CasePlan],
+    counters: Counters | None,
+    samples: int,
+    timeout_s: float,
+    progress: Progress,
+) -> Measurement:
+    """Check and time the versions on this machine's GPU, and profile them under one ncu process.
+
+    Raises:
+        KernelFault: a version does not compile or run, or the time limit is over.
+        WrongResult: a version differs from the reference.
+        NcuFault: ncu is missing or failed; CounterPermission when it was refused the counters.
+    """
+    seen = Measurement()
+    with staged(family, versions, work, SEEDS, samples) as stage:
+        asyncio.run(_measure(stage, counters, timeout_s, seen, progress))
+    return seen
+
+
+async def _measure(
+    stage: Path, counters: Counters | None, timeout_s: float, seen: Measurement, progress: Progress
+) -> None:
+    try:
+        async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
+            group.create_task(run_target(stage, "time", {}, seen, progress))
+            if counters is not None:
+                group.create_task(_profile(stage, counters, seen, progress))
+    except ExceptionGroup as faults:  # the first fault has ended the other process
+        raise faults.exceptions[0] from None
+    except TimeoutError:
+        raise KernelFault(
+            f"the measurement ran past {timeout_s:g} s", "Give it more time with --timeout, or fewer versions or cases."
+        ) from None
+
+
+async def _profile(stage: Path, counters: Counters, seen: Measurement, progress: Progress) -> None:
+    ncu = str(find_ncu())
+    command = ncu_command(
+        ncu, target_command("profile"), "report.ncu-rep", counters.metrics, counters.sections, counters.full_set
+    )
+    seen.ncu_command = ncu_command(
+        "ncu", ["python", *target_command("profile")[1:]], "report.ncu-rep", counters.metrics, counters.sections,
+        counters.full_set,
+    )  # fmt: skip  # as it is published: without the paths of this machine
+    release = asyncio.create_task(stream([ncu, "--version"], stage, {}, lambda _: None))
+
+    def on_line(line: str) -> None:
+        _hear(line, Measurement(), progress)  # the timing process says the same of checks and cases
+        said = progress_line(line)
+        if said:
+            progress(said)
+
+    ended = await stream(command, stage, target_environment(), on_line)
+    seen.ncu_version = parse_version((await release).output)
+    report = stage / "report.ncu-rep"
+    fault = explain(ended.output, ended.returncode, report.exists())
+    if fault is not None:
+        raise fault
+    shutil.move(report, counters.report)
+
+
+async def run_target(
+    stage: Path, task: says.Task, environment: dict[str, str], seen: Measurement, progress: Progress
+) -> None:
+    """Run the target program for one task and collect what it says.
+
+    Raises:
+        KernelFault: a version, or the program itself, broke.
+        WrongResult: a version differs from the reference.
+    """
+    command = target_command(task)
+    ended = await stream(command, stage, target_environment() | environment, lambda line: _hear(line, seen, progress))
+    if ended.returncode != 0:
+        raise KernelFault(
+            f"the program that runs the kernels ended with code {ended.returncode}:\n{_tail(ended.output)}",
+            "`rooflift doctor` checks torch, triton and the GPU; a negative code is a signal.",
+        )
+
+
+def _hear(line: str, seen: Measurement, progress: Progress) -> None:
+    """Take one line of the target: an event, or something that a library printed."""
+    if not line.startswith('{"type":'):
+        return
+    match _EVENTS.decode(line):
+        case says.Doing(text):
+            progress(text)
+        case says.Checked(record):
+            seen.checks.append(record)
+        case says.CaseSeen() as case:
+            seen.cases.append(case)
+        case says.Samples() as samples:
+            seen.samples.append(samples)
+        case says.Device() as device:
+            seen.device = device
+        case says.Broken(version, case_name, dtype, compiling, message):
+            where = f" on {case_name} {dtype}" if case_name else ""
+            did = "does not compile" if compiling else "does not run"
+            remedy = "Mend the file; `rooflift inspect` compiles it without a GPU and `rooflift verify` runs it there."
+            raise KernelFault(f"{version} {did}{where}:\n{message}", remedy)
+        case says.Wrong(mismatch):
+            raise WrongResult(*_describe(mismatch))
+
+
+def _describe(wrong: Mismatch) -> tuple[str, str]:
+    where = f"{wrong.version} on {wrong.case} {wrong.dtype} (seed {wrong.seed})"
+    if not wrong.index:
+        said = f"{where}: the result is {wrong.got}, the reference gives {wrong.expected}"
+        return said, "Return the reference's shape and the input's dtype."
+    said = (
+        f"{where}: element {tuple(wrong.index)} is {wrong.got}, the reference gives {wrong.expected}: off by "
+        f"{wrong.error_over_tolerance:.3g} times the tolerance; {wrong.wrong_elements} of {wrong.elements} are wrong"
+    )
+    return (
+        said,
+        "nan: the element was never written." if wrong.got == "nan" else "Compare the indexing and masks there.",
+    )
+
+
+def _tail(output: str) -> str:
+    return "\n".join(line for line in output.splitlines()[-15:] if not line.startswith('{"type":'))
+
+
+def verify(
+    family: Family,
+    versions: Sequence[Version],
+    work: list[CasePlan],
+    interpret: bool,
+    seeds: int,
+    timeout_s: float,
+    progress: Progress,
+) -> list[CheckRecord]:
+    """Compare versions with the reference, on the GPU or in Triton's interpreter on the CPU.
+
+    Raises:
+        KernelFault, WrongResult: as `measure`.
+    """
+    seen = Measurement()
+    environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
+
+    async def check(stage: Path) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await run_target(stage, "check", environment, seen, progress)
+        except TimeoutError:
+            raise KernelFault(f"the check ran past {timeout_s:g} s", "Give it more time with --timeout.") from None
+
+    with staged(family, versions, work, seeds, samples=0) as stage:
+        asyncio.run(check(stage))
+    return seen.checks

@@ -1,0 +1,109 @@
+"""The ncu command, built by a pure function, and what ncu's own words mean. Starts nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rooflift.collect.plan import RANGE
+from rooflift.errors import CounterPermission, NcuFault
+
+COUNTERS_REMEDY = (
+    "Ask the administrator to open the counters: put `options nvidia NVreg_RestrictProfilingToAdminUsers=0` into a file"
+    " under /etc/modprobe.d/, rebuild the initramfs and reboot; in a container start it with --cap-add=SYS_ADMIN"
+    " (NVIDIA: https://developer.nvidia.com/ERR_NVGPUCTRPERM). Or go on without counters: --no-counters."
+)
+INSTALL_REMEDY = (
+    "Install NVIDIA Nsight Compute (it comes with the CUDA toolkit) and put `ncu` on PATH, or name it in ROOFLIFT_NCU."
+    " Or go on without counters: --no-counters."
+)
+
+
+def find_ncu() -> Path:
+    """Return ncu: $ROOFLIFT_NCU, the one on PATH, or the one of an installed CUDA toolkit or Nsight Compute.
+
+    Raises:
+        NcuFault: there is none.
+    """
+    named = os.environ.get("ROOFLIFT_NCU")
+    places = [named] if named else ["ncu", "/usr/local/cuda/bin/ncu", *_installed()]
+    for place in places:
+        found = shutil.which(place)
+        if found:
+            return Path(found)
+    raise NcuFault(f"ncu is not here (looked at {', '.join(places)})", INSTALL_REMEDY)
+
+
+def _installed() -> list[str]:
+    """Return the ncu programs of stand-alone installations, the newest release first."""
+    folders = Path("/opt/nvidia/nsight-compute").glob("*/ncu")
+    return [str(path) for path in sorted(folders, key=lambda path: _numbers(path.parent.name), reverse=True)]
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", text)))
+
+
+def parse_version(output: str) -> str:
+    """Return the release in the output of `ncu --version`, such as 2025.3.1.0; "" when it names none."""
+    match = re.search(r"Version (\S+)", output)
+    return match[1] if match else ""
+
+
+def ncu_command(
+    ncu: str,
+    program: Sequence[str],
+    report: str,
+    metrics: Sequence[str],
+    sections: Sequence[str] = (),
+    full_set: bool = False,
+) -> list[str]:
+    """Return the command that profiles what `program` runs inside the NVTX range of rooflift.
+
+    Clocks stay as they are (--clock-control none). Caches are flushed before each replay pass (ncu's default), so a
+    version starts on a cold L2 as in the timings.
+    """
+    return [
+        ncu,
+        "--clock-control",
+        "none",
+        "--nvtx",
+        "--nvtx-include",
+        f"{RANGE}/",
+        "--metrics",
+        ",".join(metrics),
+        *(part for section in sections for part in ("--section", section)),
+        *(("--set", "full") if full_set else ()),
+        "--force-overwrite",
+        "--export",
+        report,
+        *program,
+    ]
+
+
+def explain(output: str, returncode: int, report_exists: bool) -> NcuFault | None:
+    """Return what went wrong by ncu's output and exit code, None when a report was made."""
+    if "ERR_NVGPUCTRPERM" in output:
+        return CounterPermission("ncu was refused the GPU performance counters (ERR_NVGPUCTRPERM)", COUNTERS_REMEDY)
+    if "No kernels were profiled" in output:
+        return NcuFault(
+            "ncu saw no kernel inside the versions' range",
+            "Check that forward() of every version launches a kernel on the current device.",
+        )
+    errors = [line.removeprefix("==ERROR== ") for line in output.splitlines() if line.startswith("==ERROR==")]
+    if errors or returncode != 0 or not report_exists:
+        said = " ".join(errors) or f"it left with code {returncode} and no report"
+        return NcuFault(f"ncu failed: {said}", "`rooflift doctor` checks ncu, the driver and the counters.")
+    return None
+
+
+_PASSES = re.compile(r'==PROF== Profiling "(?P<kernel>[^"]+)".*?(?P<passes>\d+) passes')
+
+
+def progress_line(line: str) -> str | None:
+    """Return what a line of ncu tells a waiting user, None for other lines."""
+    match = _PASSES.search(line)
+    return f"ncu recorded {match['kernel']} in {match['passes']} passes" if match else None

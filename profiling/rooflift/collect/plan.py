@@ -1,0 +1,96 @@
+"""What a child process is told to do, and what it says back. Shapes only: no torch, no files."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from rooflift.collect.correctness import Mismatch
+from rooflift.collect.operators import CasePlan
+from rooflift.records import CheckRecord
+
+RANGE = "rooflift"  # the NVTX range that ncu is told to profile
+SEPARATOR = "|"
+GPU_LOCK = "gpu.lock"  # the two children of one run take turns on the GPU
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """plan.json: files are relative to the staging folder, which is also the working directory."""
+
+    reference: str
+    versions: dict[str, str]  # name -> file
+    work: list[CasePlan]
+    seeds: list[int]
+    samples: int
+
+
+Task = Literal["profile", "time", "check"]
+
+
+class Doing(msgspec.Struct, frozen=True, tag=True):
+    """A line of progress."""
+
+    text: str
+
+
+class Checked(msgspec.Struct, frozen=True, tag=True):
+    """A version agreed with the reference."""
+
+    record: CheckRecord
+
+
+class Wrong(msgspec.Struct, frozen=True, tag=True):
+    """A version did not agree; the child stops after it."""
+
+    mismatch: Mismatch
+
+
+class Broken(msgspec.Struct, frozen=True, tag=True):
+    """A version did not compile or run; the child stops after it."""
+
+    version: str
+    case: str
+    dtype: str
+    compiling: bool
+    message: str
+
+
+class CaseSeen(msgspec.Struct, frozen=True, tag=True):
+    """Arguments and traffic of a case as the reference's tensors have them."""
+
+    plan: CasePlan
+    shapes: list[list[int]]
+    compulsory_bytes: int
+    flop: int | None
+
+
+class Samples(msgspec.Struct, frozen=True, tag=True):
+    """All times of one subject, in microseconds."""
+
+    subject: str
+    case: str
+    dtype: str
+    times_us: list[float]
+
+
+class Device(msgspec.Struct, frozen=True, tag=True):
+    """The GPU and the software as the child sees them."""
+
+    gpu: str
+    compute_capability: str
+    sm_count: int
+    l2_bytes: int
+    memory_bytes: int
+    cuda: str
+    torch: str
+    triton: str
+    python: str
+
+
+Event = Doing | Checked | Wrong | Broken | CaseSeen | Samples | Device
+
+
+def range_name(version: str, plan: CasePlan) -> str:
+    """Return the name of the inner NVTX range, which carries what was measured into the report."""
+    return SEPARATOR.join((version, plan.case, plan.dtype))

@@ -1,0 +1,64 @@
+"""Child processes: started here and nowhere else, each in a group of its own that ends with its parent's interest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+LONGEST_LINE = 64 * 2**20  # bytes; the samples of one subject are one line
+
+
+class Ended(NamedTuple):
+    """How a child ended: its exit code (negative: the signal that ended it) and what it printed on both streams."""
+
+    returncode: int
+    output: str
+
+
+def capture(command: Sequence[str], timeout_s: float = 30) -> Ended:
+    """Run a short command to its end. A command that is missing, fails to start or hangs has the exit code 127."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, errors="replace")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Ended(127, str(error))
+    return Ended(done.returncode, done.stdout + done.stderr)
+
+
+async def stream(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], on_line: Callable[[str], None]
+) -> Ended:
+    """Run a long command, hand over its lines as they come, and end its whole group when this task is cancelled."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+        limit=LONGEST_LINE,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    try:
+        async for raw in process.stdout:
+            line = raw.decode(errors="replace").rstrip("\n")
+            lines.append(line)
+            on_line(line)
+        return Ended(await process.wait(), "\n".join(lines))
+    finally:
+        await _end_group(process)
+
+
+async def _end_group(process: asyncio.subprocess.Process) -> None:
+    """End the child and its children; it leads its process group because it began a session."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    await process.wait()

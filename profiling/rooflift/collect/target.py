@@ -1,0 +1,192 @@
+"""The program that runs kernels: under ncu, for timing, or for checking. One process for all versions of a request.
+
+`python -m rooflift.collect.target TASK` reads plan.json in the working directory and prints one event a line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from rooflift.collect import plan as says
+from rooflift.collect.correctness import Mismatch, check_version
+from rooflift.collect.operators import CasePlan, load_module, make_inputs, make_model, measure_traffic
+from rooflift.collect.timing import copy_call, time_subjects
+
+
+class Stop(Exception):
+    """The request cannot go on; the event that says why has been sent."""
+
+
+def say(event: says.Event) -> None:
+    """Print one event as a line."""
+    sys.stdout.write(msgspec.json.encode(event).decode() + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def guarded(version: str, plan: CasePlan) -> Iterator[None]:
+    """Turn whatever a version raises into a Broken event."""
+    try:
+        yield
+    except Stop:
+        raise
+    except Exception as error:  # noqa: BLE001  # a kernel file may raise anything
+        import triton
+
+        compile_errors = (triton.CompilationError, triton.runtime.errors.PTXASError)
+        compiling = isinstance(error, compile_errors) or "ptxas" in str(error)
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == Path.cwd()]
+        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: " if frames else ""
+        message = f"{where}{type(error).__name__}: " + "\n".join(lines[-12:])
+        say(says.Broken(version, plan.case, plan.dtype, compiling, message))
+        raise Stop from None
+
+
+class Program:
+    """The loaded plan on one device."""
+
+    def __init__(self, plan: says.Plan, device: str) -> None:
+        self.plan, self.device = plan, device
+        nothing = CasePlan("", "", None, None)
+        with guarded("reference", nothing):
+            self.reference = load_module(Path(plan.reference).absolute())
+        self.versions: dict[str, ModuleType] = {}
+        for name, file in plan.versions.items():
+            with guarded(name, nothing):
+                self.versions[name] = load_module(Path(file).absolute())
+
+    def check(self, case: CasePlan) -> None:
+        """Compare every version with the reference, on every seed."""
+        for name, module in self.versions.items():
+            say(says.Doing(f"checking {name} on {case.case} {case.dtype}"))
+            for seed in self.plan.seeds:
+                with guarded(name, case):
+                    result = check_version(name, module, self.reference, case, self.device, seed)
+                if isinstance(result, Mismatch):
+                    say(says.Wrong(result))
+                    raise Stop
+                say(says.Checked(result))
+
+    def calls(self, case: CasePlan, inputs: list[Any]) -> dict[str, Any]:
+        """Return one call a version, warm: compiled, and tuned where it tunes itself."""
+        import torch
+
+        calls = {}
+        for name, module in self.versions.items():
+            with guarded(name, case):
+                model = make_model(module.ModelNew, self.reference, case, self.device, seed=0)
+                model(*inputs)
+                torch.cuda.synchronize()
+                calls[name] = partial(model, *inputs)
+        return calls
+
+    def time(self, case: CasePlan) -> None:
+        """Time the versions, the reference as it stands, and a copy of the case's compulsory bytes."""
+        with guarded("reference", case):
+            traffic = measure_traffic(self.reference, case, self.device)
+            inputs = make_inputs(self.reference, case, self.device, seed=0)
+            eager = make_model(self.reference.Model, self.reference, case, self.device, seed=0)
+        plan = case if case.init is not None else msgspec.structs.replace(case, init=self.reference.get_init_inputs())
+        say(says.CaseSeen(plan, traffic.shapes, traffic.compulsory_bytes, traffic.flop))
+        say(says.Doing(f"timing {case.case} {case.dtype}"))
+        subjects = self.calls(case, inputs)
+        subjects["torch_eager"] = partial(eager, *inputs)
+        subjects["copy_floor"] = copy_call(traffic.compulsory_bytes)
+        for subject, times in time_subjects(subjects, self.plan.samples).items():
+            say(says.Samples(subject, case.case, case.dtype, times))
+
+    def profile(self, case: CasePlan) -> None:
+        """Run each version once inside its NVTX range, which is what ncu records."""
+        import torch
+
+        inputs = make_inputs(self.reference, case, self.device, seed=0)
+        for name, call in self.calls(case, inputs).items():
+            torch.cuda.nvtx.range_push(says.RANGE)
+            torch.cuda.nvtx.range_push(says.range_name(name, case))
+            call()
+            torch.cuda.synchronize()
+            torch.cuda.nvtx.range_pop()
+            torch.cuda.nvtx.range_pop()
+
+
+def describe_device() -> says.Device:
+    """Return the GPU and the software versions."""
+    import platform
+
+    import torch
+    import triton
+
+    gpu = torch.cuda.get_device_properties(0)
+    return says.Device(
+        gpu=gpu.name,
+        compute_capability=f"{gpu.major}.{gpu.minor}",
+        sm_count=gpu.multi_processor_count,
+        l2_bytes=gpu.L2_cache_size,
+        memory_bytes=gpu.total_memory,
+        cuda=torch.version.cuda or "",
+        torch=str(torch.__version__),
+        triton=triton.__version__,
+        python=platform.python_version(),
+    )
+
+
+def run(task: says.Task, plan: says.Plan) -> None:
+    """Do one task for every case of the plan."""
+    import torch
+    from filelock import FileLock
+
+    device = "cuda"
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        device = "cpu"
+        _interpret_first_configuration()
+    program = Program(plan, device)
+    torch.empty(1, device=device)  # makes the CUDA context, while the other process may hold the lock
+    with torch.no_grad(), FileLock(says.GPU_LOCK):
+        if task == "time":
+            say(describe_device())
+        for case in plan.work:
+            program.check(case)
+            if task == "time":
+                program.time(case)
+            elif task == "profile":
+                program.profile(case)
+
+
+def _interpret_first_configuration() -> None:
+    """Make triton.autotune take its first configuration: in the interpreter there is no GPU to try the others on."""
+    import triton
+
+    class FirstConfiguration:
+        def __init__(self, kernel: Any, options: dict[str, Any]) -> None:
+            self.kernel, self.options = kernel, options
+
+        def __getitem__(self, grid: Any) -> Any:
+            return lambda *args, **kwargs: self.kernel[grid](*args, **kwargs, **self.options)
+
+    triton.autotune = lambda configs, *_, **__: lambda kernel: FirstConfiguration(kernel, configs[0].kwargs)
+
+
+def main() -> int:
+    """Run the task named on the command line; 0 done, 3 stopped after an event that says why."""
+    task = sys.argv[1]
+    plan = msgspec.json.decode(Path("plan.json").read_bytes(), type=says.Plan)
+    try:
+        run(msgspec.convert(task, says.Task), plan)
+    except Stop:
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
