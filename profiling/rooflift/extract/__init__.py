@@ -1,0 +1,1 @@
+"""What was seen: reports into tidy frames, compiled kernels into resources."""
