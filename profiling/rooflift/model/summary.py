@@ -1,0 +1,167 @@
+"""One row a version, case and dtype: figures from counters and times, the place under the roof. No files, no GPU."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rooflift.catalog.gpus import sheet_for_name
+from rooflift.catalog.header import parse_prediction
+from rooflift.extract.registry import BY_NAME, FLOP_OF_INSTRUCTION
+from rooflift.model.bounds import bound
+from rooflift.model.roofline import Roof
+from rooflift.records import CaseRecord, Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEY = ["version", "case", "dtype"]
+FLOOR = "copy_floor"
+
+
+def combine(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a version, case and dtype with a column a metric, the launches combined as the registry says.
+
+    Sums add the launches, means weigh them by their time under ncu. One launch without a value leaves none (NaN).
+    """
+    import pandas as pd
+
+    wide = metrics.pivot_table(
+        index=[*KEY, "launch"],
+        columns="metric",
+        values="value",
+        aggfunc="first",
+        dropna=False,
+        sort=False,
+        observed=True,
+    )
+    wide = wide.reindex(columns=list(BY_NAME)).astype(float).dropna(how="all")
+    groups = wide.groupby(KEY, sort=False)
+    weights = wide["ncu_time_ns"].where(groups["ncu_time_ns"].transform(lambda times: times.notna().all()), 1.0)
+    total = weights.groupby(KEY, sort=False).sum()
+    combined = {
+        "sum": lambda name: groups[name].sum(min_count=1),
+        "max": lambda name: groups[name].max(),
+        "mean": lambda name: (wide[name] * weights).groupby(KEY, sort=False).sum() / total,
+    }
+    complete = wide.notna().groupby(KEY, sort=False).all()
+    columns = {name: combined[metric.combine](name).where(complete[name]) for name, metric in BY_NAME.items()}
+    return pd.DataFrame(columns).reset_index()
+
+
+def summarize(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
+    """Return the summary of a run: one row a version, case and dtype, in the run's order.
+
+    Columns: version, case, dtype, time_us, q20_us, q80_us, speedup (over the run's first version), time_x (relative to
+    the version numbered one less), floor_us, roof_pct, compulsory_bytes, flop, dram_bytes, excess_traffic, intensity
+    (FLOP a byte: of DRAM, or compulsory where DRAM was not counted, as intensity_bytes says), flops_per_s, bound,
+    evidence, and every metric of the registry. NaN stands for what is missing.
+    """
+    import pandas as pd
+
+    counters = combine(metrics).set_index(KEY)
+    times = timings.set_index(["subject", "case", "dtype"])
+    rows = []
+    for case in manifest.cases:
+        for version in manifest.versions:
+            key = (version.version, case.case, case.dtype)
+            measured = counters.loc[key].to_dict() if key in counters.index else dict.fromkeys(BY_NAME, math.nan)
+            rows.append(dict(zip(KEY, key, strict=True)) | _figures(case, measured, times, key))
+    frame = pd.DataFrame(rows)
+    cases = frame.groupby(["case", "dtype"], sort=False)["time_us"]
+    frame.insert(6, "speedup", cases.transform("first") / frame["time_us"])
+    number = frame["version"].map(version_number)
+    follows = number.groupby([frame["case"], frame["dtype"]], sort=False).diff() == 1
+    frame.insert(7, "time_x", (frame["time_us"] / cases.shift(1)).where(follows))
+    return frame
+
+
+def _figures(
+    case: CaseRecord, measured: dict[str, float], times: pd.DataFrame, key: tuple[str, str, str]
+) -> dict[str, object]:
+    time_us, q20_us, q80_us = (
+        times.loc[key, ["median_us", "q20_us", "q80_us"]] if key in times.index else [math.nan] * 3
+    )
+    floor_key = (FLOOR, case.case, case.dtype)
+    floor_us = times.loc[floor_key, "median_us"] if floor_key in times.index else math.nan
+    flop = float(case.flop) if case.flop is not None else counted_flop(measured)
+    dram_bytes = measured["dram_read_bytes"] + measured["dram_write_bytes"]
+    limit = bound(measured)
+    return {
+        "time_us": time_us,
+        "q20_us": q20_us,
+        "q80_us": q80_us,
+        "floor_us": floor_us,
+        "roof_pct": 100 * floor_us / time_us,
+        "compulsory_bytes": case.compulsory_bytes,
+        "flop": flop,
+        "dram_bytes": dram_bytes,
+        "excess_traffic": dram_bytes / case.compulsory_bytes,
+        "intensity": flop / (case.compulsory_bytes if math.isnan(dram_bytes) else dram_bytes or math.nan),
+        "intensity_bytes": "compulsory" if math.isnan(dram_bytes) else "DRAM",
+        "flops_per_s": flop / time_us * 1e6,
+        "bound": limit.resource,
+        "evidence": limit.evidence,
+    } | measured
+
+
+def counted_flop(measured: dict[str, float]) -> float:
+    """Return FP32 and FP64 operations by ncu's instruction counters; NaN when they are missing.
+
+    Additions and multiplications count one, multiply-adds two (NVIDIA, Nsight Compute roofline sections).
+    """
+    return sum(weight * measured[name] for name, weight in FLOP_OF_INSTRUCTION.items())
+
+
+def version_number(version: str) -> float:
+    """Return 1 for v1_grid, NaN for a name that is no version's."""
+    match = re.match(r"v(\d+)_", version)
+    return float(match[1]) if match else math.nan
+
+
+def roofs(manifest: Manifest, summary: pd.DataFrame) -> list[Roof]:
+    """Return the ceilings over the rows of one case and dtype: the measured copy, and the GPU's datasheet."""
+    gpu = manifest.machine.gpu
+    found = []
+    first = summary.iloc[0]
+    if not math.isnan(first["floor_us"]):
+        per_s = first["compulsory_bytes"] / first["floor_us"] * 1e6
+        found.append(Roof("DRAM copy", "bandwidth", per_s, "measured in this run", measured=True))
+    sheet = sheet_for_name(gpu)
+    if sheet is not None:
+        if sheet.dram_bytes_per_s:
+            found.append(Roof("DRAM", "bandwidth", sheet.dram_bytes_per_s, "datasheet", measured=False))
+        if sheet.fp32_flops_per_s:
+            found.append(Roof("FP32", "compute", sheet.fp32_flops_per_s, "datasheet", measured=False))
+    return found
+
+
+def judge(manifest: Manifest, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the predictions with their verdicts, on the case `main` (the run's first without one) and its first dtype.
+
+    Columns: version, prediction, metric, value (NaN when missing), verdict (hit, miss, or not judged: why).
+    """
+    import pandas as pd
+
+    case = main_case(manifest.cases)
+    rows = []
+    for version in manifest.versions:
+        row = summary[(summary[KEY] == [version.version, case.case, case.dtype]).all(axis=1)].iloc[0]
+        for text in version.expect:
+            prediction = parse_prediction(text)
+            value = row.get(prediction.metric, None)
+            if value is None:
+                verdict, value = f"not judged: no figure is called {prediction.metric}", math.nan
+            elif math.isnan(value):
+                verdict = "not judged: the figure is missing in this run"
+            else:
+                verdict = "hit" if prediction.holds(value) else "miss"
+            rows.append((version.version, text, prediction.metric, value, verdict))
+    return pd.DataFrame(rows, columns=["version", "prediction", "metric", "value", "verdict"])
+
+
+def main_case(cases: Sequence[CaseRecord]) -> CaseRecord:
+    """Return the case that the headers speak of."""
+    return next((case for case in cases if case.case == "main"), cases[0])

@@ -1,0 +1,141 @@
+"""report.md and the figures of a run, from its tables. Writes into one folder, measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rooflift.model.summary import judge, main_case, roofs, summarize
+from rooflift.present import figures, tables
+from rooflift.records import CaseRecord, CheckRecord, Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Story:
+    """A run with its meaning: what tables, figures, report and notebooks show."""
+
+    manifest: Manifest
+    summary: pd.DataFrame  # every case, with the column `predictions` for the main one
+    judged: pd.DataFrame
+    timings: pd.DataFrame
+    compiled: pd.DataFrame
+
+    @property
+    def case(self) -> CaseRecord:
+        """The case that the headers speak of."""
+        return main_case(self.manifest.cases)
+
+    @property
+    def main(self) -> pd.DataFrame:
+        """The summary of the main case, one row a version."""
+        return self.of(self.case)
+
+    def of(self, case: CaseRecord) -> pd.DataFrame:
+        """The summary of one case and dtype."""
+        return self.summary[(self.summary["case"] == case.case) & (self.summary["dtype"] == case.dtype)]
+
+    @property
+    def provenance(self) -> str:
+        """Where and with what the figures were measured, in one line."""
+        m = self.manifest.machine
+        ncu = f", ncu {m.ncu}" if m.ncu else ""
+        clocks = "left alone" if self.manifest.clock_control == "none" else self.manifest.clock_control
+        return (
+            f"Measured on {m.gpu}, driver {m.driver}, CUDA {m.cuda}{ncu}, torch {m.torch}, triton {m.triton}; "
+            f"{self.manifest.created[:10]}, clocks {clocks}."
+        )
+
+
+def tell(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame, compiled: pd.DataFrame) -> Story:
+    """Return the story of a run's tables."""
+    summary = summarize(manifest, metrics, timings)
+    judged = judge(manifest, summary)
+    return Story(manifest, tables.with_predictions(summary, judged), judged, timings, compiled)
+
+
+def draw(story: Story, folder: Path) -> list[Path]:
+    """Write the run's figures (SVG and PNG) and return their paths."""
+    about = f"{story.manifest.family}, case {story.case.case}, {story.case.dtype}"
+    drawn = {
+        "roofline": figures.roofline_figure(
+            story.main,
+            roofs(story.manifest, story.main),
+            title=f"Roofline trail: {about}",
+            footnote=story.provenance,
+        )
+    }
+    if story.manifest.counters != "none":
+        drawn["counters"] = figures.counters_figure(story.main, title=f"Counters: {about}", footnote=story.provenance)
+        drawn["stalls"] = figures.stalls_figure(story.main, title=f"Warp stalls: {about}", footnote=story.provenance)
+    return [path for name, figure in drawn.items() for path in figures.save(figure, folder / name)]
+
+
+def headline(story: Story) -> str:
+    """Return the first line of a report: the fastest version and how far it is from the floor."""
+    timed = story.main.dropna(subset=["time_us"])
+    if timed.empty:
+        return "No version was timed."
+    best = timed.loc[timed["time_us"].idxmin()]
+    versus = f", {tables.number(best['speedup'], 2)}x over {timed.iloc[0]['version']}" if len(timed) > 1 else ""
+    suspect = " **Suspect: above the measured roof.**" if best["roof_pct"] > 100 else ""
+    return (
+        f"**{best['version']}** is the fastest: {tables.duration(best['time_us'])}{versus}, "
+        f"{tables.number(best['roof_pct'], 1)} % of the measured roof, bound by {best['bound']}.{suspect}"
+    )
+
+
+def write_report(story: Story, folder: Path) -> Path:
+    """Write report.md and return its path."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("rooflift.present"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  # Markdown; the tables escape their cells
+    )
+    path = folder / "report.md"
+    path.write_text(environment.get_template("report.md.j2").render(_context(story)), encoding="utf-8")
+    return path
+
+
+def _context(story: Story) -> dict[str, Any]:
+    manifest, case = story.manifest, story.case
+    others = [c for c in manifest.cases if c is not case]
+    in_terms = manifest.machine.__struct_fields__
+    return {
+        "manifest": manifest,
+        "case": case,
+        "init": ", ".join(f"{k}={v}" for k, v in case.init.items())
+        if isinstance(case.init, dict)
+        else f"init {case.init}",
+        "headline": headline(story),
+        "summary_table": tables.markdown(story.main, tables.SUMMARY_COLUMNS),
+        "gigabytes": tables.number(case.compulsory_bytes / 1e9, 3),
+        "floor": tables.duration(story.main.iloc[0]["floor_us"]),
+        "has_counters": manifest.counters != "none",
+        "prediction_table": tables.markdown(story.judged, tables.PREDICTION_COLUMNS),
+        "limits": story.main[["version", "bound", "evidence"]].to_dict("records"),
+        "case_tables": [
+            (f"{c.case} {c.dtype}", tables.markdown(story.of(c), tables.SUMMARY_COLUMNS[:-1])) for c in others
+        ],
+        "timing_tables": [
+            (f"{name} {dtype}", tables.markdown(rows, tables.TIMING_COLUMNS))
+            for (name, dtype), rows in story.timings.groupby(["case", "dtype"], sort=False)
+        ],
+        "checked_cases": _checked(manifest.checks),
+        "worst_error": f"{max((c.error_over_tolerance for c in manifest.checks), default=0):.2f}",
+        "compiled_table": "" if story.compiled.empty else tables.markdown(story.compiled, tables.COMPILED_COLUMNS),
+        "machine": [(name.replace("_", " "), getattr(manifest.machine, name)) for name in in_terms],
+    }
+
+
+def _checked(checks: Sequence[CheckRecord]) -> str:
+    return ", ".join(dict.fromkeys(f"{check.case} {check.dtype}" for check in checks)) or "none"
