@@ -1,0 +1,54 @@
+"""What `rooflift profile` adds to the bare ncu command: wall time of both on the same target program, in turn.
+
+Run on a machine with a GPU: `python benchmarks/profile_overhead.py [ROUNDS]`. Prints one line a round and the ratio.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rooflift.catalog.families import find_root, load_family
+from rooflift.collect.measure import case_plans, staged, target_command, target_environment
+from rooflift.collect.ncu import find_ncu, ncu_command
+from rooflift.extract.registry import ncu_names
+
+FAMILY = "depthwise_conv2d"
+
+
+def wall_s(command: list[str], folder: Path) -> float:
+    """Return the wall time of a command that must succeed."""
+    start = time.perf_counter()
+    subprocess.run(
+        command, cwd=folder, env={**os.environ, **target_environment()}, check=True, stdout=subprocess.DEVNULL
+    )
+    return time.perf_counter() - start
+
+
+def main(rounds: int) -> None:
+    """Time both commands `rounds` times after one round that fills triton's cache."""
+    root = find_root(Path(__file__).resolve().parent)
+    family = load_family(root, FAMILY)
+    work = case_plans(family.select_cases([], "bench"), ["float32"])
+    bare, whole = [], []
+    with staged(family, family.versions, work, seeds=2, samples=0) as stage, tempfile.TemporaryDirectory() as out:
+        command = ncu_command(str(find_ncu()), target_command("profile"), "bare.ncu-rep", ncu_names("seed"))
+        for number in range(rounds + 1):
+            ncu_s = wall_s(command, stage)
+            profile = ["profile", FAMILY, "--dtype", "float32", "--counters", "seed", "--out", f"{out}/{number}"]
+            rooflift_s = wall_s([sys.executable, "-m", "rooflift", *profile, "--root", str(root)], root)
+            print(f"round {number}: bare ncu {ncu_s:.2f} s, rooflift profile {rooflift_s:.2f} s", flush=True)
+            if number:
+                bare.append(ncu_s)
+                whole.append(rooflift_s)
+    ratio = statistics.median(whole) / statistics.median(bare)
+    print(f"medians: {statistics.median(bare):.2f} s and {statistics.median(whole):.2f} s, ratio {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)

@@ -1,0 +1,451 @@
+"""The commands. Exit codes: 0 fine, 1 a check failed, 2 usage or environment."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from rooflift import __version__
+from rooflift.errors import CatalogError, KernelFault, NoGpu, RoofliftError, WrongResult, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rooflift.catalog.families import Family
+    from rooflift.pipeline import Request, Told
+
+app = typer.Typer(
+    name="rooflift",
+    help="Profile versioned Triton kernels with Nsight Compute and place every version under the measured roof.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 fine, 1 a check failed, 2 usage or environment.",
+)
+
+
+def _families(incomplete: str) -> list[str]:
+    from rooflift.catalog.families import family_names, find_root
+
+    try:
+        return [name for name in family_names(find_root(Path.cwd())) if name.startswith(incomplete)]
+    except CatalogError:
+        return []
+
+
+def _runs(incomplete: str) -> list[str]:
+    from rooflift.runs import find_runs
+
+    return [p.name for p in find_runs(Path.cwd() / "reports") if p.name.startswith(incomplete)] + _families(incomplete)
+
+
+FamilyName = Annotated[str, typer.Argument(help="A folder below kernels/.", autocompletion=_families)]
+Versions = Annotated[
+    list[str] | None, typer.Option("--version", "-v", help="v1_grid, v1 or 1; several times. Default: all.")
+]
+Cases = Annotated[list[str] | None, typer.Option("--case", "-c", help="A case of cases.toml; several times.")]
+Dtypes = Annotated[list[str] | None, typer.Option("--dtype", "-d", help="float32, float16 or bfloat16; several times.")]
+Timeout = Annotated[float, typer.Option(help="Seconds after which the work is stopped.", min=1)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+Root = Annotated[Path | None, typer.Option(help="The project's folder. Default: the nearest one with kernels/.")]
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    if version:
+        typer.echo(f"rooflift {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def doctor(as_json: AsJson = False, root: Root = None) -> None:
+    """Say what this machine can do: GPU, driver, ncu, counters, packages, disk; each problem with its remedy."""
+    import msgspec
+
+    from rooflift.collect.doctor import examine
+
+    findings = examine(root or Path.cwd())
+    if as_json:
+        _print_json(msgspec.to_builtins(findings))
+    else:
+        from rich.markup import escape
+
+        signs = {"ok": "[green]ok[/]", "problem": "[red]problem[/]", "note": "[yellow]note[/]"}
+        for finding in findings:
+            _console().print(f"{signs[finding.status]:<18} [bold]{finding.name}[/]: {escape(finding.detail)}")
+            if finding.remedy:
+                _console().print(f"        {escape(finding.remedy)}")
+    if any(finding.status == "problem" for finding in findings):
+        raise typer.Exit(2)
+
+
+@app.command("list")
+def list_(as_json: AsJson = False, root: Root = None) -> None:
+    """List families, their versions and cases, and the runs."""
+    from rooflift.catalog.families import family_names, load_family
+    from rooflift.runs import find_runs
+
+    top = _root(root)
+    found: list[dict[str, Any]] = []
+    for name in family_names(top):
+        family = load_family(top, name)
+        found.append(
+            {
+                "family": name,
+                "versions": [
+                    {"version": v.name, "stage": v.header.stage, "title": v.header.title} for v in family.versions
+                ],
+                "cases": {case.name: sorted(case.use) for case in family.cases.values()},
+                "runs": [path.name for path in find_runs(top / "reports", name)],
+            }
+        )
+    if as_json:
+        _print_json(found)
+        return
+    from rich.markup import escape
+
+    for entry in found:
+        _console().print(f"[bold]{entry['family']}[/]")
+        for version in entry["versions"]:
+            _console().print(f"  {version['version']:<24} {escape(version['stage']):<10} {escape(version['title'])}")
+        _console().print(f"  cases: {', '.join(entry['cases'])}")
+        _console().print(f"  runs:  {', '.join(entry['runs']) or 'none'}")
+
+
+@app.command()
+def profile(
+    family: FamilyName,
+    version: Versions = None,
+    case: Cases = None,
+    dtype: Dtypes = None,
+    counters: Annotated[
+        str, typer.Option(help="seed: five metrics; standard: the registry and ncu's sections; full: ncu's full set.")
+    ] = "standard",
+    no_counters: Annotated[
+        bool, typer.Option("--no-counters", help="Do without ncu: times, correctness, compiled resources.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="The run folder to make. Default: below reports/.")] = None,
+    timeout: Timeout = 1800,
+    as_json: AsJson = False,
+    root: Root = None,
+) -> None:
+    """Check, profile and time versions on the GPU and leave a run folder; without a GPU, tell the newest run again."""
+    from rooflift import pipeline
+    from rooflift.extract.registry import COUNTER_SETS
+
+    if counters not in COUNTER_SETS:
+        raise CatalogError(f"--counters {counters}: no such set", did_you_mean(counters, COUNTER_SETS))
+    request = _request(root, family, version, case, dtype, "none" if no_counters else counters, timeout, use="bench")
+    try:
+        with _progress() as progress:
+            told = pipeline.profile(request, out, progress)
+    except NoGpu as absent:
+        _without_gpu(request, out, absent, as_json)
+        return
+    if as_json:
+        _print_json(_as_json(told))
+        return
+    _print_story(told)
+    _console().print(f"Wrote {_shown(told.folder)} ({len(told.written)} files)")
+
+
+def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: bool) -> None:
+    """Do what needs no GPU: tell the newest run again, check in the interpreter, compile."""
+    from rooflift import pipeline
+    from rooflift.present import tables
+    from rooflift.runs import find_runs, newest_run
+
+    reports = request.root / "reports"
+    run = newest_run(reports, request.family.name) if find_runs(reports, request.family.name) else None
+    told = None
+    _note(absent.message[0].upper() + absent.message[1:] + ".")
+    if run is not None:
+        folder = out or request.root / "build" / request.family.name / run.folder.name
+        _note(f"Working from the newest run, {_shown(run.folder)}, measured on {run.manifest.machine.gpu}.")
+        told = pipeline.retell(run, folder)
+        if not as_json:
+            _print_story(told)
+            _console().print(f"Every figure above and below was {_lower(told.story.provenance)}")
+            for path in told.written:
+                _console().print(f"  {_shown(path)}: measured on {run.manifest.machine.gpu}")
+    with _progress() as progress:
+        compiled = pipeline.compile_tables(request, run.manifest if run else None, [89, 90])
+        if not as_json:
+            title = "Compiled here for sm_89 (RTX 4090) and sm_90 (H100), not run"
+            _console().print(tables.terminal(compiled, tables.COMPILED_COLUMNS, title))
+        checks = pipeline.check_without_gpu(request, request.family.select_cases([], "test"), 1, progress)
+    if as_json:
+        _print_json(
+            (_as_json(told) if told else {})
+            | {"gpu": None, "compiled": _records(compiled), "interpreter_checks": len(checks)}
+        )
+    else:
+        worst = max((check.error_over_tolerance for check in checks), default=0)
+        _console().print(
+            f"Checked here in Triton's interpreter: {len(checks)} comparisons with the reference in float64 agree, "
+            f"the largest error is {worst:.2f} of the tolerance."
+            if checks
+            else "Not checked here: the family has no small case (use = ['test'] in cases.toml)."
+        )
+    if told is None:
+        raise NoGpu(f"{request.family.name} has no run yet, and {absent.message}", absent.remedy)
+
+
+@app.command()
+def verify(
+    family: FamilyName,
+    version: Versions = None,
+    case: Cases = None,
+    dtype: Dtypes = None,
+    interpret: Annotated[
+        bool, typer.Option("--interpret", help="Use Triton's interpreter on the CPU, also where there is a GPU.")
+    ] = False,
+    timeout: Timeout = 1800,
+    as_json: AsJson = False,
+    root: Root = None,
+) -> None:
+    """Compare versions with the reference in float64 on the test cases, on the GPU or in Triton's interpreter."""
+    import msgspec
+
+    from rooflift.collect import machine, measure
+    from rooflift.pipeline import check_without_gpu
+
+    request = _request(root, family, version, case, dtype, "none", timeout, use="test")
+    where = "Triton's interpreter"
+    if not interpret:
+        try:
+            where = machine.driver().gpus[0]
+        except NoGpu:
+            interpret = True
+    try:
+        with _progress() as progress:
+            if interpret:
+                checks = check_without_gpu(request, request.cases, measure.SEEDS, progress)
+            else:
+                checks = measure.verify(
+                    request.family, request.versions, request.work, False, measure.SEEDS, timeout, progress
+                )
+    except (WrongResult, KernelFault) as fault:
+        fault.exit_code = 1  # a check failed: that is an answer of this command
+        raise
+    if as_json:
+        _print_json({"where": where, "checks": msgspec.to_builtins(checks)})
+        return
+    for name in dict.fromkeys(check.version for check in checks):
+        own = [check for check in checks if check.version == name]
+        worst = max(own, key=lambda check: check.error_over_tolerance)
+        _console().print(
+            f"{name}: {len(own)} comparisons agree, the largest error is {worst.error_over_tolerance:.2f} of the "
+            f"tolerance ({worst.case} {worst.dtype})"
+        )
+    _console().print(f"Checked in {where}." if interpret else f"Checked on {where}.")
+
+
+@app.command()
+def inspect(
+    family: FamilyName,
+    version: Versions = None,
+    case: Cases = None,
+    dtype: Dtypes = None,
+    target: Annotated[list[int] | None, typer.Option("--target", "-t", help="89, 90, ...; several times.")] = None,
+    as_json: AsJson = False,
+    root: Root = None,
+) -> None:
+    """Compile versions without a GPU: registers, spills, shared memory, instruction mix, theoretical occupancy."""
+    from dataclasses import asdict
+
+    from rooflift import pipeline
+    from rooflift.present import tables
+
+    request = _request(root, family, version, case, dtype, "none", 600, use="bench")
+    with _progress() as progress:
+        progress("compiling")
+        kernels = pipeline.compile_kernels(request, None, target or [89, 90])
+    if as_json:
+        _print_json([asdict(kernel) for kernel in kernels])
+        return
+    import pandas as pd
+
+    frame = pd.DataFrame([asdict(kernel) for kernel in kernels])
+    _console().print(tables.terminal(frame, tables.COMPILED_COLUMNS, "Compiled, not run"))
+    mix = pd.DataFrame([{"version": k.version, "dtype": k.dtype, "target": k.target} | k.sass for k in kernels])
+    _console().print(tables.terminal(mix.fillna(0), tables.mix_columns(mix), "Instructions in the binary"))
+
+
+@app.command()
+def show(
+    what: Annotated[
+        str, typer.Argument(help="A run folder or its name, a family, or a .ncu-rep file.", autocompletion=_runs)
+    ],
+    as_json: AsJson = False,
+    root: Root = None,
+) -> None:
+    """Print a run's table, or the metrics of any .ncu-rep file."""
+    if what.endswith(".ncu-rep"):
+        _show_report(Path(what), as_json)
+        return
+    from rooflift.pipeline import Told
+    from rooflift.present.report import tell
+    from rooflift.runs import resolve_run
+
+    run = resolve_run(_root(root) / "reports", what)
+    told = Told(run.folder, tell(run.manifest, run.metrics, run.timings, run.compiled), [])
+    if as_json:
+        _print_json(_as_json(told))
+        return
+    _print_story(told)
+    _console().print(told.story.provenance)
+
+
+def _show_report(path: Path, as_json: bool) -> None:
+    from rooflift.extract.reports import read_reports, report_gpu
+    from rooflift.present import tables
+
+    frame = read_reports([path], path.parent)
+    if as_json:
+        _print_json(_records(frame))
+        return
+    for (version, case, dtype, kernel, launch), rows in frame.groupby(
+        ["version", "case", "dtype", "kernel", "launch"], sort=False
+    ):
+        about = " ".join(filter(None, (version, case, dtype))) or "not made by rooflift"
+        title = f"{kernel}, launch {launch} ({about}), on {report_gpu(path) or 'an unnamed GPU'}"
+        _console().print(tables.terminal(rows, tables.METRIC_COLUMNS, title))
+
+
+def _request(
+    root: Path | None,
+    family: str,
+    versions: list[str] | None,
+    cases: list[str] | None,
+    dtypes: list[str] | None,
+    counters: str,
+    timeout: float,
+    use: str,
+) -> Request:
+    from rooflift.catalog.cases import DTYPES
+    from rooflift.catalog.families import load_family
+    from rooflift.pipeline import Request
+
+    top = _root(root)
+    for dtype in dtypes or ():
+        if dtype not in DTYPES:
+            raise CatalogError(f"no dtype {dtype!r}", did_you_mean(dtype, DTYPES))
+    found: Family = load_family(top, family)
+    options = [("--version", versions), ("--case", cases), ("--dtype", dtypes)]
+    command = [
+        "rooflift",
+        "profile",
+        family,
+        *(word for option, values in options for v in values or () for word in (option, v)),
+    ]
+    return Request(
+        root=top,
+        family=found,
+        versions=found.select_versions(versions or []),
+        cases=found.select_cases(cases or [], use),
+        dtypes=dtypes or [],
+        counters=counters,
+        timeout_s=timeout,
+        command=[*command, *(["--no-counters"] if counters == "none" else ["--counters", counters])],
+    )
+
+
+def _root(root: Path | None) -> Path:
+    from rooflift.catalog.families import find_root
+
+    return find_root((root or Path.cwd()).resolve())
+
+
+def _print_story(told: Told) -> None:
+    from rooflift.present import tables
+
+    story = told.story
+    manifest = story.manifest
+    title = (
+        f"{manifest.family}, {story.case.case} {story.case.dtype}, on {manifest.machine.gpu} ({manifest.created[:10]})"
+    )
+    _console().print(tables.terminal(story.main, tables.SUMMARY_COLUMNS, title))
+    for row in story.main.to_dict("records"):
+        _console().print(f"{row['version']} is bound by {row['bound']}: {row['evidence']}", markup=False)
+    for row in story.judged.to_dict("records"):
+        value = tables.PREDICTION_COLUMNS[2].text(row)
+        _console().print(f"  {row['version']}: {row['prediction']}: measured {value}, {row['verdict']}", markup=False)
+
+
+def _as_json(told: Told) -> dict[str, Any]:
+    story = told.story
+    return {
+        "run": _shown(told.folder),
+        "gpu": story.manifest.machine.gpu,
+        "measured_on": story.provenance,
+        "summary": _records(story.summary),
+        "predictions": _records(story.judged),
+        "timings": _records(story.timings),
+        "written": [_shown(path) for path in told.written],
+    }
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return records
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # a pipe or a file has no width of its own: do not cut tables there
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def _note(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _shown(path: Path) -> str:
+    """Return a path relative to the working directory where it lies below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show what is being done: a spinner with the time on a terminal, a line each elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda text: typer.echo(f"  {text}", err=True)
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting")
+        yield lambda text: bar.update(task, description=text)
+
+
+def main() -> NoReturn:
+    """Run the command line; an expected failure prints its message and remedy."""
+    try:
+        app(standalone_mode=True)
+    except RoofliftError as error:
+        if "--json" in sys.argv:
+            _print_json({"error": type(error).__name__, "message": error.message, "remedy": error.remedy})
+        typer.echo(f"rooflift: {error.message}\n  {error.remedy}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("rooflift: stopped; nothing was written", err=True)
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,321 @@
+"""The rooms in a row: collect, extract, model, present. A measured run, or an old run told again without a GPU."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rooflift import runs
+from rooflift.catalog.cases import Case
+from rooflift.catalog.families import Family, Version
+from rooflift.collect import machine, privacy
+from rooflift.collect.measure import Counters, Measurement, Progress, case_plans, measure, verify
+from rooflift.collect.ncu import find_ncu
+from rooflift.collect.operators import CasePlan
+from rooflift.errors import RunFault
+from rooflift.extract import registry
+from rooflift.extract.reports import read_reports
+from rooflift.present.report import Story, draw, tell, write_report
+from rooflift.records import (
+    CaseRecord,
+    CheckRecord,
+    CompiledRow,
+    Machine,
+    Manifest,
+    MetricRow,
+    TimingRow,
+    VersionRecord,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rooflift.extract.compiled import CompiledKernel
+
+SAMPLES = 50
+REPORT = "ncu/{family}.ncu-rep"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to measure."""
+
+    root: Path
+    family: Family
+    versions: Sequence[Version]
+    cases: Sequence[Case]
+    dtypes: Sequence[str]
+    counters: str  # a counter set of the registry, or none
+    timeout_s: float
+    command: list[str]  # as it is published
+
+    @property
+    def work(self) -> list[CasePlan]:
+        """The cases, one entry a dtype."""
+        return case_plans(self.cases, self.dtypes)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A run folder and its meaning."""
+
+    folder: Path
+    story: Story
+    written: list[Path]
+
+
+def profile(request: Request, out: Path | None, progress: Progress) -> Told:
+    """Measure on this machine's GPU and leave a run folder, whole or not at all.
+
+    `out` is the folder to make, by default reports/<family>/<date>-<gpu>-<commit>.
+
+    Raises:
+        NoGpu, NcuFault, CounterPermission, KernelFault, WrongResult: as their names say; nothing is left behind.
+        RunFault: `out` exists.
+    """
+    driver = machine.driver()
+    if request.counters != "none":
+        find_ncu()
+    if out is not None and out.exists():
+        raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
+    started = datetime.datetime.now(datetime.UTC)
+    commit, dirty = machine.git_state(request.root)
+    place = out or default_folder(request, driver.gpus[0], started, commit, dirty)
+    threading.Thread(target=_import_what_draws, daemon=True).start()  # while the GPU works
+    with runs.writing(place) as folder:
+        (folder / "ncu").mkdir()
+        report = folder / REPORT.format(family=request.family.name)
+        seen = measure(
+            request.family,
+            request.versions,
+            request.work,
+            _counters(request.counters, report),
+            SAMPLES,
+            request.timeout_s,
+            progress,
+        )
+        progress("reading the report and drawing")
+        hidden = privacy.secrets(request.root)
+        if report.exists():
+            report.write_bytes(privacy.blot(report.read_bytes(), hidden))
+        manifest = _manifest(request, seen, driver.version, place.name, started, commit, dirty)
+        metrics = read_reports([report], folder) if report.exists() else runs.to_frame([], MetricRow)
+        timings, samples = timing_tables(seen)
+        compiled = compile_tables(request, manifest, [_target(manifest)]) if request.counters == "none" else None
+        story = tell(manifest, metrics, timings, runs.to_frame([], CompiledRow) if compiled is None else compiled)
+        _write_tables(folder, story, metrics, samples)
+        draw(story, folder)
+        write_report(story, folder)
+        privacy.refuse(folder, hidden)
+        runs.write_manifest(folder, manifest)
+    return Told(place, story, sorted(path for path in place.rglob("*") if path.is_file()))
+
+
+def retell(run: runs.Run, out: Path) -> Told:
+    """Read a run's reports again and redraw everything into `out`; nothing of the run itself is touched.
+
+    Raises:
+        RunFault: the reports and metrics.csv disagree.
+    """
+    metrics = run.metrics
+    if run.reports:
+        metrics = read_reports(run.reports, run.folder)
+        difference = disagreement(metrics, run.metrics)
+        if difference:
+            remedy = "One of the two was altered: restore them from version control."
+            raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
+    story = tell(run.manifest, metrics, run.timings, run.compiled)
+    out.mkdir(parents=True, exist_ok=True)
+    return Told(run.folder, story, [*draw(story, out), write_report(story, out)])
+
+
+def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
+    """Return the first difference between two metric frames in words, "" when there is none.
+
+    Rows of metrics that only one of the two registries knows do not count.
+    """
+    key = ["version", "case", "dtype", "kernel", "launch", "metric"]
+    both = read.merge(stored, on=key, how="inner", suffixes=("_report", "_table"))
+    shared = set(read["metric"]) & set(stored["metric"])
+    expected = max(frame["metric"].isin(shared).sum() for frame in (read, stored))
+    if len(both) != expected:
+        return f"{len(both)} of {expected} rows are in both"
+    same = both["value_report"].eq(both["value_table"]) | (both["value_report"].isna() & both["value_table"].isna())
+    if same.all():
+        return ""
+    row = both[~same].iloc[0]
+    return (
+        f"{row['version']} {row['metric']} is {row['value_report']} in the report and {row['value_table']} in the table"
+    )
+
+
+def check_without_gpu(request: Request, cases: Sequence[Case], seeds: int, progress: Progress) -> list[CheckRecord]:
+    """Check versions in Triton's interpreter, one process a version.
+
+    Raises:
+        KernelFault, WrongResult: a version broke or is wrong.
+    """
+    work = case_plans(cases, request.dtypes)
+    if not work:
+        return []
+    with ThreadPoolExecutor() as pool:
+        checks = pool.map(
+            lambda version: verify(request.family, [version], work, True, seeds, request.timeout_s, progress),
+            request.versions,
+        )
+        return [check for found in checks for check in found]
+
+
+def compile_kernels(request: Request, manifest: Manifest | None, targets: Sequence[int]) -> list[CompiledKernel]:
+    """Compile the versions for targets (89, 90, ...), without a GPU.
+
+    A case that takes the reference's own inputs has its shapes from `manifest`, or from the reference.
+
+    Raises:
+        KernelFault: a version does not compile.
+    """
+    from rooflift.extract.compiled import inspect_version
+
+    return [
+        kernel
+        for case in request.cases
+        for dtype in (request.dtypes or case.dtypes)
+        for concrete in [_concrete(request.family, case, dtype, manifest)]
+        for version in request.versions
+        for kernel in inspect_version(version.path, version.name, concrete, dtype, targets)
+    ]
+
+
+def compile_tables(request: Request, manifest: Manifest | None, targets: Sequence[int]) -> pd.DataFrame:
+    """Return what `compile_kernels` found as the rows of compiled.csv."""
+    fields = CompiledRow.__struct_fields__
+    kernels = compile_kernels(request, manifest, targets)
+    return runs.to_frame([CompiledRow(**{f: getattr(kernel, f) for f in fields}) for kernel in kernels], CompiledRow)
+
+
+class ConcreteCase(msgspec.Struct, frozen=True):
+    """A case whose arguments and shapes are known."""
+
+    name: str
+    init: dict[str, Any] | list[Any]
+    inputs: list[list[int]]
+
+
+def _concrete(family: Family, case: Case, dtype: str, manifest: Manifest | None) -> ConcreteCase:
+    if case.init is not None and case.inputs is not None:
+        return ConcreteCase(case.name, case.init, case.inputs)
+    for record in manifest.cases if manifest else ():
+        if record.case == case.name:
+            return ConcreteCase(case.name, record.init, record.inputs)
+    from rooflift.collect.operators import load_module, measure_traffic
+
+    reference = load_module(family.reference)
+    shapes = measure_traffic(reference, CasePlan(case.name, dtype, case.init, case.inputs), "cpu").shapes
+    return ConcreteCase(case.name, reference.get_init_inputs(), shapes)
+
+
+def timing_tables(seen: Measurement) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return timings.csv and the samples behind it."""
+    import numpy as np
+    import pandas as pd
+
+    rows, samples = [], []
+    for s in seen.samples:
+        low, middle, high = np.quantile(s.times_us, [0.2, 0.5, 0.8])
+        figures = (round(float(value), 3) for value in (middle, low, high, min(s.times_us)))
+        rows.append(TimingRow(s.subject, s.case, s.dtype, len(s.times_us), *figures))
+        samples.append(pd.DataFrame({"subject": s.subject, "case": s.case, "dtype": s.dtype, "time_us": s.times_us}))
+    every = pd.concat(samples, ignore_index=True)
+    every.insert(3, "sample", every.groupby(["subject", "case", "dtype"]).cumcount())
+    return runs.to_frame(rows, TimingRow), every
+
+
+def default_folder(request: Request, gpu: str, started: datetime.datetime, commit: str | None, dirty: bool) -> Path:
+    """Return reports/<family>/<date>-<gpu>-<commit>, with a number behind it when that exists."""
+    card = re.search(r"\b(?:RTX \w+|[A-Z]{1,2}\d+\w*)\b", gpu)
+    state = (commit or "nocommit")[:7] + ("-dirty" if dirty else "")
+    name = f"{started:%Y-%m-%d}-{(card[0] if card else gpu).replace(' ', '').lower()}-{state}"
+    return runs.free_name(request.root / "reports" / request.family.name / name)
+
+
+def _counters(counters: str, report: Path) -> Counters | None:
+    if counters == "none":
+        return None
+    sections = registry.SECTIONS if counters == "standard" else ()
+    return Counters(registry.ncu_names(counters), sections, counters == "full", report)
+
+
+def _manifest(
+    request: Request,
+    seen: Measurement,
+    driver: str,
+    name: str,
+    started: datetime.datetime,
+    commit: str | None,
+    dirty: bool,
+) -> Manifest:
+    device = seen.device
+    assert device is not None  # the timing process sends it before anything else
+    kernel_files = [request.family.reference, *(version.path for version in request.versions)]
+    return Manifest(
+        family=request.family.name,
+        name=name,
+        created=f"{started:%Y-%m-%dT%H:%M:%SZ}",
+        machine=Machine(
+            driver=driver,
+            ncu=seen.ncu_version,
+            **{f: getattr(device, f) for f in device.__struct_fields__},
+        ),
+        clock_control="none",
+        counters=request.counters,
+        command=request.command,
+        ncu_command=seen.ncu_command,
+        commit=commit,
+        dirty=dirty,
+        versions=[
+            VersionRecord(v.name, h.title, h.stage, h.change, h.why, [p.text for p in h.expect])
+            for v in request.versions
+            for h in [v.header]
+        ],
+        cases=[_case_record(case) for case in seen.cases],
+        checks=seen.checks,
+        notes=[] if request.counters != "none" else ["No counters were collected in this run (--no-counters)."],
+        sha256={f"kernels/{request.family.name}/{path.name}": runs.sha256(path) for path in kernel_files},
+    )
+
+
+def _case_record(seen: Any) -> CaseRecord:
+    source = "torch's FLOP counter" if seen.flop is not None else "ncu's instruction counters"
+    init = seen.plan.init if seen.plan.init is not None else []
+    return CaseRecord(seen.plan.case, seen.plan.dtype, init, seen.shapes, seen.compulsory_bytes, seen.flop, source)
+
+
+def _target(manifest: Manifest) -> int:
+    return int(manifest.machine.compute_capability.replace(".", ""))
+
+
+def _write_tables(folder: Path, story: Story, metrics: pd.DataFrame, samples: pd.DataFrame) -> None:
+    if not metrics.empty:
+        metrics.to_csv(folder / "metrics.csv", index=False)
+    story.timings.to_csv(folder / "timings.csv", index=False)
+    samples.to_parquet(folder / "samples.parquet", index=False)
+    if not story.compiled.empty:
+        story.compiled.to_csv(folder / "compiled.csv", index=False)
+
+
+def _import_what_draws() -> None:
+    import jinja2  # noqa: F401  # imported for the time it takes
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
+    import ncu_report  # noqa: F401
+    import pandas  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
