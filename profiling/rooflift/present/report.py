@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rooflift.model.summary import judge, main_case, roofs, summarize
 from rooflift.present import figures, tables
+from rooflift.present.style import save
+from rooflift.present.trail import roofline_figure
 from rooflift.records import CaseRecord, CheckRecord, Manifest
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def draw(story: Story, folder: Path) -> list[Path]:
     """Write the run's figures (SVG and PNG) and return their paths."""
     about = f"{story.manifest.family}, case {story.case.case}, {story.case.dtype}"
     drawn = {
-        "roofline": figures.roofline_figure(
+        "roofline": roofline_figure(
             story.main,
             roofs(story.manifest, story.main),
             title=f"Roofline trail: {about}",
@@ -72,7 +74,7 @@ def draw(story: Story, folder: Path) -> list[Path]:
     if story.manifest.counters != "none":
         drawn["counters"] = figures.counters_figure(story.main, title=f"Counters: {about}", footnote=story.provenance)
         drawn["stalls"] = figures.stalls_figure(story.main, title=f"Warp stalls: {about}", footnote=story.provenance)
-    return [path for name, figure in drawn.items() for path in figures.save(figure, folder / name)]
+    return [path for name, figure in drawn.items() for path in save(figure, folder / name)]
 
 
 def headline(story: Story) -> str:
