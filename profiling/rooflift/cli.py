@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from rooflift import __version__
+from rooflift.console import (
+    console,
+    lower_first,
+    note,
+    print_json,
+    print_story,
+    progress_shown,
+    records_of,
+    shown,
+    story_as_json,
+)
 from rooflift.errors import CatalogError, KernelFault, NoGpu, RoofliftError, WrongResult, did_you_mean
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rooflift.catalog.families import Family
-    from rooflift.pipeline import Request, Told
+    from rooflift.pipeline import Request
 
 app = typer.Typer(
     name="rooflift",
@@ -72,15 +78,15 @@ def doctor(as_json: AsJson = False, root: Root = None) -> None:
 
     findings = examine(root or Path.cwd())
     if as_json:
-        _print_json(msgspec.to_builtins(findings))
+        print_json(msgspec.to_builtins(findings))
     else:
         from rich.markup import escape
 
         signs = {"ok": "[green]ok[/]", "problem": "[red]problem[/]", "note": "[yellow]note[/]"}
         for finding in findings:
-            _console().print(f"{signs[finding.status]:<18} [bold]{finding.name}[/]: {escape(finding.detail)}")
+            console().print(f"{signs[finding.status]:<18} [bold]{finding.name}[/]: {escape(finding.detail)}")
             if finding.remedy:
-                _console().print(f"        {escape(finding.remedy)}")
+                console().print(f"        {escape(finding.remedy)}")
     if any(finding.status == "problem" for finding in findings):
         raise typer.Exit(2)
 
@@ -106,16 +112,16 @@ def list_(as_json: AsJson = False, root: Root = None) -> None:
             }
         )
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     from rich.markup import escape
 
     for entry in found:
-        _console().print(f"[bold]{entry['family']}[/]")
+        console().print(f"[bold]{entry['family']}[/]")
         for version in entry["versions"]:
-            _console().print(f"  {version['version']:<24} {escape(version['stage']):<10} {escape(version['title'])}")
-        _console().print(f"  cases: {', '.join(entry['cases'])}")
-        _console().print(f"  runs:  {', '.join(entry['runs']) or 'none'}")
+            console().print(f"  {version['version']:<24} {escape(version['stage']):<10} {escape(version['title'])}")
+        console().print(f"  cases: {', '.join(entry['cases'])}")
+        console().print(f"  runs:  {', '.join(entry['runs']) or 'none'}")
 
 
 @app.command()
@@ -143,16 +149,16 @@ def profile(
         raise CatalogError(f"--counters {counters}: no such set", did_you_mean(counters, COUNTER_SETS))
     request = _request(root, family, version, case, dtype, "none" if no_counters else counters, timeout, use="bench")
     try:
-        with _progress() as progress:
+        with progress_shown() as progress:
             told = pipeline.profile(request, out, progress)
     except NoGpu as absent:
         _without_gpu(request, out, absent, as_json)
         return
     if as_json:
-        _print_json(_as_json(told))
+        print_json(story_as_json(told))
         return
-    _print_story(told)
-    _console().print(f"Wrote {_shown(told.folder)} ({len(told.written)} files)")
+    print_story(told)
+    console().print(f"Wrote {shown(told.folder)} ({len(told.written)} files)")
 
 
 def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: bool) -> None:
@@ -164,30 +170,30 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
     reports = request.root / "reports"
     run = newest_run(reports, request.family.name) if find_runs(reports, request.family.name) else None
     told = None
-    _note(absent.message[0].upper() + absent.message[1:] + ".")
+    note(absent.message[0].upper() + absent.message[1:] + ".")
     if run is not None:
         folder = out or request.root / "build" / request.family.name / run.folder.name
-        _note(f"Working from the newest run, {_shown(run.folder)}, measured on {run.manifest.machine.gpu}.")
+        note(f"Working from the newest run, {shown(run.folder)}, measured on {run.manifest.machine.gpu}.")
         told = pipeline.retell(run, folder)
         if not as_json:
-            _print_story(told)
-            _console().print(f"Every figure above and below was {_lower(told.story.provenance)}")
+            print_story(told)
+            console().print(f"Every figure above and below was {lower_first(told.story.provenance)}")
             for path in told.written:
-                _console().print(f"  {_shown(path)}: measured on {run.manifest.machine.gpu}")
-    with _progress() as progress:
+                console().print(f"  {shown(path)}: measured on {run.manifest.machine.gpu}")
+    with progress_shown() as progress:
         compiled = pipeline.compile_tables(request, run.manifest if run else None, [89, 90])
         if not as_json:
             title = "Compiled here for sm_89 (RTX 4090) and sm_90 (H100), not run"
-            _console().print(tables.terminal(compiled, tables.COMPILED_COLUMNS, title))
+            console().print(tables.terminal(compiled, tables.COMPILED_COLUMNS, title))
         checks = pipeline.check_without_gpu(request, request.family.select_cases([], "test"), 1, progress)
     if as_json:
-        _print_json(
-            (_as_json(told) if told else {})
-            | {"gpu": None, "compiled": _records(compiled), "interpreter_checks": len(checks)}
+        print_json(
+            (story_as_json(told) if told else {})
+            | {"gpu": None, "compiled": records_of(compiled), "interpreter_checks": len(checks)}
         )
     else:
         worst = max((check.error_over_tolerance for check in checks), default=0)
-        _console().print(
+        console().print(
             f"Checked here in Triton's interpreter: {len(checks)} comparisons with the reference in float64 agree, "
             f"the largest error is {worst:.2f} of the tolerance."
             if checks
@@ -224,7 +230,7 @@ def verify(
         except NoGpu:
             interpret = True
     try:
-        with _progress() as progress:
+        with progress_shown() as progress:
             if interpret:
                 checks = check_without_gpu(request, request.cases, measure.SEEDS, progress)
             else:
@@ -235,16 +241,16 @@ def verify(
         fault.exit_code = 1  # a check failed: that is an answer of this command
         raise
     if as_json:
-        _print_json({"where": where, "checks": msgspec.to_builtins(checks)})
+        print_json({"where": where, "checks": msgspec.to_builtins(checks)})
         return
     for name in dict.fromkeys(check.version for check in checks):
         own = [check for check in checks if check.version == name]
         worst = max(own, key=lambda check: check.error_over_tolerance)
-        _console().print(
+        console().print(
             f"{name}: {len(own)} comparisons agree, the largest error is {worst.error_over_tolerance:.2f} of the "
             f"tolerance ({worst.case} {worst.dtype})"
         )
-    _console().print(f"Checked in {where}." if interpret else f"Checked on {where}.")
+    console().print(f"Checked in {where}." if interpret else f"Checked on {where}.")
 
 
 @app.command()
@@ -264,18 +270,18 @@ def inspect(
     from rooflift.present import tables
 
     request = _request(root, family, version, case, dtype, "none", 600, use="bench")
-    with _progress() as progress:
+    with progress_shown() as progress:
         progress("compiling")
         kernels = pipeline.compile_kernels(request, None, target or [89, 90])
     if as_json:
-        _print_json([asdict(kernel) for kernel in kernels])
+        print_json([asdict(kernel) for kernel in kernels])
         return
     import pandas as pd
 
     frame = pd.DataFrame([asdict(kernel) for kernel in kernels])
-    _console().print(tables.terminal(frame, tables.COMPILED_COLUMNS, "Compiled, not run"))
+    console().print(tables.terminal(frame, tables.COMPILED_COLUMNS, "Compiled, not run"))
     mix = pd.DataFrame([{"version": k.version, "dtype": k.dtype, "target": k.target} | k.sass for k in kernels])
-    _console().print(tables.terminal(mix.fillna(0), tables.mix_columns(mix), "Instructions in the binary"))
+    console().print(tables.terminal(mix.fillna(0), tables.mix_columns(mix), "Instructions in the binary"))
 
 
 @app.command()
@@ -297,10 +303,10 @@ def show(
     run = resolve_run(_root(root) / "reports", what)
     told = Told(run.folder, tell(run.manifest, run.metrics, run.timings, run.compiled), [])
     if as_json:
-        _print_json(_as_json(told))
+        print_json(story_as_json(told))
         return
-    _print_story(told)
-    _console().print(told.story.provenance)
+    print_story(told)
+    console().print(told.story.provenance)
 
 
 def _show_report(path: Path, as_json: bool) -> None:
@@ -309,14 +315,14 @@ def _show_report(path: Path, as_json: bool) -> None:
 
     frame = read_reports([path], path.parent)
     if as_json:
-        _print_json(_records(frame))
+        print_json(records_of(frame))
         return
     for (version, case, dtype, kernel, launch), rows in frame.groupby(
         ["version", "case", "dtype", "kernel", "launch"], sort=False
     ):
         about = " ".join(filter(None, (version, case, dtype))) or "not made by rooflift"
         title = f"{kernel}, launch {launch} ({about}), on {report_gpu(path) or 'an unnamed GPU'}"
-        _console().print(tables.terminal(rows, tables.METRIC_COLUMNS, title))
+        console().print(tables.terminal(rows, tables.METRIC_COLUMNS, title))
 
 
 def _request(
@@ -363,86 +369,13 @@ def _root(root: Path | None) -> Path:
     return find_root((root or Path.cwd()).resolve())
 
 
-def _print_story(told: Told) -> None:
-    from rooflift.present import tables
-
-    story = told.story
-    manifest = story.manifest
-    title = (
-        f"{manifest.family}, {story.case.case} {story.case.dtype}, on {manifest.machine.gpu} ({manifest.created[:10]})"
-    )
-    _console().print(tables.terminal(story.main, tables.SUMMARY_COLUMNS, title))
-    for row in story.main.to_dict("records"):
-        _console().print(f"{row['version']} is bound by {row['bound']}: {row['evidence']}", markup=False)
-    for row in story.judged.to_dict("records"):
-        value = tables.PREDICTION_COLUMNS[2].text(row)
-        _console().print(f"  {row['version']}: {row['prediction']}: measured {value}, {row['verdict']}", markup=False)
-
-
-def _as_json(told: Told) -> dict[str, Any]:
-    story = told.story
-    return {
-        "run": _shown(told.folder),
-        "gpu": story.manifest.machine.gpu,
-        "measured_on": story.provenance,
-        "summary": _records(story.summary),
-        "predictions": _records(story.judged),
-        "timings": _records(story.timings),
-        "written": [_shown(path) for path in told.written],
-    }
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return records
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, allow_nan=False))
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    # a pipe or a file has no width of its own: do not cut tables there
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty())
-
-
-def _note(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _shown(path: Path) -> str:
-    """Return a path relative to the working directory where it lies below."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _lower(text: str) -> str:
-    return text[0].lower() + text[1:]
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Show what is being done: a spinner with the time on a terminal, a line each elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda text: typer.echo(f"  {text}", err=True)
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting")
-        yield lambda text: bar.update(task, description=text)
-
-
 def main() -> NoReturn:
     """Run the command line; an expected failure prints its message and remedy."""
     try:
         app(standalone_mode=True)
     except RoofliftError as error:
         if "--json" in sys.argv:
-            _print_json({"error": type(error).__name__, "message": error.message, "remedy": error.remedy})
+            print_json({"error": type(error).__name__, "message": error.message, "remedy": error.remedy})
         typer.echo(f"rooflift: {error.message}\n  {error.remedy}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

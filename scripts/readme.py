@@ -1,0 +1,49 @@
+"""Write the README's picture and table between their marks from the newest run of depthwise_conv2d.
+
+`python scripts/readme.py` rewrites README.md; with --check it only says whether that would change it (exit code 1).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rooflift import runs
+from rooflift.present import tables
+from rooflift.present.report import headline, tell
+
+ROOT = Path(__file__).resolve().parent.parent
+FAMILY = "depthwise_conv2d"
+BEGIN, END = "<!-- newest run: begin -->", "<!-- newest run: end -->"
+
+
+def block() -> str:
+    """Return what stands between the marks."""
+    run = runs.newest_run(ROOT / "reports", FAMILY)
+    story = tell(run.manifest, run.metrics, run.timings, run.compiled)
+    folder = run.folder.relative_to(ROOT).as_posix()
+    return "\n\n".join(
+        [
+            f"![Roofline trail of {FAMILY}]({folder}/roofline.png)",
+            tables.markdown(story.main, tables.SUMMARY_COLUMNS),
+            f"{headline(story)} {story.provenance} The whole report: [{run.folder.name}]({folder}/report.md).",
+        ]
+    )
+
+
+def main() -> int:
+    """Rewrite or check README.md."""
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    new = f"{before}{BEGIN}\n{block()}\n{END}{after}"
+    if "--check" in sys.argv:
+        print("README.md is up to date" if new == text else "README.md is not what the newest run gives: `make readme`")
+        return int(new != text)
+    path.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
