@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 
 from rooflift.catalog.families import find_root, load_family
-from rooflift.collect.measure import case_plans, staged, target_command, target_environment
+from rooflift.collect.measure import staged, target_command, target_environment
 from rooflift.collect.ncu import find_ncu, ncu_command
+from rooflift.collect.request import case_plans
 from rooflift.extract.registry import ncu_names
 
 FAMILY = "depthwise_conv2d"

@@ -24,7 +24,7 @@ from rooflift.errors import CatalogError, KernelFault, NoGpu, RoofliftError, Wro
 
 if TYPE_CHECKING:
     from rooflift.catalog.families import Family
-    from rooflift.pipeline import Request
+    from rooflift.collect.request import Request
 
 app = typer.Typer(
     name="rooflift",
@@ -164,6 +164,8 @@ def profile(
 def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: bool) -> None:
     """Do what needs no GPU: tell the newest run again, check in the interpreter, compile."""
     from rooflift import pipeline
+    from rooflift.collect.measure import verify_in_interpreter
+    from rooflift.extract.inspection import compile_tables
     from rooflift.present import tables
     from rooflift.runs import find_runs, newest_run
 
@@ -181,11 +183,11 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
             for path in told.written:
                 console().print(f"  {shown(path)}: measured on {run.manifest.machine.gpu}")
     with progress_shown() as progress:
-        compiled = pipeline.compile_tables(request, run.manifest if run else None, [89, 90])
+        compiled = compile_tables(request, run.manifest if run else None, [89, 90])
         if not as_json:
             title = "Compiled here for sm_89 (RTX 4090) and sm_90 (H100), not run"
             console().print(tables.terminal(compiled, tables.COMPILED_COLUMNS, title))
-        checks = pipeline.check_without_gpu(request, request.family.select_cases([], "test"), 1, progress)
+        checks = verify_in_interpreter(request, request.family.select_cases([], "test"), 1, progress)
     if as_json:
         print_json(
             (story_as_json(told) if told else {})
@@ -220,7 +222,6 @@ def verify(
     import msgspec
 
     from rooflift.collect import machine, measure
-    from rooflift.pipeline import check_without_gpu
 
     request = _request(root, family, version, case, dtype, "none", timeout, use="test")
     where = "Triton's interpreter"
@@ -232,7 +233,7 @@ def verify(
     try:
         with progress_shown() as progress:
             if interpret:
-                checks = check_without_gpu(request, request.cases, measure.SEEDS, progress)
+                checks = measure.verify_in_interpreter(request, request.cases, measure.SEEDS, progress)
             else:
                 checks = measure.verify(
                     request.family, request.versions, request.work, False, measure.SEEDS, timeout, progress
@@ -266,13 +267,13 @@ def inspect(
     """Compile versions without a GPU: registers, spills, shared memory, instruction mix, theoretical occupancy."""
     from dataclasses import asdict
 
-    from rooflift import pipeline
+    from rooflift.extract.inspection import compile_kernels
     from rooflift.present import tables
 
     request = _request(root, family, version, case, dtype, "none", 600, use="bench")
     with progress_shown() as progress:
         progress("compiling")
-        kernels = pipeline.compile_kernels(request, None, target or [89, 90])
+        kernels = compile_kernels(request, None, target or [89, 90])
     if as_json:
         print_json([asdict(kernel) for kernel in kernels])
         return
@@ -337,7 +338,7 @@ def _request(
 ) -> Request:
     from rooflift.catalog.cases import DTYPES
     from rooflift.catalog.families import load_family
-    from rooflift.pipeline import Request
+    from rooflift.collect.request import Request
 
     top = _root(root)
     for dtype in dtypes or ():

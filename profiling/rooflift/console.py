@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 def console() -> Console:
     """Return the terminal, or a wide page where standard output is a pipe or a file."""
-
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty())
@@ -28,7 +27,6 @@ def console() -> Console:
 
 def print_story(told: Told) -> None:
     """Print a run's table, what bounds each version, and the predictions with their verdicts."""
-
     from rooflift.present import tables
 
     story = told.story

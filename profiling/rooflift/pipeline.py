@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import datetime
 import re
+import tempfile
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from rooflift import runs
-from rooflift.catalog.cases import Case
-from rooflift.catalog.families import Family, Version
 from rooflift.collect import machine, privacy
-from rooflift.collect.measure import Counters, Measurement, Progress, case_plans, measure, verify
+from rooflift.collect.measure import Counters, Measurement, Progress, measure
 from rooflift.collect.ncu import find_ncu
-from rooflift.collect.operators import CasePlan
+from rooflift.collect.plan import Device
+from rooflift.collect.request import Request
 from rooflift.errors import RunFault
 from rooflift.extract import registry
+from rooflift.extract.inspection import compile_tables
 from rooflift.extract.reports import read_reports
 from rooflift.present.report import Story, draw, tell, write_report
 from rooflift.records import (
     CaseRecord,
-    CheckRecord,
     CompiledRow,
     Machine,
     Manifest,
@@ -38,29 +34,8 @@ from rooflift.records import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rooflift.extract.compiled import CompiledKernel
 
 SAMPLES = 50
-REPORT = "ncu/{family}.ncu-rep"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to measure."""
-
-    root: Path
-    family: Family
-    versions: Sequence[Version]
-    cases: Sequence[Case]
-    dtypes: Sequence[str]
-    counters: str  # a counter set of the registry, or none
-    timeout_s: float
-    command: list[str]  # as it is published
-
-    @property
-    def work(self) -> list[CasePlan]:
-        """The cases, one entry a dtype."""
-        return case_plans(self.cases, self.dtypes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,35 +63,41 @@ def profile(request: Request, out: Path | None, progress: Progress) -> Told:
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
     started = datetime.datetime.now(datetime.UTC)
     commit, dirty = machine.git_state(request.root)
-    place = out or default_folder(request, driver.gpus[0], started, commit, dirty)
     threading.Thread(target=_import_what_draws, daemon=True).start()  # while the GPU works
-    with runs.writing(place) as folder:
-        (folder / "ncu").mkdir()
-        report = folder / REPORT.format(family=request.family.name)
-        seen = measure(
-            request.family,
-            request.versions,
-            request.work,
-            _counters(request.counters, report),
-            SAMPLES,
-            request.timeout_s,
-            progress,
-        )
+    with tempfile.TemporaryDirectory(prefix="rooflift-") as temporary:
+        report = Path(temporary, "report.ncu-rep")
+        counters = _counters(request.counters, report)
+        seen = measure(request.family, request.versions, request.work, counters, SAMPLES, request.timeout_s, progress)
         progress("reading the report and drawing")
-        hidden = privacy.secrets(request.root)
-        if report.exists():
-            report.write_bytes(privacy.blot(report.read_bytes(), hidden))
+        place = out or default_folder(request, seen, started, commit, dirty)
         manifest = _manifest(request, seen, driver.version, place.name, started, commit, dirty)
-        metrics = read_reports([report], folder) if report.exists() else runs.to_frame([], MetricRow)
-        timings, samples = timing_tables(seen)
-        compiled = compile_tables(request, manifest, [_target(manifest)]) if request.counters == "none" else None
-        story = tell(manifest, metrics, timings, runs.to_frame([], CompiledRow) if compiled is None else compiled)
-        _write_tables(folder, story, metrics, samples)
-        draw(story, folder)
-        write_report(story, folder)
-        privacy.refuse(folder, hidden)
-        runs.write_manifest(folder, manifest)
+        with runs.writing(place) as folder:
+            story = _write(folder, request, manifest, seen, report)
     return Told(place, story, sorted(path for path in place.rglob("*") if path.is_file()))
+
+
+def _write(folder: Path, request: Request, manifest: Manifest, seen: Measurement, report: Path) -> Story:
+    """Fill a run folder: the report, tables, figures, report.md and, last, run.json."""
+    hidden = privacy.secrets(request.root)
+    metrics, compiled = runs.to_frame([], MetricRow), runs.to_frame([], CompiledRow)
+    if report.exists():
+        kept = folder / "ncu" / f"{request.family.name}.ncu-rep"
+        kept.parent.mkdir()
+        kept.write_bytes(privacy.blot(report.read_bytes(), hidden))
+        metrics = read_reports([kept], folder)
+        metrics.to_csv(folder / "metrics.csv", index=False)
+    else:
+        compiled = compile_tables(request, manifest, [_target(manifest)])
+        compiled.to_csv(folder / "compiled.csv", index=False)
+    timings, samples = timing_tables(seen)
+    timings.to_csv(folder / "timings.csv", index=False)
+    samples.to_parquet(folder / "samples.parquet", index=False)
+    story = tell(manifest, metrics, timings, compiled)
+    draw(story, folder)
+    write_report(story, folder)
+    privacy.refuse(folder, hidden)
+    runs.write_manifest(folder, manifest)
+    return story
 
 
 def retell(run: runs.Run, out: Path) -> Told:
@@ -157,71 +138,6 @@ def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
     )
 
 
-def check_without_gpu(request: Request, cases: Sequence[Case], seeds: int, progress: Progress) -> list[CheckRecord]:
-    """Check versions in Triton's interpreter, one process a version.
-
-    Raises:
-        KernelFault, WrongResult: a version broke or is wrong.
-    """
-    work = case_plans(cases, request.dtypes)
-    if not work:
-        return []
-    with ThreadPoolExecutor() as pool:
-        checks = pool.map(
-            lambda version: verify(request.family, [version], work, True, seeds, request.timeout_s, progress),
-            request.versions,
-        )
-        return [check for found in checks for check in found]
-
-
-def compile_kernels(request: Request, manifest: Manifest | None, targets: Sequence[int]) -> list[CompiledKernel]:
-    """Compile the versions for targets (89, 90, ...), without a GPU.
-
-    A case that takes the reference's own inputs has its shapes from `manifest`, or from the reference.
-
-    Raises:
-        KernelFault: a version does not compile.
-    """
-    from rooflift.extract.compiled import inspect_version
-
-    return [
-        kernel
-        for case in request.cases
-        for dtype in (request.dtypes or case.dtypes)
-        for concrete in [_concrete(request.family, case, dtype, manifest)]
-        for version in request.versions
-        for kernel in inspect_version(version.path, version.name, concrete, dtype, targets)
-    ]
-
-
-def compile_tables(request: Request, manifest: Manifest | None, targets: Sequence[int]) -> pd.DataFrame:
-    """Return what `compile_kernels` found as the rows of compiled.csv."""
-    fields = CompiledRow.__struct_fields__
-    kernels = compile_kernels(request, manifest, targets)
-    return runs.to_frame([CompiledRow(**{f: getattr(kernel, f) for f in fields}) for kernel in kernels], CompiledRow)
-
-
-class ConcreteCase(msgspec.Struct, frozen=True):
-    """A case whose arguments and shapes are known."""
-
-    name: str
-    init: dict[str, Any] | list[Any]
-    inputs: list[list[int]]
-
-
-def _concrete(family: Family, case: Case, dtype: str, manifest: Manifest | None) -> ConcreteCase:
-    if case.init is not None and case.inputs is not None:
-        return ConcreteCase(case.name, case.init, case.inputs)
-    for record in manifest.cases if manifest else ():
-        if record.case == case.name:
-            return ConcreteCase(case.name, record.init, record.inputs)
-    from rooflift.collect.operators import load_module, measure_traffic
-
-    reference = load_module(family.reference)
-    shapes = measure_traffic(reference, CasePlan(case.name, dtype, case.init, case.inputs), "cpu").shapes
-    return ConcreteCase(case.name, reference.get_init_inputs(), shapes)
-
-
 def timing_tables(seen: Measurement) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return timings.csv and the samples behind it."""
     import numpy as np
@@ -238,12 +154,20 @@ def timing_tables(seen: Measurement) -> tuple[pd.DataFrame, pd.DataFrame]:
     return runs.to_frame(rows, TimingRow), every
 
 
-def default_folder(request: Request, gpu: str, started: datetime.datetime, commit: str | None, dirty: bool) -> Path:
+def default_folder(
+    request: Request, seen: Measurement, started: datetime.datetime, commit: str | None, dirty: bool
+) -> Path:
     """Return reports/<family>/<date>-<gpu>-<commit>, with a number behind it when that exists."""
+    gpu = _device(seen).gpu
     card = re.search(r"\b(?:RTX \w+|[A-Z]{1,2}\d+\w*)\b", gpu)
     state = (commit or "nocommit")[:7] + ("-dirty" if dirty else "")
     name = f"{started:%Y-%m-%d}-{(card[0] if card else gpu).replace(' ', '').lower()}-{state}"
     return runs.free_name(request.root / "reports" / request.family.name / name)
+
+
+def _device(seen: Measurement) -> Device:
+    assert seen.device is not None  # the timing process sends it before anything else
+    return seen.device
 
 
 def _counters(counters: str, report: Path) -> Counters | None:
@@ -262,8 +186,7 @@ def _manifest(
     commit: str | None,
     dirty: bool,
 ) -> Manifest:
-    device = seen.device
-    assert device is not None  # the timing process sends it before anything else
+    device = _device(seen)
     kernel_files = [request.family.reference, *(version.path for version in request.versions)]
     return Manifest(
         family=request.family.name,
@@ -300,15 +223,6 @@ def _case_record(seen: Any) -> CaseRecord:
 
 def _target(manifest: Manifest) -> int:
     return int(manifest.machine.compute_capability.replace(".", ""))
-
-
-def _write_tables(folder: Path, story: Story, metrics: pd.DataFrame, samples: pd.DataFrame) -> None:
-    if not metrics.empty:
-        metrics.to_csv(folder / "metrics.csv", index=False)
-    story.timings.to_csv(folder / "timings.csv", index=False)
-    samples.to_parquet(folder / "samples.parquet", index=False)
-    if not story.compiled.empty:
-        story.compiled.to_csv(folder / "compiled.csv", index=False)
 
 
 def _import_what_draws() -> None:

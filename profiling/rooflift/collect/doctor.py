@@ -83,6 +83,8 @@ def _package(name: str, why: str) -> Finding:
     version = machine.package_version(name)
     if version is None:
         return Finding(name, "problem", f"not installed; it {why}", f"Run `pip install {name}`.")
+    if name == "torch" and version.endswith("+cpu") and _gpu().status == "ok":
+        return Finding(name, "problem", f"{version} cannot use the GPU", "Install a CUDA build: `pip install torch`.")
     return Finding(name, "ok", version)
 
 

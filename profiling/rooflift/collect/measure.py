@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from rooflift.collect.correctness import Mismatch
 from rooflift.collect.ncu import explain, find_ncu, ncu_command, parse_version, progress_line
 from rooflift.collect.operators import CasePlan
 from rooflift.collect.processes import stream
+from rooflift.collect.request import Request, case_plans
 from rooflift.errors import KernelFault, WrongResult
 from rooflift.records import CheckRecord
 
@@ -53,11 +55,6 @@ class Measurement:
     samples: list[says.Samples] = field(default_factory=list)
     ncu_command: list[str] = field(default_factory=list)
     ncu_version: str | None = None
-
-
-def case_plans(cases: Sequence[Case], dtypes: Sequence[str]) -> list[CasePlan]:
-    """Return a plan for each case and each of its dtypes, or each of `dtypes` when some are given."""
-    return [CasePlan(c.name, dtype, c.init, c.inputs) for c in cases for dtype in (dtypes or c.dtypes)]
 
 
 @contextmanager
@@ -240,3 +237,20 @@ def verify(
     with staged(family, versions, work, seeds, samples=0) as stage:
         asyncio.run(check(stage))
     return seen.checks
+
+
+def verify_in_interpreter(request: Request, cases: Sequence[Case], seeds: int, progress: Progress) -> list[CheckRecord]:
+    """Compare versions with the reference in Triton's interpreter, one process a version, side by side.
+
+    Raises:
+        KernelFault, WrongResult: as `measure`.
+    """
+    work = case_plans(cases, request.dtypes)
+    if not work:
+        return []
+    with ThreadPoolExecutor() as pool:
+        checks = pool.map(
+            lambda version: verify(request.family, [version], work, True, seeds, request.timeout_s, progress),
+            request.versions,
+        )
+        return [check for found in checks for check in found]

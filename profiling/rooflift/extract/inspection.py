@@ -1,0 +1,63 @@
+"""A whole request compiled without a GPU: its versions, cases and dtypes for several targets. Launches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rooflift.catalog.cases import Case
+from rooflift.catalog.families import Family
+from rooflift.collect.operators import CasePlan, load_module, measure_traffic
+from rooflift.collect.request import Request
+from rooflift.extract.compiled import CompiledKernel, inspect_version
+from rooflift.records import CompiledRow, Manifest
+from rooflift.runs import to_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def compile_kernels(request: Request, manifest: Manifest | None, targets: Sequence[int]) -> list[CompiledKernel]:
+    """Compile the versions for targets (89, 90, ...), without a GPU.
+
+    A case that takes the reference's own inputs has its shapes from `manifest`, or from the reference.
+
+    Raises:
+        KernelFault: a version does not compile.
+    """
+    return [
+        kernel
+        for case in request.cases
+        for dtype in (request.dtypes or case.dtypes)
+        for concrete in [_concrete(request.family, case, dtype, manifest)]
+        for version in request.versions
+        for kernel in inspect_version(version.path, version.name, concrete, dtype, targets)
+    ]
+
+
+def compile_tables(request: Request, manifest: Manifest | None, targets: Sequence[int]) -> pd.DataFrame:
+    """Return what `compile_kernels` found as the rows of compiled.csv."""
+    fields = CompiledRow.__struct_fields__
+    kernels = compile_kernels(request, manifest, targets)
+    return to_frame([CompiledRow(**{f: getattr(kernel, f) for f in fields}) for kernel in kernels], CompiledRow)
+
+
+class ConcreteCase(msgspec.Struct, frozen=True):
+    """A case whose arguments and shapes are known."""
+
+    name: str
+    init: dict[str, Any] | list[Any]
+    inputs: list[list[int]]
+
+
+def _concrete(family: Family, case: Case, dtype: str, manifest: Manifest | None) -> ConcreteCase:
+    if case.init is not None and case.inputs is not None:
+        return ConcreteCase(case.name, case.init, case.inputs)
+    for record in manifest.cases if manifest else ():
+        if record.case == case.name:
+            return ConcreteCase(case.name, record.init, record.inputs)
+    reference = load_module(family.reference)
+    shapes = measure_traffic(reference, CasePlan(case.name, dtype, case.init, case.inputs), "cpu").shapes
+    return ConcreteCase(case.name, reference.get_init_inputs(), shapes)
