@@ -179,7 +179,7 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
         told = pipeline.retell(run, folder)
         if not as_json:
             print_story(told)
-            console().print(f"Every figure above and below was {lower_first(told.story.provenance)}")
+            console().print(f"Every figure above, and in these files, was {lower_first(told.story.provenance)}")
             for path in told.written:
                 console().print(f"  {shown(path)}: measured on {run.manifest.machine.gpu}")
     with progress_shown() as progress:

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+PICTURES = {
+    "roofline.svg": "Roofline with the trail of the versions",
+    "counters.svg": "Counters of each version",
+    "stalls.svg": "Warp stalls of each version",
+}
+
+
 @dataclass(frozen=True)
 class Story:
     """A run with its meaning: what tables, figures, report and notebooks show."""
@@ -61,7 +68,7 @@ def tell(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame, compi
 
 
 def draw(story: Story, folder: Path) -> list[Path]:
-    """Write the run's figures (SVG and PNG) and return their paths."""
+    """Write the figures that the run has values for (SVG and PNG) and return their paths."""
     about = f"{story.manifest.family}, case {story.case.case}, {story.case.dtype}"
     drawn = {
         "roofline": roofline_figure(
@@ -71,8 +78,14 @@ def draw(story: Story, folder: Path) -> list[Path]:
             footnote=story.provenance,
         )
     }
-    if story.manifest.counters != "none":
-        drawn["counters"] = figures.counters_figure(story.main, title=f"Counters: {about}", footnote=story.provenance)
+    panels = [panel for panel in figures.DEFAULT_PANELS if story.main[panel.column].notna().any()]
+    if panels:
+        absent = [panel.label for panel in figures.DEFAULT_PANELS if panel not in panels]
+        footnote = story.provenance + (f" Not collected: {', '.join(absent)}." if absent else "")
+        drawn["counters"] = figures.counters_figure(
+            story.main, title=f"Counters: {about}", footnote=footnote, panels=panels
+        )
+    if story.main.filter(like="stall_").notna().any(axis=None):
         drawn["stalls"] = figures.stalls_figure(story.main, title=f"Warp stalls: {about}", footnote=story.provenance)
     return [path for name, figure in drawn.items() for path in save(figure, folder / name)]
 
@@ -92,7 +105,7 @@ def headline(story: Story) -> str:
 
 
 def write_report(story: Story, folder: Path) -> Path:
-    """Write report.md and return its path."""
+    """Write report.md, which shows the figures that lie in the folder, and return its path."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -104,11 +117,14 @@ def write_report(story: Story, folder: Path) -> Path:
         autoescape=False,  # noqa: S701  # Markdown; the tables escape their cells
     )
     path = folder / "report.md"
-    path.write_text(environment.get_template("report.md.j2").render(_context(story)), encoding="utf-8")
+    path.write_text(
+        environment.get_template("report.md.j2").render(_context(story, [path.name for path in folder.glob("*.svg")])),
+        encoding="utf-8",
+    )
     return path
 
 
-def _context(story: Story) -> dict[str, Any]:
+def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
     manifest, case = story.manifest, story.case
     others = [c for c in manifest.cases if c is not case]
     in_terms = manifest.machine.__struct_fields__
@@ -122,7 +138,7 @@ def _context(story: Story) -> dict[str, Any]:
         "summary_table": tables.markdown(story.main, tables.SUMMARY_COLUMNS),
         "gigabytes": tables.number(case.compulsory_bytes / 1e9, 3),
         "floor": tables.duration(story.main.iloc[0]["floor_us"]),
-        "has_counters": manifest.counters != "none",
+        "pictures": {text: name for name, text in PICTURES.items() if name in drawn},
         "prediction_table": tables.markdown(story.judged, tables.PREDICTION_COLUMNS),
         "limits": story.main[["version", "bound", "evidence"]].to_dict("records"),
         "case_tables": [
