@@ -164,6 +164,7 @@ def profile(
 def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: bool) -> None:
     """Do what needs no GPU: tell the newest run again, check in the interpreter, compile."""
     from rooflift import pipeline
+    from rooflift.collect.machine import package_version
     from rooflift.collect.measure import verify_in_interpreter
     from rooflift.extract.inspection import compile_tables
     from rooflift.present import tables
@@ -185,7 +186,9 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
     with progress_shown() as progress:
         compiled = compile_tables(request, run.manifest if run else None, [89, 90])
         if not as_json:
-            title = "Compiled here for sm_89 (RTX 4090) and sm_90 (H100), not run"
+            title = (
+                f"Compiled here for sm_89 (RTX 4090) and sm_90 (H100) by triton {package_version('triton')}, not run"
+            )
             console().print(tables.terminal(compiled, tables.COMPILED_COLUMNS, title))
         checks = verify_in_interpreter(request, request.family.select_cases([], "test"), 1, progress)
     if as_json:
@@ -267,6 +270,7 @@ def inspect(
     """Compile versions without a GPU: registers, spills, shared memory, instruction mix, theoretical occupancy."""
     from dataclasses import asdict
 
+    from rooflift.collect.machine import package_version
     from rooflift.extract.inspection import compile_kernels
     from rooflift.present import tables
 
@@ -280,7 +284,9 @@ def inspect(
     import pandas as pd
 
     frame = pd.DataFrame([asdict(kernel) for kernel in kernels])
-    console().print(tables.terminal(frame, tables.COMPILED_COLUMNS, "Compiled, not run"))
+    console().print(
+        tables.terminal(frame, tables.COMPILED_COLUMNS, f"Compiled by triton {package_version('triton')}, not run")
+    )
     mix = pd.DataFrame([{"version": k.version, "dtype": k.dtype, "target": k.target} | k.sass for k in kernels])
     console().print(tables.terminal(mix.fillna(0), tables.mix_columns(mix), "Instructions in the binary"))
 
