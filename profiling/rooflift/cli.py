@@ -165,7 +165,7 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
     """Do what needs no GPU: tell the newest run again, check in the interpreter, compile."""
     from rooflift import pipeline
     from rooflift.collect.machine import package_version
-    from rooflift.collect.measure import verify_in_interpreter
+    from rooflift.collect.measure import verify as verify_versions
     from rooflift.extract.inspection import compile_tables
     from rooflift.present import tables
     from rooflift.runs import find_runs, newest_run
@@ -190,7 +190,7 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
                 f"Compiled here for sm_89 (RTX 4090) and sm_90 (H100) by triton {package_version('triton')}, not run"
             )
             console().print(tables.terminal(compiled, tables.COMPILED_COLUMNS, title))
-        checks = verify_in_interpreter(request, request.family.select_cases([], "test"), 1, progress)
+        checks = verify_versions(request, request.family.select_cases([], "test"), True, 1, progress)
     if as_json:
         print_json(
             (story_as_json(told) if told else {})
@@ -235,12 +235,7 @@ def verify(
             interpret = True
     try:
         with progress_shown() as progress:
-            if interpret:
-                checks = measure.verify_in_interpreter(request, request.cases, measure.SEEDS, progress)
-            else:
-                checks = measure.verify(
-                    request.family, request.versions, request.work, False, measure.SEEDS, timeout, progress
-                )
+            checks = measure.verify(request, request.cases, interpret, measure.SEEDS, progress)
     except (WrongResult, KernelFault) as fault:
         fault.exit_code = 1  # a check failed: that is an answer of this command
         raise

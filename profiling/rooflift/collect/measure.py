@@ -10,9 +10,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,23 +102,24 @@ def measure(
     """
     seen = Measurement()
     with staged(family, versions, work, SEEDS, samples) as stage:
-        asyncio.run(_measure(stage, counters, timeout_s, seen, progress))
+        jobs = [run_target(stage, "time", {}, seen, progress)]
+        if counters is not None:
+            jobs.append(_profile(stage, counters, seen, progress))
+        asyncio.run(_together(jobs, timeout_s))
     return seen
 
 
-async def _measure(
-    stage: Path, counters: Counters | None, timeout_s: float, seen: Measurement, progress: Progress
-) -> None:
+async def _together(jobs: Sequence[Coroutine[None, None, None]], timeout_s: float) -> None:
+    """Run jobs side by side; the first fault, the time limit or Ctrl-C ends them all."""
     try:
         async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
-            group.create_task(run_target(stage, "time", {}, seen, progress))
-            if counters is not None:
-                group.create_task(_profile(stage, counters, seen, progress))
-    except ExceptionGroup as faults:  # the first fault has ended the other process
+            for job in jobs:
+                group.create_task(job)
+    except ExceptionGroup as faults:
         raise faults.exceptions[0] from None
     except TimeoutError:
         raise KernelFault(
-            f"the measurement ran past {timeout_s:g} s", "Give it more time with --timeout, or fewer versions or cases."
+            f"the work ran past {timeout_s:g} s", "Give it more time with --timeout, or fewer versions or cases."
         ) from None
 
 
@@ -211,36 +211,9 @@ def _tail(output: str) -> str:
 
 
 def verify(
-    family: Family,
-    versions: Sequence[Version],
-    work: list[CasePlan],
-    interpret: bool,
-    seeds: int,
-    timeout_s: float,
-    progress: Progress,
+    request: Request, cases: Sequence[Case], interpret: bool, seeds: int, progress: Progress
 ) -> list[CheckRecord]:
-    """Compare versions with the reference, on the GPU or in Triton's interpreter on the CPU.
-
-    Raises:
-        KernelFault, WrongResult: as `measure`.
-    """
-    seen = Measurement()
-    environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
-
-    async def check(stage: Path) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await run_target(stage, "check", environment, seen, progress)
-        except TimeoutError:
-            raise KernelFault(f"the check ran past {timeout_s:g} s", "Give it more time with --timeout.") from None
-
-    with staged(family, versions, work, seeds, samples=0) as stage:
-        asyncio.run(check(stage))
-    return seen.checks
-
-
-def verify_in_interpreter(request: Request, cases: Sequence[Case], seeds: int, progress: Progress) -> list[CheckRecord]:
-    """Compare versions with the reference in Triton's interpreter, one process a version, side by side.
+    """Compare versions with the reference: on the GPU in one process, or in Triton's interpreter in one a version.
 
     Raises:
         KernelFault, WrongResult: as `measure`.
@@ -248,9 +221,19 @@ def verify_in_interpreter(request: Request, cases: Sequence[Case], seeds: int, p
     work = case_plans(cases, request.dtypes)
     if not work:
         return []
-    with ThreadPoolExecutor() as pool:
-        checks = pool.map(
-            lambda version: verify(request.family, [version], work, True, seeds, request.timeout_s, progress),
-            request.versions,
-        )
-        return [check for found in checks for check in found]
+    environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
+    groups = [[version] for version in request.versions] if interpret else [request.versions]
+    cores = asyncio.Semaphore(os.cpu_count() or 1)
+    seen = [Measurement() for _ in groups]
+
+    async def check(stage: Path, heard: Measurement) -> None:
+        async with cores:
+            await run_target(stage, "check", environment, heard, progress)
+
+    with ExitStack() as stages:
+        jobs = [
+            check(stages.enter_context(staged(request.family, group, work, seeds, samples=0)), heard)
+            for group, heard in zip(groups, seen, strict=True)
+        ]
+        asyncio.run(_together(jobs, request.timeout_s))
+    return [check for heard in seen for check in heard.checks]
