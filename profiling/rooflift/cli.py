@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from rooflift import __version__
 from rooflift.console import (
@@ -26,8 +27,22 @@ if TYPE_CHECKING:
     from rooflift.catalog.families import Family
     from rooflift.collect.request import Request
 
+
+class Commands(typer.core.TyperGroup):
+    """The commands, with a word of our own for Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            note("rooflift: stopped; nothing was written")
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="rooflift",
+    cls=Commands,
     help="Profile versioned Triton kernels with Nsight Compute and place every version under the measured roof.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -380,7 +395,4 @@ def main() -> NoReturn:
             print_json({"error": type(error).__name__, "message": error.message, "remedy": error.remedy})
         typer.echo(f"rooflift: {error.message}\n  {error.remedy}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("rooflift: stopped; nothing was written", err=True)
-        sys.exit(130)
     sys.exit(0)
