@@ -8,13 +8,13 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rooflift import runs
 from rooflift.collect import machine, privacy
 from rooflift.collect.measure import Counters, Measurement, Progress, measure
 from rooflift.collect.ncu import find_ncu
-from rooflift.collect.plan import Device
+from rooflift.collect.plan import CaseSeen, Device
 from rooflift.collect.request import Request
 from rooflift.errors import RunFault
 from rooflift.extract import registry
@@ -63,11 +63,27 @@ def profile(request: Request, out: Path | None, progress: Progress) -> Told:
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
     started = datetime.datetime.now(datetime.UTC)
     commit, dirty = machine.git_state(request.root)
-    threading.Thread(target=_import_what_draws, daemon=True).start()  # while the GPU works
+    draws = threading.Thread(target=_import_what_draws, daemon=True)
+
+    def prepared(text: str) -> None:
+        """Import what draws once the children have imported theirs and the GPU works."""
+        if draws.ident is None:
+            draws.start()
+        progress(text)
+
     with tempfile.TemporaryDirectory(prefix="rooflift-") as temporary:
         report = Path(temporary, "report.ncu-rep")
         counters = _counters(request.counters, report)
-        seen = measure(request.family, request.versions, request.work, counters, SAMPLES, request.timeout_s, progress)
+        seen = measure(
+            request.family,
+            request.versions,
+            request.work,
+            counters,
+            SAMPLES,
+            request.timeout_s,
+            prepared,
+            known_flop(request),
+        )
         progress("reading the report and drawing")
         place = out or default_folder(request, seen, started, commit, dirty)
         manifest = _manifest(request, seen, driver.version, place.name, started, commit, dirty)
@@ -136,6 +152,22 @@ def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
     return (
         f"{row['version']} {row['metric']} is {row['value_report']} in the report and {row['value_table']} in the table"
     )
+
+
+def known_flop(request: Request) -> dict[tuple[str, str], int | None]:
+    """Return the FLOP that the family's newest run has of the same cases of the same reference file."""
+    reports, family = request.root / "reports", request.family
+    if not runs.find_runs(reports, family.name):
+        return {}
+    manifest = runs.newest_run(reports, family.name).manifest
+    if manifest.sha256.get(f"kernels/{family.name}/reference.py") != runs.sha256(family.reference):
+        return {}
+    asked = {(plan.case, plan.dtype): (plan.init, plan.inputs) for plan in request.work}
+    return {
+        (c.case, c.dtype): c.flop
+        for c in manifest.cases
+        if asked.get((c.case, c.dtype)) in ((c.init, c.inputs), (None, None))
+    }
 
 
 def timing_tables(seen: Measurement) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -208,17 +240,17 @@ def _manifest(
             for v in request.versions
             for h in [v.header]
         ],
-        cases=[_case_record(case) for case in seen.cases],
+        cases=[_case_record(case, seen.flop[case.plan.case, case.plan.dtype]) for case in seen.cases],
         checks=seen.checks,
         notes=[] if request.counters != "none" else ["No counters were collected in this run (--no-counters)."],
         sha256={f"kernels/{request.family.name}/{path.name}": runs.sha256(path) for path in kernel_files},
     )
 
 
-def _case_record(seen: Any) -> CaseRecord:
-    source = "torch's FLOP counter" if seen.flop is not None else "ncu's instruction counters"
-    init = seen.plan.init if seen.plan.init is not None else []
-    return CaseRecord(seen.plan.case, seen.plan.dtype, init, seen.shapes, seen.compulsory_bytes, seen.flop, source)
+def _case_record(seen: CaseSeen, flop: int | None) -> CaseRecord:
+    source = "torch's FLOP counter" if flop is not None else "ncu's instruction counters"
+    plan = seen.plan
+    return CaseRecord(plan.case, plan.dtype, plan.init or [], seen.shapes, seen.compulsory_bytes, flop, source)
 
 
 def _target(manifest: Manifest) -> int:

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,7 @@ class Measurement:
     device: says.Device | None = None
     checks: list[CheckRecord] = field(default_factory=list)
     cases: list[says.CaseSeen] = field(default_factory=list)
+    flop: dict[tuple[str, str], int | None] = field(default_factory=dict)  # by case and dtype
     samples: list[says.Samples] = field(default_factory=list)
     ncu_command: list[str] = field(default_factory=list)
     ncu_version: str | None = None
@@ -58,7 +59,12 @@ class Measurement:
 
 @contextmanager
 def staged(
-    family: Family, versions: Sequence[Version], work: list[CasePlan], seeds: int, samples: int
+    family: Family,
+    versions: Sequence[Version],
+    work: list[CasePlan],
+    seeds: int,
+    samples: int,
+    count_flop: bool = False,
 ) -> Iterator[Path]:
     """Yield a neutral folder with the kernel files and plan.json: ncu writes the paths it sees into its report."""
     with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
@@ -67,7 +73,7 @@ def staged(
         for version in versions:
             shutil.copy(version.path, stage / version.path.name)
         files = {version.name: version.path.name for version in versions}
-        plan = says.Plan("reference.py", files, work, list(range(seeds)), samples)
+        plan = says.Plan("reference.py", files, work, list(range(seeds)), samples, count_flop)
         (stage / "plan.json").write_bytes(msgspec.json.encode(plan))
         yield stage
 
@@ -92,19 +98,22 @@ def measure(
     samples: int,
     timeout_s: float,
     progress: Progress,
+    flop: Mapping[tuple[str, str], int | None],
 ) -> Measurement:
     """Check and time the versions on this machine's GPU, and profile them under one ncu process.
+
+    `flop` holds what is known of the cases' FLOP, by case and dtype; the rest is counted.
 
     Raises:
         KernelFault: a version does not compile or run, or the time limit is over.
         WrongResult: a version differs from the reference.
         NcuFault: ncu is missing or failed; CounterPermission when it was refused the counters.
     """
-    seen = Measurement()
-    with staged(family, versions, work, SEEDS, samples) as stage:
-        jobs = [run_target(stage, "time", {}, seen, progress)]
-        if counters is not None:
-            jobs.append(_profile(stage, counters, seen, progress))
+    seen = Measurement(flop=dict(flop))
+    count_flop = any((plan.case, plan.dtype) not in flop for plan in work)
+    with staged(family, versions, work, SEEDS, samples, count_flop=count_flop) as stage:
+        jobs = [_profile(stage, counters, seen, progress)] if counters is not None else []
+        jobs.append(run_target(stage, "time", {}, seen, progress))
         asyncio.run(_together(jobs, timeout_s))
     return seen
 
@@ -178,6 +187,8 @@ def _hear(line: str, seen: Measurement, progress: Progress) -> None:
             seen.checks.append(record)
         case says.CaseSeen() as case:
             seen.cases.append(case)
+        case says.Counted(case_name, dtype, flop):
+            seen.flop[case_name, dtype] = flop
         case says.Samples() as samples:
             seen.samples.append(samples)
         case says.Device() as device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -71,35 +72,32 @@ def make_inputs(reference: ModuleType, plan: CasePlan, device: str, seed: int) -
     ]
 
 
-class Traffic(msgspec.Struct, frozen=True):
-    """What a case needs at least: bytes moved once each, FLOP by torch's counter (None where it knows no formula)."""
+def compulsory_bytes(inputs: Sequence[Any], model: Any, outputs: Any) -> int:
+    """Return the bytes of inputs, parameters and outputs, each once."""
+    import torch
 
-    compulsory_bytes: int
-    flop: int | None
-    shapes: list[list[int]]
-
-
-def measure_traffic(reference: ModuleType, plan: CasePlan, device: str) -> Traffic:
-    """Derive compulsory bytes and FLOP from the reference's tensors, on torch's meta device where it can run there."""
-    try:
-        return _traffic_on(reference, plan, "meta")  # nothing is allocated or computed
-    except (NotImplementedError, RuntimeError):  # an operator without a meta kernel, or one that looks at values
-        return _traffic_on(reference, plan, device)
+    results = outputs if isinstance(outputs, tuple | list) else [outputs]
+    tensors = [x for x in (*inputs, *model.parameters(), *results) if torch.is_tensor(x)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _traffic_on(reference: ModuleType, plan: CasePlan, device: str) -> Traffic:
+def input_shapes(inputs: Sequence[Any]) -> list[list[int]]:
+    """Return the shapes of the inputs that are tensors."""
+    return [list(x.shape) for x in inputs if hasattr(x, "shape")]
+
+
+def count_flop(reference: ModuleType, plan: CasePlan) -> int | None:
+    """Count the reference's FLOP by torch's counter, on the meta device: nothing is allocated or computed.
+
+    Returns None where torch's counter knows no formula for what the reference does, or the reference looks at values.
+    """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.device(device), torch.no_grad():
-        model = make_model(reference.Model, reference, plan, device, seed=0)
-        inputs = make_inputs(reference, plan, device, seed=0)
-        with FlopCounterMode(display=False) as counter:
-            outputs = model(*inputs)
-    tensors = [*inputs, *model.parameters(), *(outputs if isinstance(outputs, tuple | list) else [outputs])]
-    tensors = [tensor for tensor in tensors if torch.is_tensor(tensor)]
-    return Traffic(
-        compulsory_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-        flop=counter.get_total_flops() or None,
-        shapes=[list(tensor.shape) for tensor in inputs if torch.is_tensor(tensor)],
-    )
+    try:
+        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model = make_model(reference.Model, reference, plan, "meta", seed=0)
+            model(*make_inputs(reference, plan, "meta", seed=0))
+    except (NotImplementedError, RuntimeError):
+        return None
+    return counter.get_total_flops() or None

@@ -23,6 +23,7 @@ class Plan(msgspec.Struct, frozen=True):
     work: list[CasePlan]
     seeds: list[int]
     samples: int
+    count_flop: bool = False  # torch's counter takes seconds to import; a run of the same reference may have asked it
 
 
 Task = Literal["profile", "time", "check"]
@@ -62,6 +63,13 @@ class CaseSeen(msgspec.Struct, frozen=True, tag=True):
     plan: CasePlan
     shapes: list[list[int]]
     compulsory_bytes: int
+
+
+class Counted(msgspec.Struct, frozen=True, tag=True):
+    """FLOP of a case by torch's counter, None where it knows no formula."""
+
+    case: str
+    dtype: str
     flop: int | None
 
 
@@ -88,7 +96,7 @@ class Device(msgspec.Struct, frozen=True, tag=True):
     python: str
 
 
-Event = Doing | Checked | Wrong | Broken | CaseSeen | Samples | Device
+Event = Doing | Checked | Wrong | Broken | CaseSeen | Counted | Samples | Device
 
 
 def range_name(version: str, plan: CasePlan) -> str:

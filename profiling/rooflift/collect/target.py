@@ -19,7 +19,15 @@ import msgspec
 
 from rooflift.collect import plan as says
 from rooflift.collect.correctness import Mismatch, check_version
-from rooflift.collect.operators import CasePlan, load_module, make_inputs, make_model, measure_traffic
+from rooflift.collect.operators import (
+    CasePlan,
+    compulsory_bytes,
+    count_flop,
+    input_shapes,
+    load_module,
+    make_inputs,
+    make_model,
+)
 from rooflift.collect.timing import copy_call, time_subjects
 
 
@@ -94,15 +102,15 @@ class Program:
     def time(self, case: CasePlan) -> None:
         """Time the versions, the reference as it stands, and a copy of the case's compulsory bytes."""
         with guarded("reference", case):
-            traffic = measure_traffic(self.reference, case, self.device)
             inputs = make_inputs(self.reference, case, self.device, seed=0)
             eager = make_model(self.reference.Model, self.reference, case, self.device, seed=0)
+            traffic_bytes = compulsory_bytes(inputs, eager, eager(*inputs))
         plan = case if case.init is not None else msgspec.structs.replace(case, init=self.reference.get_init_inputs())
-        say(says.CaseSeen(plan, traffic.shapes, traffic.compulsory_bytes, traffic.flop))
+        say(says.CaseSeen(plan, input_shapes(inputs), traffic_bytes))
         say(says.Doing(f"timing {case.case} {case.dtype}"))
         subjects = self.calls(case, inputs)
         subjects["torch_eager"] = partial(eager, *inputs)
-        subjects["copy_floor"] = copy_call(traffic.compulsory_bytes)
+        subjects["copy_floor"] = copy_call(traffic_bytes)
         for subject, times in time_subjects(subjects, self.plan.samples).items():
             say(says.Samples(subject, case.case, case.dtype, times))
 
@@ -161,6 +169,9 @@ def run(task: says.Task, plan: says.Plan) -> None:
                 program.time(case)
             elif task == "profile":
                 program.profile(case)
+    if task == "time" and plan.count_flop:
+        for case in plan.work:
+            say(says.Counted(case.case, case.dtype, count_flop(program.reference, case)))
 
 
 def _interpret_first_configuration() -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from rooflift.catalog.cases import Case
 from rooflift.catalog.families import Family
-from rooflift.collect.operators import CasePlan, load_module, measure_traffic
+from rooflift.collect.operators import CasePlan, input_shapes, load_module, make_inputs
 from rooflift.collect.request import Request
 from rooflift.extract.compiled import CompiledKernel, inspect_version
 from rooflift.records import CompiledRow, Manifest
@@ -58,6 +58,9 @@ def _concrete(family: Family, case: Case, dtype: str, manifest: Manifest | None)
     for record in manifest.cases if manifest else ():
         if record.case == case.name:
             return ConcreteCase(case.name, record.init, record.inputs)
+    import torch
+
     reference = load_module(family.reference)
-    shapes = measure_traffic(reference, CasePlan(case.name, dtype, case.init, case.inputs), "cpu").shapes
+    with torch.device("meta"):
+        shapes = input_shapes(make_inputs(reference, CasePlan(case.name, dtype, case.init, case.inputs), "meta", 0))
     return ConcreteCase(case.name, reference.get_init_inputs(), shapes)
