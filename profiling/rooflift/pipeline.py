@@ -21,6 +21,7 @@ from rooflift.extract import registry
 from rooflift.extract.inspection import compile_tables
 from rooflift.extract.reports import read_reports
 from rooflift.present.report import Story, draw, tell, write_report
+from rooflift.present.style import page
 from rooflift.records import (
     CaseRecord,
     CompiledRow,
@@ -63,7 +64,7 @@ def profile(request: Request, out: Path | None, progress: Progress) -> Told:
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
     started = datetime.datetime.now(datetime.UTC)
     commit, dirty = machine.git_state(request.root)
-    draws = threading.Thread(target=_import_what_draws, daemon=True)
+    draws = threading.Thread(target=_get_ready_to_draw, daemon=True)
 
     def prepared(text: str) -> None:
         """Import what draws once the children have imported theirs and the GPU works."""
@@ -192,7 +193,7 @@ def default_folder(
     """Return reports/<family>/<date>-<gpu>-<commit>, with a number behind it when that exists."""
     gpu = _device(seen).gpu
     card = re.search(r"\b(?:RTX \w+|[A-Z]{1,2}\d+\w*)\b", gpu)
-    state = (commit or "nocommit")[:7] + ("-dirty" if dirty else "")
+    state = (commit[:7] if commit else "nocommit") + ("-dirty" if dirty else "")
     name = f"{started:%Y-%m-%d}-{(card[0] if card else gpu).replace(' ', '').lower()}-{state}"
     return runs.free_name(request.root / "reports" / request.family.name / name)
 
@@ -257,11 +258,16 @@ def _target(manifest: Manifest) -> int:
     return int(manifest.machine.compute_capability.replace(".", ""))
 
 
-def _import_what_draws() -> None:
+def _get_ready_to_draw() -> None:
+    """Import what reads and draws, and draw a little: the first figure of a process finds and loads the fonts."""
+    import io
+
     import jinja2  # noqa: F401  # imported for the time it takes
-    import matplotlib.backends.backend_agg
-    import matplotlib.backends.backend_svg
-    import matplotlib.figure  # noqa: F401
     import ncu_report  # noqa: F401
     import pandas  # noqa: F401
     import pyarrow.parquet  # noqa: F401
+
+    figure = page("fonts", "are found and loaded", height_in=1)
+    figure.add_subplot()
+    for kind in ("png", "svg"):
+        figure.savefig(io.BytesIO(), format=kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import os
 import shutil
@@ -57,7 +58,7 @@ class Run:
 
         try:
             return pd.read_parquet(self.folder / "samples.parquet")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
             raise RunFault(f"{self.folder / 'samples.parquet'}: cannot be read: {error}", "Restore the file.") from None
 
     def _table(self, name: str, row: type[Row], *, required: bool) -> pd.DataFrame:
@@ -82,24 +83,29 @@ def read_table(path: Path, row: type[Row]) -> pd.DataFrame:
     Raises:
         RunFault: the file is missing or empty, or a row lacks a field or holds a value of another type.
     """
-    import pandas as pd
-
     columns = [field.name for field in msgspec.structs.fields(row)]
-    text_columns = {field.name: str for field in msgspec.structs.fields(row) if field.type is str}
+    optional = {field.name for field in msgspec.structs.fields(row) if field.type == float | None}
     try:
-        frame = pd.read_csv(path, dtype=text_columns, keep_default_na=False, na_values={"value": [""]})
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *lines = list(csv.reader(file)) or [[]]
     except FileNotFoundError:
         raise RunFault(f"{path}: the run folder lacks it", "Restore it, or measure again.") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (csv.Error, UnicodeDecodeError) as error:
         raise RunFault(f"{path}: not a table: {error}", "Restore the file, or measure again.") from None
-    if list(frame.columns) != columns:
-        raise RunFault(f"{path}: its columns are {', '.join(frame.columns)}", f"A run has {', '.join(columns)}.")
-    records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    if header != columns:
+        raise RunFault(f"{path}: its columns are {', '.join(header)}", f"A run has {', '.join(columns)}.")
+    records = []
+    for number, cells in enumerate(lines):
+        if len(cells) != len(columns):
+            what = f"not a table: row {number} has {len(cells)} of {len(columns)} fields"
+            raise RunFault(f"{path}: {what}", "Rows are counted from 0. Restore the file.")
+        pairs = zip(columns, cells, strict=True)
+        records.append({name: None if name in optional and cell == "" else cell for name, cell in pairs})
     try:
-        msgspec.convert(records, list[row])  # type: ignore[valid-type]  # a list of the given row type
+        rows = msgspec.convert(records, list[row], strict=False)  # type: ignore[valid-type]  # a list of the given row type
     except msgspec.ValidationError as error:
         raise RunFault(f"{path}: {error}", "The number in $[...] is the row, from 0. Restore the file.") from None
-    return frame
+    return to_frame(rows, row)
 
 
 def read_run(folder: Path) -> Run:
@@ -119,14 +125,14 @@ def read_run(folder: Path) -> Run:
             remedy = f"This rooflift reads version {SCHEMA_VERSION}: use the rooflift that wrote the run."
             raise RunFault(f"{path}: schema is {schema!r}", remedy)
         return Run(folder, msgspec.json.decode(data, type=Manifest))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunFault(f"{path}: {error}", "Restore the file, or measure again.") from None
 
 
 def find_runs(reports: Path, family: str | None = None) -> list[Path]:
-    """Return the run folders below `reports`, oldest first (their names begin with the date)."""
-    pattern = f"{family or '*'}/*/run.json"
-    return sorted((path.parent for path in reports.glob(pattern)), key=lambda f: (f.name[:10], _created(f), f.name))
+    """Return the run folders below `reports`, oldest first; unreadable ones before all others."""
+    pattern = f"{family or '*'}/[!.]*/run.json"  # a folder that is being written begins with a point
+    return sorted((path.parent for path in reports.glob(pattern)), key=lambda f: (_created(f), f.name))
 
 
 def _created(folder: Path) -> str:
@@ -155,20 +161,24 @@ def resolve_run(reports: Path, wanted: str) -> Run:
     """
     if (Path(wanted) / "run.json").exists():
         return read_run(Path(wanted))
-    runs = {path.name: path for path in find_runs(reports)}
-    families = {path.parent.name for path in runs.values()}
-    if wanted in runs:
-        return read_run(runs[wanted])
+    runs = find_runs(reports)
+    families = {path.parent.name: path.parent for path in runs}
+    named = [path for path in runs if path.name == wanted]
+    if len(named) > 1:
+        raise RunFault(f"{wanted}: several runs have this name", f"Name one: {', '.join(map(str, named))}.")
+    if named:
+        return read_run(named[0])
     if wanted in families:
         return newest_run(reports, wanted)
-    raise RunFault(f"{wanted}: no such run", did_you_mean(wanted, [*families, *runs]))
+    raise RunFault(f"{wanted}: no such run", did_you_mean(wanted, [*families, *(path.name for path in runs)]))
 
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes `folder` when the block ends, and vanishes when it fails.
 
-    A run that exists keeps its name: the new one gets a number behind it. The final path is the one of `place`.
+    Raises:
+        RunFault: `folder` exists; it is left as it is. `free_name` finds a name that does not.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = folder.parent / f".writing-{folder.name}-{os.getpid()}"
@@ -176,10 +186,16 @@ def writing(folder: Path) -> Iterator[Path]:
     staged.mkdir()
     try:
         yield staged
-        staged.rename(folder)
+        _move(staged, folder)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
+
+
+def _move(staged: Path, folder: Path) -> None:
+    if folder.exists():
+        raise RunFault(f"{folder} exists", "A run is never overwritten: name a folder that does not exist.")
+    staged.rename(folder)
 
 
 def free_name(folder: Path) -> Path:

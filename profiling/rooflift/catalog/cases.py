@@ -33,6 +33,17 @@ class _CaseTable(msgspec.Struct, forbid_unknown_fields=True):
     dtypes: Annotated[list[Dtype], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: list(DTYPES))
 
 
+_FORM = "A case is a table with init = {...}, inputs = [[shape], ...], use = ['test', 'bench'], dtypes."
+
+
+def _case(path: Path, name: str, values: Any) -> Case:
+    try:
+        table = msgspec.convert(values, _CaseTable)
+    except msgspec.ValidationError as error:
+        raise CatalogError(f"{path}: [{name}]: {error}", _FORM) from None
+    return Case(name, table.init, table.inputs, tuple(table.dtypes), frozenset(table.use))
+
+
 def read_cases(path: Path) -> dict[str, Case]:
     """Read cases.toml; without the file the reference's own inputs are the case `main`, in float32.
 
@@ -42,16 +53,10 @@ def read_cases(path: Path) -> dict[str, Case]:
     if not path.exists():
         return {"main": Case("main", None, None, ("float32",), frozenset({"bench"}))}
     try:
-        tables = msgspec.toml.decode(path.read_bytes(), type=dict[str, _CaseTable])
-    except msgspec.DecodeError as error:
-        raise CatalogError(
-            f"{path}: {error}",
-            "A case is a table with init = {...}, inputs = [[shape], ...], use = ['test', 'bench'], dtypes.",
-        ) from None
-    cases = {
-        name: Case(name, table.init, table.inputs, tuple(table.dtypes), frozenset(table.use))
-        for name, table in tables.items()
-    }
+        tables = msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path}: not TOML: {error}", _FORM) from None
+    cases = {name: _case(path, name, table) for name, table in tables.items()}
     if "main" not in cases or "bench" not in cases["main"].use:
         raise CatalogError(
             f"{path}: no case `main`", "Name the case that the ladder is about [main], with use = ['bench']."

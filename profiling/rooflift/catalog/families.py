@@ -94,7 +94,7 @@ def load_family(root: Path, name: str) -> Family:
         raise CatalogError(f"no family {name!r} in {root / 'kernels'}", did_you_mean(name, family_names(root)))
     folder = root / "kernels" / name
     _require(_parse(folder / "reference.py"), folder / "reference.py", ["Model", "get_inputs", "get_init_inputs"])
-    versions = sorted(map(_read_version, folder.glob("v[0-9]*.py")), key=lambda version: version.number)
+    versions = sorted(map(_read_version, folder.glob("v[0-9]*.py")), key=lambda version: (version.number, version.name))
     if not versions:
         raise CatalogError(
             f"{folder}: no version", "Add v0_baseline.py, the version that the others are measured against."
@@ -123,16 +123,17 @@ def _parse(path: Path) -> ast.Module:
     try:
         return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except SyntaxError as error:
-        raise CatalogError(f"{path}:{error.lineno}: {error.msg}", "Correct the syntax.") from None
+        raise CatalogError(f"{path}:{error.lineno or 1}: {error.msg}", "Correct the syntax.") from None
     except UnicodeDecodeError as error:
-        raise CatalogError(f"{path}:1: not UTF-8 text: {error}", "Save the file as UTF-8.") from None
+        line = error.object[: error.start].count(b"\n") + 1
+        raise CatalogError(f"{path}:{line}: not UTF-8 text: {error}", "Save the file as UTF-8.") from None
 
 
 def _require(tree: ast.Module, path: Path, names: Iterable[str]) -> None:
     defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     for name in names:
         if name not in defined:
-            last = len(path.read_text(encoding="utf-8").splitlines())
+            last = max(1, len(path.read_text(encoding="utf-8").splitlines()))
             kind = "function" if name.islower() else "class"
             raise CatalogError(
                 f"{path}:{last}: the file ends without the {kind} {name}", f"Define {name} at module level."

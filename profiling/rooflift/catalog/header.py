@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def parse_header(tree: ast.Module, path: Path) -> Header:
     docstring = ast.get_docstring(tree, clean=False)
     if node is None or docstring is None:
         raise _fault(path, 1, "no header: the file must open with a docstring")
-    title, *lines = docstring.splitlines()
+    title, *lines = docstring.splitlines() or [""]
     if not title.strip():
         raise _fault(path, node.lineno, "the first line is the title, and it is empty")
     fields = _fields(lines, path, node.lineno + 1)
@@ -85,16 +86,22 @@ def parse_header(tree: ast.Module, path: Path) -> Header:
         line, text = fields.get(name, (node.lineno, ""))
         if not text:
             raise _fault(path, line, f"field {name!r} is missing or empty")
-    line, expect = fields["Expect"]
-    try:
-        predictions = tuple(map(parse_prediction, expect.split(","))) if expect != "none" else ()
-    except ValueError as error:
-        raise _fault(path, line, f"Expect: {error}") from None
-    return Header(title.strip(), fields["Stage"][1], fields["Change"][1], fields["Why"][1], predictions)
+    stage, change, why = (" ".join(fields[name][1].split()) for name in ("Stage", "Change", "Why"))
+    return Header(title.strip(), stage, change, why, tuple(_predictions(*fields["Expect"], path)))
+
+
+def _predictions(line: int, expect: str, path: Path) -> Iterator[Prediction]:
+    for text in expect.split(",") if expect != "none" else ():
+        begins = line + text[: len(text) - len(text.lstrip())].count("\n")
+        try:
+            yield parse_prediction(" ".join(text.split()))
+        except ValueError as error:
+            raise _fault(path, begins, f"Expect: {error}") from None
+        line += text.count("\n")
 
 
 def _fields(lines: list[str], path: Path, first_line: int) -> dict[str, tuple[int, str]]:
-    """Return each field's line number and text; a line that opens no field continues the one above."""
+    """Return each field's first line with text and that text; a line that opens no field continues the one above."""
     fields: dict[str, tuple[int, str]] = {}
     current = ""
     for number, line in enumerate(lines, start=first_line):
@@ -106,10 +113,10 @@ def _fields(lines: list[str], path: Path, first_line: int) -> dict[str, tuple[in
             fields[current] = (number, match["text"].strip())
         elif line.strip() and not current:
             raise _fault(path, number, "text before the first field; the title is one line")
-        elif line.strip():
+        elif current:
             opened, text = fields[current]
-            fields[current] = (opened, f"{text} {line.strip()}".strip())
-    return fields
+            fields[current] = (opened, f"{text}\n{line.strip()}") if text else (number, line.strip())
+    return {name: (opened, text.rstrip()) for name, (opened, text) in fields.items()}
 
 
 def _fault(path: Path, line: int, what: str) -> CatalogError:

@@ -25,9 +25,10 @@ def read_reports(paths: Sequence[Path], folder: Path) -> pd.DataFrame:
         EnvironmentFault: ncu_report cannot be imported.
     """
     rows: list[MetricRow] = []
+    launches: dict[tuple[str, str, str], int] = {}
     for path in paths:
         source = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
-        rows.extend(_report_rows(path, source))
+        rows.extend(_report_rows(path, source, launches))
     return to_frame(rows, MetricRow)
 
 
@@ -39,8 +40,7 @@ def report_gpu(path: Path) -> str:
     return ""
 
 
-def _report_rows(path: Path, source: str) -> Iterator[MetricRow]:
-    launches: dict[tuple[str, str, str], int] = {}
+def _report_rows(path: Path, source: str, launches: dict[tuple[str, str, str], int]) -> Iterator[MetricRow]:
     for action in _actions(path):
         measured = _measured(action)
         launch = launches[measured] = launches.get(measured, -1) + 1

@@ -28,27 +28,18 @@ def combine(metrics: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    wide = metrics.pivot_table(
-        index=[*KEY, "launch"],
-        columns="metric",
-        values="value",
-        aggfunc="first",
-        dropna=False,
-        sort=False,
-        observed=True,
-    )
-    wide = wide.reindex(columns=list(BY_NAME)).astype(float).dropna(how="all")
+    if metrics.empty:
+        return pd.DataFrame(columns=[*KEY, *BY_NAME])
+    values = metrics.set_index([*KEY, "launch", "metric"])["value"].astype(float)
+    wide = values.unstack("metric").reindex(columns=list(BY_NAME))
     groups = wide.groupby(KEY, sort=False)
-    weights = wide["ncu_time_ns"].where(groups["ncu_time_ns"].transform(lambda times: times.notna().all()), 1.0)
-    total = weights.groupby(KEY, sort=False).sum()
-    combined = {
-        "sum": lambda name: groups[name].sum(min_count=1),
-        "max": lambda name: groups[name].max(),
-        "mean": lambda name: (wide[name] * weights).groupby(KEY, sort=False).sum() / total,
-    }
+    timed = groups["ncu_time_ns"].transform("count") == groups["ncu_time_ns"].transform("size")
+    weights = wide["ncu_time_ns"].where(timed, 1.0)
+    means = wide.mul(weights, axis=0).groupby(KEY, sort=False).sum().div(weights.groupby(KEY, sort=False).sum(), axis=0)
+    ways = {"sum": groups.sum(), "max": groups.max(), "mean": means}
+    combined = pd.DataFrame({name: ways[metric.combine][name] for name, metric in BY_NAME.items()})
     complete = wide.notna().groupby(KEY, sort=False).all()
-    columns = {name: combined[metric.combine](name).where(complete[name]) for name, metric in BY_NAME.items()}
-    return pd.DataFrame(columns).reset_index()
+    return combined.where(complete).reset_index()
 
 
 def summarize(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +143,7 @@ def judge(manifest: Manifest, summary: pd.DataFrame) -> pd.DataFrame:
         for text in version.expect:
             prediction = parse_prediction(text)
             value = row.get(prediction.metric, None)
-            if value is None:
+            if value is None or isinstance(value, str):
                 verdict, value = f"not judged: no figure is called {prediction.metric}", math.nan
             elif math.isnan(value):
                 verdict = "not judged: the figure is missing in this run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,8 @@ def tell(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame, compi
 
 def draw(story: Story, folder: Path) -> list[Path]:
     """Write the figures that the run has values for (SVG and PNG) and return their paths."""
+    for name in PICTURES:  # of a run that was told into this folder before
+        (folder / name).unlink(missing_ok=True)
     about = f"{story.manifest.family}, case {story.case.case}, {story.case.dtype}"
     drawn = {
         "roofline": roofline_figure(
@@ -97,7 +100,9 @@ def headline(story: Story) -> str:
         return "No version was timed."
     best = timed.loc[timed["time_us"].idxmin()]
     versus = f", {tables.number(best['speedup'], 2)}x over {timed.iloc[0]['version']}" if len(timed) > 1 else ""
-    suspect = " **Suspect: above the measured roof.**" if best["roof_pct"] > 100 else ""
+    above = story.summary[story.summary["roof_pct"] > 100]
+    names = ", ".join(f"{row.version} ({row.case} {row.dtype})" for row in above.itertuples())
+    suspect = f" **Suspect: above the measured roof: {names}.**" if names else ""
     return (
         f"**{best['version']}** is the fastest: {tables.duration(best['time_us'])}{versus}, "
         f"{tables.number(best['roof_pct'], 1)} % of the measured roof, bound by {best['bound']}.{suspect}"
@@ -130,6 +135,7 @@ def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
     in_terms = manifest.machine.__struct_fields__
     return {
         "manifest": manifest,
+        "commands": [shlex.join(words) for words in (manifest.command, manifest.ncu_command) if words],
         "case": case,
         "init": ", ".join(f"{k}={v}" for k, v in case.init.items())
         if isinstance(case.init, dict)

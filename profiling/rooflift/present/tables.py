@@ -110,7 +110,7 @@ def with_predictions(summary: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFram
         counts = {"hit": (verdicts == "hit").sum(), "missed": (verdicts == "miss").sum()}
         counts["not judged"] = len(verdicts) - sum(counts.values())
         texts[version] = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return summary.assign(predictions=summary["version"].map(texts).fillna(MISSING))
+    return summary.assign(predictions=[texts.get(version, MISSING) for version in summary["version"]])
 
 
 def cells(frame: pd.DataFrame, columns: Sequence[Column]) -> list[list[str]]:
