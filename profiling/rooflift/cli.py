@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -21,7 +22,7 @@ from rooflift.console import (
     shown,
     story_as_json,
 )
-from rooflift.errors import CatalogError, KernelFault, NoGpu, RoofliftError, WrongResult, did_you_mean
+from rooflift.errors import CatalogError, KernelFault, NoGpu, RoofliftError, RunFault, WrongResult, did_you_mean
 
 if TYPE_CHECKING:
     from rooflift.catalog.families import Family
@@ -185,6 +186,8 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
     from rooflift.present import tables
     from rooflift.runs import find_runs, newest_run
 
+    if out is not None and out.exists():
+        raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
     reports = request.root / "reports"
     run = newest_run(reports, request.family.name) if find_runs(reports, request.family.name) else None
     told = None
@@ -207,10 +210,9 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
             console().print(tables.terminal(compiled, tables.COMPILED_COLUMNS, title))
         checks = verify_versions(request, request.family.select_cases([], "test"), True, 1, progress)
     if as_json:
-        print_json(
-            (story_as_json(told) if told else {})
-            | {"gpu": None, "compiled": records_of(compiled), "interpreter_checks": len(checks)}
-        )
+        if told is not None:
+            here = {"gpu_here": None, "compiled": records_of(compiled), "interpreter_checks": len(checks)}
+            print_json(story_as_json(told) | here)
     else:
         worst = max((check.error_over_tolerance for check in checks), default=0)
         console().print(
@@ -242,6 +244,8 @@ def verify(
     from rooflift.collect import machine, measure
 
     request = _request(root, family, version, case, dtype, "none", timeout, use="test")
+    if not request.cases:
+        raise CatalogError(f"{family}: no case to check", "Give a small case use = ['test'] in cases.toml.")
     where = "Triton's interpreter"
     if not interpret:
         try:
@@ -317,7 +321,8 @@ def show(
     from rooflift.present.report import tell
     from rooflift.runs import resolve_run
 
-    run = resolve_run(_root(root) / "reports", what)
+    is_folder = (Path(what) / "run.json").exists()
+    run = resolve_run(Path() if is_folder else _root(root) / "reports", what)
     told = Told(run.folder, tell(run.manifest, run.metrics, run.timings, run.compiled), [])
     if as_json:
         print_json(story_as_json(told))
@@ -388,6 +393,7 @@ def _root(root: Path | None) -> Path:
 
 def main() -> NoReturn:
     """Run the command line; an expected failure prints its message and remedy."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children end with this process
     try:
         app(standalone_mode=True)
     except RoofliftError as error:
@@ -395,4 +401,7 @@ def main() -> NoReturn:
             print_json({"error": type(error).__name__, "message": error.message, "remedy": error.remedy})
         typer.echo(f"rooflift: {error.message}\n  {error.remedy}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        typer.echo(f"rooflift: {error}\n  Name a place that can be written.", err=True)
+        sys.exit(2)
     sys.exit(0)

@@ -89,7 +89,10 @@ def _package(name: str, why: str) -> Finding:
 
 
 def _disk(root: Path) -> Finding:
-    free = shutil.disk_usage(root).free
+    try:
+        free = shutil.disk_usage(root).free
+    except OSError as error:
+        return Finding("disk", "problem", str(error), "Name a folder that exists with --root.")
     detail = f"{free / 2**30:.0f} GiB free"
     if free < LEAST_DISK_BYTES:
         return Finding("disk", "problem", detail, "Free some space: a run needs up to 2 GiB for caches and reports.")

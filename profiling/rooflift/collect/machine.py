@@ -35,7 +35,9 @@ def driver() -> Driver:
     except pynvml.NVMLError as error:
         raise NoGpu(f"no NVIDIA GPU: {error}", remedy) from None
     try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        chosen = [int(i) for i in visible if i.strip().isdigit()] or range(pynvml.nvmlDeviceGetCount())
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in chosen]
         gpus = [pynvml.nvmlDeviceGetName(handle) for handle in handles]
         version = pynvml.nvmlSystemGetDriverVersion()
     finally:

@@ -88,12 +88,12 @@ def explain(output: str, returncode: int, report_exists: bool) -> NcuFault | Non
     """Return what went wrong by ncu's output and exit code, None when a report was made."""
     if "ERR_NVGPUCTRPERM" in output:
         return CounterPermission("ncu was refused the GPU performance counters (ERR_NVGPUCTRPERM)", COUNTERS_REMEDY)
-    if "No kernels were profiled" in output:
+    errors = [line.removeprefix("==ERROR== ") for line in output.splitlines() if line.startswith("==ERROR==")]
+    if "No kernels were profiled" in output and not errors and returncode == 0:
         return NcuFault(
             "ncu saw no kernel inside the versions' range",
             "Check that forward() of every version launches a kernel on the current device.",
         )
-    errors = [line.removeprefix("==ERROR== ") for line in output.splitlines() if line.startswith("==ERROR==")]
     if errors or returncode != 0 or not report_exists:
         said = " ".join(errors) or f"it left with code {returncode} and no report"
         return NcuFault(f"ncu failed: {said}", "`rooflift doctor` checks ncu, the driver and the counters.")

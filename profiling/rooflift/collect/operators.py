@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -24,10 +25,17 @@ class CasePlan(msgspec.Struct, frozen=True):
     inputs: list[list[int]] | None
 
 
+class _WithoutCache(importlib.machinery.SourceFileLoader):
+    """Leaves no __pycache__ beside the kernel files."""
+
+    def set_data(self, *_: Any, **__: Any) -> None:
+        """Write no bytecode."""
+
+
 def load_module(path: Path, name: str | None = None) -> ModuleType:
     """Import a file by path, as its own module; it is not put under kernels.* because that name is somebody else's."""
     name = name or f"rooflift_kernel_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_WithoutCache(name, str(path)))
     assert spec is not None  # a .py path has a spec
     assert spec.loader is not None  # and a loader
     module = importlib.util.module_from_spec(spec)
@@ -98,6 +106,6 @@ def count_flop(reference: ModuleType, plan: CasePlan) -> int | None:
         with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
             model = make_model(reference.Model, reference, plan, "meta", seed=0)
             model(*make_inputs(reference, plan, "meta", seed=0))
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, RuntimeError, TypeError):  # no meta kernel, or a look at values
         return None
     return counter.get_total_flops() or None

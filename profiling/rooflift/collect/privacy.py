@@ -12,7 +12,8 @@ from pathlib import Path
 
 from rooflift.errors import ReportFault
 
-GENERIC = {"root", "user", "admin", "ubuntu", "localhost", "runner", "main", "test"}  # names that name nobody
+GENERIC = set("admin localhost main root runner test ubuntu user".split())  # names that name nobody
+GENERIC |= set("cuda nvidia python rooflift torch triton".split())  # and words that every report holds
 COMMON_FOLDERS = (tempfile.gettempdir(), "/usr", "/usr/local", "/opt")
 SHORTEST_NAME = 4  # a shorter user or host name is found in too many words to be told apart
 
@@ -20,13 +21,14 @@ SHORTEST_NAME = 4  # a shorter user or host name is found in too many words to b
 def secrets(root: Path) -> dict[str, str]:
     """Return what must not be published, by what it is: home folder, checkout, Python's folder, user and host name."""
     found = {
-        "home folder": str(Path.home()),
         "checkout": str(root.resolve()),
         "Python environment": sys.prefix,
         "host name": socket.gethostname(),
     }
     with contextlib.suppress(KeyError, OSError):  # a user id without a name
         found["user name"] = getpass.getuser()
+    with contextlib.suppress(RuntimeError):  # a user id without a home
+        found["home folder"] = str(Path.home())
     return {
         what: text
         for what, text in found.items()
@@ -35,9 +37,15 @@ def secrets(root: Path) -> dict[str, str]:
 
 
 def _pattern(text: str) -> re.Pattern[bytes]:
-    """Match `text` where it is not a part of a longer word."""
-    word = rb"[A-Za-z0-9_]"
-    return re.compile(rb"(?<!" + word + rb")" + re.escape(text.encode()) + rb"(?!" + word + rb")")
+    """Match `text` where it is not a part of a longer word.
+
+    In a report a text stands behind its length in one byte and before the tag of the next field, and either may look
+    like a letter: a path may begin anywhere, and a text that its own length precedes may end anywhere.
+    """
+    word, found = rb"[A-Za-z0-9_]", re.escape(text.encode())
+    begin = b"" if text.startswith("/") else rb"(?<!" + word + rb")"
+    field = rb"(?<=" + re.escape(bytes([len(text.encode()) % 256])) + rb")" + found
+    return re.compile(field + rb"|" + begin + found + rb"(?!" + word + rb")")
 
 
 def blot(data: bytes, hidden: dict[str, str]) -> bytes:

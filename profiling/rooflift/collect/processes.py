@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,8 +58,6 @@ async def stream(
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:
     """End the child and its children; it leads its process group because it began a session."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    await process.wait()
+    await process.wait()  # also when the group is gone: the event loop may not have heard of it yet

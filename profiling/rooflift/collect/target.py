@@ -37,7 +37,8 @@ class Stop(Exception):
 
 def say(event: says.Event) -> None:
     """Print one event as a line."""
-    sys.stdout.write(msgspec.json.encode(event).decode() + "\n")
+    # a line of its own, also when a kernel file has printed without an end of line
+    sys.stdout.write(f"\n{msgspec.json.encode(event).decode()}\n")
     sys.stdout.flush()
 
 
@@ -54,7 +55,13 @@ def guarded(version: str, plan: CasePlan) -> Iterator[None]:
         compile_errors = (triton.CompilationError, triton.runtime.errors.PTXASError)
         compiling = isinstance(error, compile_errors) or "ptxas" in str(error)
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == Path.cwd()]
+        chain = [error, *([error.__cause__] if error.__cause__ else [])]  # the interpreter wraps what a kernel raised
+        frames = [
+            frame
+            for link in chain
+            for frame in traceback.extract_tb(link.__traceback__)
+            if Path(frame.filename).parent == Path.cwd()
+        ]
         where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: " if frames else ""
         message = f"{where}{type(error).__name__}: " + "\n".join(lines[-12:])
         say(says.Broken(version, plan.case, plan.dtype, compiling, message))
