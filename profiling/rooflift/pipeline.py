@@ -157,10 +157,11 @@ def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
 
 def known_flop(request: Request) -> dict[tuple[str, str], int | None]:
     """Return the FLOP that the family's newest run has of the same cases of the same reference file."""
-    reports, family = request.root / "reports", request.family
-    if not runs.find_runs(reports, family.name):
+    family = request.family
+    try:
+        manifest = runs.newest_run(request.root / "reports", family.name).manifest
+    except RunFault:  # no run, or one that cannot be read: then torch is asked
         return {}
-    manifest = runs.newest_run(reports, family.name).manifest
     if manifest.sha256.get(f"kernels/{family.name}/reference.py") != runs.sha256(family.reference):
         return {}
     asked = {(plan.case, plan.dtype): (plan.init, plan.inputs) for plan in request.work}

@@ -180,12 +180,14 @@ async def run_target(
 def _complete(stage: Path, task: says.Task, seen: Measurement) -> bool:
     """Tell whether the program said all that its plan asks for: a kernel file may have left it with code 0."""
     plan = msgspec.json.decode((stage / "plan.json").read_bytes(), type=says.Plan)
-    checks = len(plan.versions) * len(plan.work) * len(plan.seeds)
-    timed = len({(s.subject, s.case, s.dtype) for s in seen.samples} if task == "time" else ())
-    return len(seen.checks) == checks and (task != "time" or timed >= len(plan.versions) * len(plan.work))
+    if len(seen.checks) != len(plan.versions) * len(plan.work) * len(plan.seeds):
+        return False
+    timed = {(s.subject, s.case, s.dtype) for s in seen.samples}
+    asked = {(version, case.case, case.dtype) for version in plan.versions for case in plan.work}
+    return task != "time" or (timed >= asked and all((case.case, case.dtype) in seen.flop for case in plan.work))
 
 
-def _hear(line: str, seen: Measurement, progress: Progress) -> None:
+def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C901  # one branch an event
     """Take one line of the target: an event, or something that a library printed."""
     if not line.startswith('{"type":'):
         return
@@ -206,13 +208,17 @@ def _hear(line: str, seen: Measurement, progress: Progress) -> None:
             seen.samples.append(samples)
         case says.Device() as device:
             seen.device = device
-        case says.Broken(version, case_name, dtype, compiling, message):
-            where = f" on {case_name} {dtype}" if case_name else ""
-            did = "does not compile" if compiling else "does not run"
-            remedy = "Mend the file; `rooflift inspect` compiles it without a GPU and `rooflift verify` runs it there."
-            raise KernelFault(f"{version} {did}{where}:\n{message}", remedy)
+        case says.Broken() as broken:
+            raise _kernel_fault(broken)
         case says.Wrong(mismatch):
             raise WrongResult(*_describe(mismatch))
+
+
+def _kernel_fault(broken: says.Broken) -> KernelFault:
+    where = f" on {broken.case} {broken.dtype}" if broken.case else ""
+    did = "does not compile" if broken.compiling else "does not run"
+    remedy = "Mend the file; `rooflift inspect` compiles it without a GPU and `rooflift verify` runs it there."
+    return KernelFault(f"{broken.version} {did}{where}:\n{broken.message}", remedy)
 
 
 def _describe(wrong: Mismatch) -> tuple[str, str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from rooflift.errors import ReportFault
 
-GENERIC = set("admin localhost main root runner test ubuntu user".split())  # names that name nobody
-GENERIC |= set("cuda nvidia python rooflift torch triton".split())  # and words that every report holds
+GENERIC = {"admin", "localhost", "main", "root", "runner", "test", "ubuntu", "user"}  # names that name nobody
+GENERIC |= {"cuda", "nvidia", "python", "rooflift", "torch", "triton"}  # and words that every report holds
 COMMON_FOLDERS = (tempfile.gettempdir(), "/usr", "/usr/local", "/opt")
 SHORTEST_NAME = 4  # a shorter user or host name is found in too many words to be told apart
 
