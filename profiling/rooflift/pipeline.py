@@ -85,7 +85,8 @@ def profile(request: Request, out: Path | None, progress: Progress) -> Told:
             prepared,
             known_flop(request),
         )
-        progress("reading the report and drawing")
+        prepared("reading the report and drawing")
+        draws.join()  # matplotlib draws in one thread at a time
         place = out or default_folder(request, seen, started, commit, dirty)
         manifest = _manifest(request, seen, driver.version, place.name, started, commit, dirty)
         with runs.writing(place) as folder:
@@ -268,7 +269,7 @@ def _get_ready_to_draw() -> None:
     import pandas  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
-    figure = page("fonts", "are found and loaded", height_in=1)
+    figure = page("fonts", "are found and loaded", height_in=3)
     figure.add_subplot()
     for kind in ("png", "svg"):
         figure.savefig(io.BytesIO(), format=kind)
