@@ -1,4 +1,4 @@
-"""The commands. Exit codes: 0 fine, 1 a check failed, 2 usage or environment."""
+"""The commands. Exit codes: 0 fine, 1 a check failed, 2 the work could not be done."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 fine, 1 a check failed, 2 usage or environment.",
+    epilog="Exit codes: 0 fine, 1 `verify` found a fault, 2 the work could not be done, 130 stopped by Ctrl-C.",
 )
 
 

@@ -113,8 +113,8 @@ def _write(folder: Path, request: Request, manifest: Manifest, seen: Measurement
     story = tell(manifest, metrics, timings, compiled)
     draw(story, folder)
     write_report(story, folder)
-    privacy.refuse(folder, hidden)
     runs.write_manifest(folder, manifest)
+    privacy.refuse(folder, hidden)
     return story
 
 
@@ -253,7 +253,9 @@ def _manifest(
 def _case_record(seen: CaseSeen, flop: int | None) -> CaseRecord:
     source = "torch's FLOP counter" if flop is not None else "ncu's instruction counters"
     plan = seen.plan
-    return CaseRecord(plan.case, plan.dtype, plan.init or [], seen.shapes, seen.compulsory_bytes, flop, source)
+    return CaseRecord(
+        plan.case, plan.dtype, [] if plan.init is None else plan.init, seen.shapes, seen.compulsory_bytes, flop, source
+    )
 
 
 def _target(manifest: Manifest) -> int:

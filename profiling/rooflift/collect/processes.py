@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+LAST_WORDS_S = 5  # a grandchild may hold the output open after its parent has ended
 LONGEST_LINE = 64 * 2**20  # bytes; the samples of one subject are one line
 
 
@@ -45,15 +46,27 @@ async def stream(
         limit=LONGEST_LINE,
     )
     assert process.stdout is not None
-    lines: list[str] = []
-    try:
-        async for raw in process.stdout:
+    output, lines = process.stdout, list[str]()
+
+    async def read() -> None:
+        async for raw in output:
             line = raw.decode(errors="replace").rstrip("\n")
             lines.append(line)
             on_line(line)
-        return Ended(await process.wait(), "\n".join(lines))
+
+    reading = asyncio.create_task(read())
+    try:
+        while not reading.done() and process.returncode is None:  # wait() would wait for the end of the output, too
+            await asyncio.wait({reading}, timeout=0.2)
+        await asyncio.wait({reading}, timeout=LAST_WORDS_S)
+        if reading.done():
+            reading.result()
+            await process.wait()
     finally:
+        reading.cancel()
         await _end_group(process)
+    assert process.returncode is not None  # it has been waited for
+    return Ended(process.returncode, "\n".join(lines))
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:
