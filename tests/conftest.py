@@ -1,0 +1,235 @@
+"""What many tests share: a real run, small families, the command line, and the skips where hardware is missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from rooflift.catalog.families import Family, load_family
+from rooflift.cli import main
+from rooflift.collect import machine
+from rooflift.collect.ncu import find_ncu
+from rooflift.collect.request import Request
+from rooflift.errors import RoofliftError
+
+CHECKOUT = Path(__file__).parents[1]
+H100_RUN = CHECKOUT / "tests" / "fixtures" / "h100_run"
+
+REFERENCE = """
+import torch
+
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+def get_inputs():
+    return [torch.rand(4, 8)]
+
+
+def get_init_inputs():
+    return []
+"""
+
+VERSION = '''"""Twice: the smallest kernel that can be right.
+
+Stage:   baseline
+Change:  none
+Why:     none
+Expect:  none
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+TOP
+@triton.jit
+def twice(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    y = 2 * tl.load(x_ptr + at, mask=at < n).to(tl.float32)
+    STORE
+
+
+class ModelNew(torch.nn.Module):
+    def forward(self, x):
+        y = torch.empty_like(x)
+        LAUNCH
+        return y
+'''
+
+CASES = """
+[main]
+init = {}
+inputs = [[4, 8]]
+use = ["bench"]
+
+[small]
+init = {}
+inputs = [[3, 5]]
+dtypes = ["float32"]
+use = ["test"]
+"""
+
+
+class Said(NamedTuple):
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU, or ncu and its counters, where there is none; with the reason."""
+    for marker, missing in (("gpu", machine.driver), ("ncu", _counters)):
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if not marked:
+            continue
+        try:
+            missing()
+        except RoofliftError as error:
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=error.message))
+
+
+def _counters() -> None:
+    find_ncu()
+    if machine.counters_restricted() and not machine.may_profile_anyway():
+        raise RoofliftError("the counters are for administrators only", "`rooflift doctor` says how to open them.")
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    return CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def h100_run() -> Path:
+    """A run folder measured on an H100: two versions, standard counters."""
+    return H100_RUN
+
+
+@pytest.fixture(scope="session")
+def h100_report() -> Path:
+    """The .ncu-rep of that run."""
+    return H100_RUN / "ncu" / "depthwise_conv2d.ncu-rep"
+
+
+@pytest.fixture(scope="session")
+def version_text() -> Callable[..., str]:
+    """Return a function that writes a version of the operator `twice`: a right one, or with parts of the caller's."""
+
+    def write(
+        *,
+        top: str = "",
+        store: str = "tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=at < n)",
+        launch: str = "twice[(1,)](x, y, x.numel(), BLOCK=64)",
+    ) -> str:
+        return VERSION.replace("TOP", top).replace("STORE", store).replace("LAUNCH", launch)
+
+    return write
+
+
+@pytest.fixture
+def make_family(tmp_path: Path, version_text: Callable[..., str]) -> Callable[..., Family]:
+    """Return a function that writes the family `twice` into a project in tmp_path and reads it."""
+
+    def make(*versions: str, reference: str = REFERENCE, cases: str | None = CASES) -> Family:
+        folder = tmp_path / "project" / "kernels" / "twice"
+        folder.mkdir(parents=True)
+        (folder / "reference.py").write_text(reference)
+        for number, text in enumerate(versions or [version_text()]):
+            (folder / f"v{number}_probe.py").write_text(text)
+        if cases is not None:
+            (folder / "cases.toml").write_text(cases)
+        return load_family(tmp_path / "project", "twice")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[..., Request]:
+    """Return a function that makes a request: of a family's test cases, of all its versions or of those named."""
+
+    def make(
+        family: Family, *versions: str, use: str = "test", timeout_s: float = 60, root: Path = CHECKOUT
+    ) -> Request:
+        return Request(
+            root=root,
+            family=family,
+            versions=family.select_versions(versions),
+            cases=family.select_cases([], use),
+            dtypes=[],
+            counters="standard",
+            timeout_s=timeout_s,
+            command=["rooflift", "profile", family.name],
+        )
+
+    return make
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide every GPU from this process and its children."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture
+def rooflift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Return a function that runs the command line in this process, as `python -m rooflift` would."""
+
+    def run(*words: str | Path, folder: Path | None = None) -> Said:
+        monkeypatch.chdir(folder or CHECKOUT)
+        monkeypatch.setattr(sys, "argv", ["rooflift", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        code = left.value.code
+        return Said(code if isinstance(code, int) else 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def as_typed() -> Callable[..., subprocess.Popen[str]]:
+    """Return a function that starts `python -m rooflift` as a process of its own."""
+
+    def start(words: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "rooflift", *map(str, words)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT / "profiling"), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def ends() -> Callable[[int], bool]:
+    """Return a function that tells whether a process is gone, or a zombie, within some seconds."""
+
+    def gone(pid: int, within_s: float = 5) -> bool:
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            try:
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                return True
+            if state == "Z":
+                return True
+            time.sleep(0.02)
+        return False
+
+    return gone

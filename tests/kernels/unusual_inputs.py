@@ -1,0 +1,101 @@
+"""A program that the tests run in Triton's interpreter: one version, inputs that no case holds.
+
+`python unusual_inputs.py FOLDER VERSION` prints {name of the input: "agrees", or the error's type and message}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from rooflift.collect.correctness import check_version, compare, poisoned_memory
+from rooflift.collect.operators import CasePlan, load_module
+from rooflift.records import CheckRecord
+
+Inputs = Callable[[], tuple[dict[str, Any], torch.Tensor]]  # arguments of the constructor, and x
+
+
+def randn(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(shape, dtype=dtype)
+
+
+DEPTHWISE = {"in_channels": 3, "kernel_size": 3, "padding": 1, "bias": True}
+INPUTS: dict[str, dict[str, Inputs]] = {
+    "depthwise_conv2d": {
+        "every second column": lambda: (DEPTHWISE, randn(2, 3, 6, 22)[..., ::2]),
+        "channels last": lambda: (DEPTHWISE, randn(2, 3, 6, 11).to(memory_format=torch.channels_last)),
+        "transposed": lambda: (DEPTHWISE, randn(2, 3, 11, 6).transpose(2, 3)),
+        "expanded": lambda: (DEPTHWISE, randn(1, 3, 6, 11).expand(2, 3, 6, 11)),
+        "empty batch": lambda: (DEPTHWISE, randn(0, 3, 6, 11)),
+        "float64": lambda: (DEPTHWISE, randn(2, 3, 6, 11, dtype=torch.float64)),
+        "float16 for float32 weights": lambda: (DEPTHWISE, randn(2, 3, 6, 11, dtype=torch.float16)),
+        "another number of channels": lambda: (DEPTHWISE, randn(2, 4, 6, 11)),
+        "three dimensions": lambda: (DEPTHWISE, randn(3, 6, 11)),
+        "filter larger than the image": lambda: (DEPTHWISE | {"kernel_size": 7}, randn(2, 3, 4, 11)),
+    },
+    "rms_norm": {
+        "every second column": lambda: ({"num_features": 5}, randn(2, 5, 3, 14)[..., ::2]),
+        "channels last": lambda: ({"num_features": 5}, randn(2, 5, 3, 7).to(memory_format=torch.channels_last)),
+        "transposed": lambda: ({"num_features": 5}, randn(2, 7, 5).transpose(1, 2)),
+        "expanded": lambda: ({"num_features": 5}, randn(2, 5, 1, 7).expand(2, 5, 3, 7)),
+        "empty batch": lambda: ({"num_features": 5}, randn(0, 5, 3, 7)),
+        "no position": lambda: ({"num_features": 5}, randn(2, 5, 0, 7)),
+        "float64": lambda: ({"num_features": 5}, randn(2, 5, 3, 7, dtype=torch.float64)),
+        "one dimension": lambda: ({"num_features": 5}, randn(5)),
+    },
+}
+
+
+def outcome(reference: ModuleType, version: ModuleType, init: dict[str, Any], x: torch.Tensor) -> str:
+    """Run the version on x; "agrees" when its result is the reference's."""
+    torch.manual_seed(1)
+    expected = reference.Model(**init)
+    model = version.ModelNew(**init)
+    model.load_state_dict({k.removeprefix("conv2d."): v for k, v in expected.state_dict().items()})
+    try:
+        with poisoned_memory():
+            got = model(x)
+    except (TypeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    found = compare(got, expected.double()(x.double()), "", CasePlan("", "float32", init, None), 0)
+    return "agrees" if isinstance(found, CheckRecord) else str(found)
+
+
+def many_launches(reference: ModuleType, version: ModuleType) -> str:
+    """Run with a grid that may be 4 long, on more planes and rows than that; "agrees" after several launches."""
+    launches = 0
+    kernel = version.depthwise_conv2d_kernel
+
+    class Counted:
+        def __getitem__(self, grid: Any) -> Any:
+            nonlocal launches
+            launches += 1
+            return kernel[grid]
+
+    version.depthwise_conv2d_kernel, version.MAX_GRID_YZ = Counted(), 4
+    case = CasePlan("planes", "float32", {"in_channels": 3, "kernel_size": 3, "bias": True}, [[3, 3, 21, 9]])
+    found = check_version("", version, reference, case, "cpu", 0)
+    if launches != 3:
+        return f"{launches} launches for 9 planes, 4 at a time"
+    return "agrees" if isinstance(found, CheckRecord) else str(found)
+
+
+def main() -> None:
+    """Print what becomes of every input."""
+    folder, name = Path(sys.argv[1]), sys.argv[2]
+    reference, version = load_module(folder / "reference.py"), load_module(folder / f"{name}.py")
+    with torch.no_grad():
+        found = {what: outcome(reference, version, *inputs()) for what, inputs in INPUTS[folder.name].items()}
+        if hasattr(version, "MAX_GRID_YZ"):
+            found["more planes than a grid is long"] = many_launches(reference, version)
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

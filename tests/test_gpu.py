@@ -1,0 +1,129 @@
+"""What only the hardware can show: right results on the GPU, offsets of 64 bits, counters that the report holds."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rooflift.catalog.families import Family, Version, family_names, load_family
+from rooflift.collect.correctness import compare
+from rooflift.collect.measure import SEEDS
+from rooflift.collect.operators import CasePlan, load_module, make_inputs, make_pair
+from rooflift.extract.registry import ncu_names
+from rooflift.records import CheckRecord
+from rooflift.runs import read_run
+
+pytestmark = pytest.mark.gpu
+Rooflift = Callable[..., Any]
+CHECKOUT = Path(__file__).parents[1]
+FAMILIES = [load_family(CHECKOUT, name) for name in family_names(CHECKOUT)]
+DEPTHWISE = load_family(CHECKOUT, "depthwise_conv2d")
+# 3.2e9 elements: 67 planes begin beyond element 2^31, plane 127 lies across it
+LARGE = CasePlan("large", "float16", {"in_channels": 64, "kernel_size": 3, "padding": 1}, [[3, 64, 4096, 4100]])
+PLANES = (0, 127, 128, 191)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_version_agrees_with_the_reference_on_the_gpu(rooflift: Rooflift, family: Family) -> None:
+    said = rooflift("verify", family.name, "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert "NVIDIA" in found["where"]
+    wanted = [
+        (version.name, case.name, dtype, seed)
+        for case in family.select_cases([], "test")
+        for dtype in case.dtypes
+        for version in family.versions
+        for seed in range(SEEDS)
+    ]
+    assert Counter((c["version"], c["case"], c["dtype"], c["seed"]) for c in found["checks"]) == Counter(wanted)
+
+
+@pytest.mark.parametrize("version", DEPTHWISE.versions, ids=lambda version: version.name)
+def test_offsets_beyond_2_to_the_31_are_right(version: Version) -> None:
+    import torch
+
+    if torch.cuda.mem_get_info()[0] < 20 * 2**30:
+        pytest.skip("the tensors take 13 GB")
+    reference, module = load_module(DEPTHWISE.reference), load_module(version.path)
+    expected_model, model = make_pair(reference, module, LARGE, "cuda", seed=0)
+    (x,) = make_inputs(reference, LARGE, "cuda", seed=1)
+    assert x.numel() > 2**31
+    with torch.no_grad():
+        out = model(x)
+        filters = expected_model.conv2d.weight.double()
+        for plane in PLANES:
+            n, c = divmod(plane, 64)
+            expected = torch.nn.functional.conv2d(x[n, c].double()[None, None], filters[c : c + 1], padding=1)[0, 0]
+            found = compare(out[n, c], expected, version.name, LARGE, 0)
+            assert isinstance(found, CheckRecord), f"plane {plane}: {found}"
+
+
+@pytest.mark.parametrize(
+    ("family", "version"),
+    [
+        pytest.param(family, version, id=f"{family.name}-{version.name}")
+        for family in FAMILIES
+        for version in family.versions
+    ],
+)
+def test_tensor_of_the_cpu_is_refused_in_words(family: Family, version: Version) -> None:
+    case = family.select_cases([], "test")[0]
+    plan = CasePlan(case.name, "float32", case.init, case.inputs)
+    reference, module = load_module(family.reference), load_module(version.path)
+    _, model = make_pair(reference, module, plan, "cuda", seed=0)
+    with pytest.raises((TypeError, ValueError), match=r"(?i)cpu|cuda"):
+        model(*make_inputs(reference, plan, "cpu", seed=0))
+
+
+@pytest.mark.ncu
+def test_profile_leaves_a_run_whose_table_is_what_the_report_holds(rooflift: Rooflift, tmp_path: Path) -> None:
+    import ncu_report
+
+    said = rooflift("profile", "depthwise_conv2d", "--counters", "seed", "--out", tmp_path / "run", "--json")
+    assert said.code == 0, said.err
+    run = read_run(tmp_path / "run")
+    (report,) = run.reports
+    context = ncu_report.load_report(str(report))
+    actions = [
+        r.action_by_idx(i)
+        for r in map(context.range_by_idx, range(context.num_ranges()))
+        for i in range(r.num_actions())
+    ]
+    launches = [rows for _, rows in run.metrics.groupby(["version", "launch"], sort=False)]
+    assert set(run.metrics["version"]) == {version.name for version in DEPTHWISE.versions}
+    assert len(actions) == len(launches)
+    for action, rows in zip(actions, launches, strict=True):
+        present = rows[rows["missing"] == ""].set_index("ncu_name")["value"].to_dict()
+        assert present.keys() >= set(ncu_names("seed"))
+        assert present == {name: pytest.approx(action.metric_by_name(name).value(), rel=1e-12) for name in present}
+        assert rows["kernel"].unique().tolist() == [action.name()]
+        absent = set(rows.loc[rows["missing"] != "", "ncu_name"])
+        assert not [name for name in absent & set(action.metric_names()) if action.metric_by_name(name).has_value()]
+    assert {row["version"] for row in json.loads(said.out)["summary"] if 0 < row["roof_pct"] <= 105} == {
+        version.name for version in DEPTHWISE.versions
+    }
+
+
+@pytest.mark.ncu
+def test_problem_without_cases_is_profiled_on_its_own_inputs_and_an_autotuned_kernel_once(
+    rooflift: Rooflift, make_family: Callable[..., Family], version_text: Callable[..., str], tmp_path: Path
+) -> None:
+    configurations = "[triton.Config({'BLOCK': 64}), triton.Config({'BLOCK': 128})]"
+    tuned = version_text(
+        top=f"@triton.autotune(configs={configurations}, key=['n'])", launch="twice[(1,)](x, y, x.numel())"
+    )
+    family = make_family(version_text(), tuned, cases=None)
+    said = rooflift("profile", "twice", "--out", tmp_path / "run", folder=family.folder)
+    assert said.code == 0, said.err
+    run = read_run(tmp_path / "run")
+    (case,) = run.manifest.cases
+    assert (case.case, case.dtype, case.init, case.inputs) == ("main", "float32", [], [[4, 8]])
+    assert case.compulsory_bytes == 2 * 4 * 8 * 4
+    assert (case.flop, case.flop_source) == (None, "ncu's instruction counters")
+    assert run.metrics.groupby("version")["launch"].nunique().to_dict() == {"v0_probe": 1, "v1_probe": 1}

@@ -1,0 +1,59 @@
+"""The committed runs: complete, small, private, and their tables are what NVIDIA's reader finds in their reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ncu_report
+import pytest
+
+from rooflift import runs
+from rooflift.extract.reports import read_reports
+from rooflift.pipeline import disagreement
+
+ROOT = Path(__file__).parents[1]
+COMMITTED = runs.find_runs(ROOT / "reports")
+
+
+def test_every_family_has_a_run_on_an_h100() -> None:
+    assert {path.parent.name for path in COMMITTED} >= {"depthwise_conv2d", "rms_norm"}
+    assert "H100" in runs.newest_run(ROOT / "reports", "depthwise_conv2d").manifest.machine.gpu
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: f"{path.parent.name}-{path.name}")
+class TestCommittedRun:
+    def test_no_byte_of_it_has_changed(self, folder: Path) -> None:
+        own = {k: v for k, v in runs.read_run(folder).manifest.sha256.items() if not k.startswith("kernels/")}
+        assert own.keys() == {
+            p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != "run.json"
+        }
+        assert {name: runs.sha256(folder / name) for name in own} == own
+
+    def test_it_is_under_5_mb_and_measured_from_a_clean_commit(self, folder: Path) -> None:
+        manifest = runs.read_run(folder).manifest
+        assert sum(path.stat().st_size for path in folder.rglob("*")) < 5_000_000
+        assert manifest.commit is not None
+        assert not manifest.dirty
+
+    def test_its_kernels_are_still_what_was_measured(self, folder: Path) -> None:
+        """A published version is frozen."""
+        kernels = {k: v for k, v in runs.read_run(folder).manifest.sha256.items() if k.startswith("kernels/")}
+        assert kernels
+        assert {name: runs.sha256(ROOT / name) for name in kernels} == kernels
+
+    def test_its_metrics_are_the_reports(self, folder: Path) -> None:
+        run = runs.read_run(folder)
+        assert disagreement(read_reports(run.reports, run.folder), run.metrics) == ""
+        values = run.metrics[run.metrics["missing"] == ""].groupby(["version", "case", "dtype", "launch"], sort=False)
+        actions = [
+            context.range_by_idx(r).action_by_idx(a)
+            for path in run.reports
+            for context in [ncu_report.load_report(str(path))]
+            for r in range(context.num_ranges())
+            for a in range(context.range_by_idx(r).num_actions())
+        ]
+        assert len(actions) == len(values)
+        for action, (_, rows) in zip(actions, values, strict=True):
+            assert len(rows) > 40
+            for row in rows.itertuples():
+                assert row.value == pytest.approx(action.metric_by_name(row.ncu_name).value(), rel=1e-12), row.ncu_name
