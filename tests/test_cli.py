@@ -63,7 +63,7 @@ def test_help_lists_the_commands_and_the_exit_codes(as_typed: Callable[..., Any]
     assert (process.returncode, err) == (0, "")
     for command in COMMANDS:
         assert f" {command} " in said
-    assert "0 fine, 1 a check failed, 2 usage or environment" in said
+    assert "0 fine, 1 `verify` found a fault, 2 the work could not be done" in " ".join(said.split())
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -161,3 +161,14 @@ def test_grandchild_that_holds_the_output_open_does_not_hold_up_the_end(
     assert time.monotonic() - begun < 30
     assert ended.returncode == 0
     assert ends(int(ended.output))
+
+
+def test_pipe_that_is_still_open_at_the_end_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that left its parent's session keeps the other end of the pipe, and is none of ours to end."""
+    monkeypatch.setattr("rooflift.collect.processes.LAST_WORDS_S", 0.2)
+    stays = "subprocess.Popen(['sleep', '3'], start_new_session=True)"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert run(f"import subprocess; {stays}; print('gone')", tmp_path) == Ended(0, "gone")
+        gc.collect()
+    assert [str(warning.message) for warning in caught if warning.category is ResourceWarning] == []

@@ -9,7 +9,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 LAST_WORDS_S = 5  # a grandchild may hold the output open after its parent has ended
 LONGEST_LINE = 64 * 2**20  # bytes; the samples of one subject are one line
@@ -74,3 +74,6 @@ async def _end_group(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()  # also when the group is gone: the event loop may not have heard of it yet
+    transport: Any = process._transport  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio closes no unread pipe
+    transport.close()
+    await asyncio.sleep(0)  # the loop closes it on its next round
