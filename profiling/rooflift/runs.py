@@ -170,7 +170,9 @@ def resolve_run(reports: Path, wanted: str) -> Run:
         return read_run(named[0])
     if wanted in families:
         return newest_run(reports, wanted)
-    raise RunFault(f"{wanted}: no such run", did_you_mean(wanted, [*families, *(path.name for path in runs)]))
+    raise RunFault(
+        f"{wanted}: no such run", did_you_mean(wanted, dict.fromkeys([*families, *(path.name for path in runs)]))
+    )
 
 
 @contextlib.contextmanager
