@@ -294,3 +294,14 @@ def test_own_predictions_speak_of_figures_that_exist(name: str, h100_run: Path) 
 
 def test_own_families_are_found() -> None:
     assert {"depthwise_conv2d", "rms_norm"} <= set(OWN_FAMILIES)
+
+
+def test_no_file_of_the_package_knows_a_family(checkout: Path) -> None:
+    names = family_names(checkout)
+    assert names
+    sources = {
+        path: path.read_text(encoding="utf-8")
+        for path in (checkout / "profiling").rglob("*.*")
+        if path.suffix != ".pyc"
+    }
+    assert [(path.name, name) for path, text in sources.items() for name in names if name in text] == []
