@@ -231,10 +231,9 @@ def _describe(wrong: Mismatch) -> tuple[str, str]:
         f"{where}: element {tuple(wrong.index)} is {wrong.got}, the reference gives {wrong.expected}"
         f"{off}; {wrong.wrong_elements} of {wrong.elements} are wrong"
     )
-    return (
-        said,
-        "nan: the element was never written." if wrong.got == "nan" else "Compare the indexing and masks there.",
-    )
+    if wrong.got == "nan":
+        return said, "nan: the element was never written, or the arithmetic gave it."
+    return said, "Compare the indexing and masks there."
 
 
 def _tail(output: str) -> str:
