@@ -35,14 +35,15 @@ def main(rounds: int) -> None:
     """Time both commands `rounds` times after one round that fills triton's cache."""
     root = find_root(Path(__file__).resolve().parent)
     family = load_family(root, FAMILY)
-    work = case_plans(family.select_cases([], "bench"), ["float32"])
+    work = case_plans([family.cases["main"]], ["float32"])
     bare, whole = [], []
     with staged(family, family.versions, work, seeds=2, samples=0) as stage, tempfile.TemporaryDirectory() as out:
         command = ncu_command(str(find_ncu()), target_command("profile"), "bare.ncu-rep", ncu_names("seed"))
         for number in range(rounds + 1):
             ncu_s = wall_s(command, stage)
-            profile = ["profile", FAMILY, "--dtype", "float32", "--counters", "seed", "--out", f"{out}/{number}"]
-            rooflift_s = wall_s([sys.executable, "-m", "rooflift", *profile, "--root", str(root)], root)
+            what = ["--case", "main", "--dtype", "float32", "--counters", "seed", "--out", f"{out}/{number}"]
+            profile = [sys.executable, "-m", "rooflift", "profile", FAMILY, *what, "--root", str(root)]
+            rooflift_s = wall_s(profile, root)
             print(f"round {number}: bare ncu {ncu_s:.2f} s, rooflift profile {rooflift_s:.2f} s", flush=True)
             if number:
                 bare.append(ncu_s)

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from rooflift import runs
+from rooflift.errors import RunFault
 from rooflift.present import tables
-from rooflift.present.report import headline, tell
+from rooflift.present.report import headline, suite_line, tell
 
 ROOT = Path(__file__).resolve().parent.parent
 FAMILY = "depthwise_conv2d"
@@ -27,8 +28,24 @@ def block() -> str:
             f"![Roofline trail of {FAMILY}]({folder}/roofline.png)",
             tables.markdown(story.main, tables.SUMMARY_COLUMNS),
             f"{headline(story)} {story.provenance} The whole report: [{run.folder.name}]({folder}/report.md).",
+            *suite_block(ROOT / "reports"),
         ]
     )
+
+
+def suite_block(reports: Path) -> list[str]:
+    """Return the suite of the newest run on an H100 that timed one; nothing before there is such a run."""
+    try:
+        run = runs.newest_run(reports, FAMILY, suite=True, gpu="H100")
+    except RunFault:
+        return []
+    story = tell(run.manifest, run.metrics, run.timings, run.compiled)
+    folder = f"reports/{FAMILY}/{run.folder.name}"
+    return [
+        "The suite, in percent of the copy floor (a device copy of the case's compulsory bytes, in the same process):",
+        tables.markdown(*tables.suite_table(story.suite)),
+        f"{suite_line(story)} {story.provenance} [All times]({folder}/report.md).",
+    ]
 
 
 def main() -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
 
 from rooflift.catalog.families import Family, load_family
@@ -18,6 +21,8 @@ from rooflift.collect import machine
 from rooflift.collect.ncu import find_ncu
 from rooflift.collect.request import Request
 from rooflift.errors import RoofliftError
+from rooflift.records import CaseRecord, RoofRow, Roofs, TimingRow
+from rooflift.runs import read_run, to_frame, write_manifest
 
 CHECKOUT = Path(__file__).parents[1]
 H100_RUN = CHECKOUT / "tests" / "fixtures" / "h100_run"
@@ -122,6 +127,67 @@ def h100_run() -> Path:
 def h100_report() -> Path:
     """The .ncu-rep of that run."""
     return H100_RUN / "ncu" / "depthwise_conv2d.ncu-rep"
+
+
+@pytest.fixture(scope="session")
+def h100_roofs() -> Callable[..., Roofs]:
+    """Return a function: roofs as they are measured on an H100, or on another GPU, at some time."""
+
+    def make(gpu: str = "NVIDIA H100 80GB HBM3", created: str = "2026-11-22T10:00:00Z") -> Roofs:
+        rates = {"DRAM copy": 2.95e12, "DRAM read": 3.05e12, "L2 read": 5.7e12}
+        rates |= {"FP32": 61e12, "FP16 tensor": 720e12, "BF16 tensor": 730e12, "TF32 tensor": 400e12}
+        rows = [
+            RoofRow(
+                name=name,
+                kind="bandwidth" if name in ("DRAM copy", "DRAM read", "L2 read") else "compute",
+                per_s=per_s,
+                q20_per_s=0.99 * per_s,
+                q80_per_s=1.01 * per_s,
+                unit="byte/s" if name in ("DRAM copy", "DRAM read", "L2 read") else "FLOP/s",
+                method="a kernel that does nothing else",
+                configuration="BLOCK 1024",
+                work=10**9,
+                clocks_before_mhz=[1980, 2619],
+                clocks_after_mhz=[1980, 2619],
+                times_us=[1e15 / per_s] * 30,
+            )
+            for name, per_s in rates.items()
+        ]
+        machine = msgspec.structs.replace(read_run(H100_RUN).manifest.machine, gpu=gpu)
+        return Roofs(created=created, machine=machine, commit="3d4a7f3" * 5, dirty=False, rows=rows)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def suite_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with the H100 run's counters and a suite that was never measured: times by rule.
+
+    The copy floor moves 3 TB/s and takes 2 us more. v0 needs 2.5 times as long and v1 1.25 times (80 %), but v1 in
+    float16 1.60 times in `main`, 1.61 in the next case and so on (62.5 % and less). torch_eager needs twice the floor,
+    torch_compile 1.5 times: in float16 it is faster than v1. In bfloat16 there is no torch_compile.
+    """
+    family = load_family(CHECKOUT, "depthwise_conv2d")
+    measured = read_run(H100_RUN).manifest
+    cases, rows = [], []
+    for place, case in enumerate(family.select_cases([], "bench")):
+        half = 1.6 + 0.01 * place
+        assert case.init is not None
+        assert case.inputs is not None
+        for dtype in case.dtypes:
+            size = 2 * math.prod(case.inputs[0]) * (4 if dtype == "float32" else 2)
+            cases.append(CaseRecord(case.name, dtype, case.init, case.inputs, size, None, "none"))
+            floor = size / 3e6 + 2
+            times = {"v0_baseline": 2.5, "v1_grid": half if dtype == "float16" else 1.25, "torch_eager": 2.0}
+            times |= {} if dtype == "bfloat16" else {"torch_compile": 1.5}
+            for subject, ratio in (times | {"copy_floor": 1.0}).items():
+                time_us = ratio * floor
+                rows.append(TimingRow(subject, case.name, dtype, 50, time_us, 0.9 * time_us, 1.1 * time_us, time_us))
+    folder = tmp_path_factory.mktemp("suite") / "suite_run"
+    shutil.copytree(H100_RUN, folder)
+    to_frame(rows, TimingRow).to_csv(folder / "timings.csv", index=False)
+    write_manifest(folder, msgspec.structs.replace(measured, name="suite_run", cases=cases, suite=True))
+    return folder
 
 
 @pytest.fixture(scope="session")

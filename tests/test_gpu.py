@@ -111,6 +111,51 @@ def test_profile_leaves_a_run_whose_table_is_what_the_report_holds(rooflift: Roo
 
 
 @pytest.mark.ncu
+def test_suite_times_every_case_beside_the_slow_peers_and_profiles_those_with_counters(
+    rooflift: Rooflift, make_family: Callable[..., Family], version_text: Callable[..., str], tmp_path: Path
+) -> None:
+    cases = """
+main = { init = {}, inputs = [[4, 8]], counters = ["float32", "float16"], use = ["bench"] }
+planes = { init = {}, inputs = [[2, 2, 4, 4]], use = ["bench"] }
+"""
+    family = make_family(*[version_text()] * 3, cases=cases)  # enough to be checked in parts where there are 4 cores
+    said = rooflift(
+        "profile", "twice", "--suite", "--counters", "seed", "--out", tmp_path / "run", folder=family.folder
+    )
+    assert said.code == 0, said.err
+    run = read_run(tmp_path / "run")
+    assert (run.manifest.suite, run.manifest.notes) == (True, [])
+    subjects = {"v0_probe", "v1_probe", "v2_probe", "torch_eager", "torch_compile", "copy_floor"}
+    for (case, _), rows in run.timings.groupby(["case", "dtype"]):
+        assert set(rows["subject"]) == subjects | ({"torch_channels_last"} if case == "planes" else set())
+    assert len(run.timings) == 3 * (6 + 7)
+    assert len(run.manifest.checks) == 6 * 3 * SEEDS
+    assert set(run.metrics.groupby(["case", "dtype"]).groups) == {("main", "float32"), ("main", "float16")}
+    assert "as fast as the fastest peer in" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_time_of_a_short_call_holds_no_gap_of_the_host() -> None:
+    """A call that costs the host 300 us, and the GPU a few, is timed like the same call without the cost."""
+    import time
+
+    import torch
+
+    from rooflift.collect.timing import time_subjects
+
+    x = torch.ones(1024, device="cuda")
+
+    def slow_host() -> None:
+        until = time.perf_counter() + 300e-6
+        while time.perf_counter() < until:
+            pass
+        x.add_(1)
+
+    times = time_subjects({"fast": lambda: x.add_(1), "slow": slow_host}, 50)
+    fast, slow = (sorted(times[name])[25] for name in ("fast", "slow"))
+    assert slow < fast + 10
+
+
+@pytest.mark.ncu
 def test_problem_without_cases_is_profiled_on_its_own_inputs_and_an_autotuned_kernel_once(
     rooflift: Rooflift, make_family: Callable[..., Family], version_text: Callable[..., str], tmp_path: Path
 ) -> None:

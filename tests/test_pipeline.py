@@ -20,8 +20,8 @@ from rooflift.collect.request import Request
 from rooflift.errors import ReportFault, RunFault
 from rooflift.extract.reports import read_reports
 from rooflift.pipeline import default_folder, disagreement, retell, timing_tables
-from rooflift.records import TimingRow
-from rooflift.runs import Run, read_run
+from rooflift.records import Roofs, TimingRow
+from rooflift.runs import Run, read_run, write_roofs
 
 STARTED = datetime.datetime(2026, 11, 22, 8, 40, 49, tzinfo=datetime.UTC)
 COMMIT = "8d0b822853bcdf3e7b70c736b6410dd736b297bf"
@@ -47,6 +47,17 @@ def test_run_is_told_into_another_folder_and_stays_as_it_is(h100_run: Path, tmp_
     assert told.folder == h100_run
     assert told.story.manifest == read_run(h100_run).manifest
     assert list(told.story.summary["bound"]) == ["integer", "issue slots"]
+
+
+def test_old_run_is_drawn_under_the_roofs_that_were_measured_since(
+    h100_run: Path, tmp_path: Path, h100_roofs: Callable[..., Roofs]
+) -> None:
+    folder = Path(shutil.copytree(h100_run, tmp_path / "reports" / "depthwise_conv2d" / "old"))
+    write_roofs(tmp_path / "reports" / "roofs" / "h100.json", h100_roofs())
+    before = digests(folder)
+    retell(read_run(folder), tmp_path / "out")
+    assert "L2 read 5.70 TB/s" in (tmp_path / "out" / "roofline.svg").read_text()
+    assert digests(folder) == before
 
 
 @pytest.fixture
@@ -83,7 +94,7 @@ def test_broken_report_of_a_run_is_named(run_copy: Path, tmp_path: Path) -> None
 def test_run_whose_reports_were_not_kept_is_told_from_its_table(
     run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rooflift.pipeline.draw", lambda story, folder: [])  # drawing takes seconds
+    monkeypatch.setattr("rooflift.pipeline.draw", lambda *_: [])  # drawing takes seconds
     shutil.rmtree(run_copy / "ncu")
     again = retell(read_run(run_copy), tmp_path / "out")
     assert list(again.story.summary["sm_pct"].round(2)) == [82.14, 86.32]

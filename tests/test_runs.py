@@ -16,16 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rooflift.errors import RunFault
-from rooflift.records import CompiledRow, MetricRow, TimingRow
+from rooflift.records import CompiledRow, MetricRow, Roofs, TimingRow
 from rooflift.runs import (
     find_runs,
     free_name,
+    newest_roofs,
     newest_run,
+    read_roofs,
     read_run,
     read_table,
     resolve_run,
+    roofs_path,
     to_frame,
     write_manifest,
+    write_roofs,
     writing,
 )
 
@@ -439,3 +443,49 @@ def test_name_that_two_families_share_is_not_guessed(reports: Callable[..., Path
     with pytest.raises(RunFault, match=r"(?s)rms_norm.*twice"):
         resolve_run(folder, name)
     assert resolve_run(folder, str(folder / "twice" / name)).manifest.family == "twice"
+
+
+# --- measured roofs
+
+
+def test_roofs_come_back_as_they_were_written(tmp_path: Path, h100_roofs: Callable[..., Roofs]) -> None:
+    path = roofs_path(tmp_path, h100_roofs())
+    assert path == tmp_path / "roofs" / "2026-11-22-h100-3d4a7f3.json"
+    write_roofs(path, h100_roofs())
+    assert read_roofs(path) == h100_roofs()
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_roofs_replace_none_unless_forced(tmp_path: Path, h100_roofs: Callable[..., Roofs]) -> None:
+    path = tmp_path / "h100.json"
+    write_roofs(path, h100_roofs())
+    before = path.read_bytes()
+    with pytest.raises(RunFault, match="exists"):
+        write_roofs(path, h100_roofs(created="2027-01-01T00:00:00Z"))
+    assert path.read_bytes() == before
+    write_roofs(path, h100_roofs(created="2027-01-01T00:00:00Z"), force=True)
+    assert read_roofs(path).created == "2027-01-01T00:00:00Z"
+
+
+def test_newest_roofs_are_those_of_the_same_gpu(tmp_path: Path, h100_roofs: Callable[..., Roofs]) -> None:
+    h100 = "NVIDIA H100 80GB HBM3"
+    assert newest_roofs(tmp_path, h100) is None
+    for day in ("2026-11-22", "2026-12-01", "2026-11-30"):
+        roofs = h100_roofs(created=f"{day}T10:00:00Z")
+        write_roofs(roofs_path(tmp_path, roofs), roofs)
+    write_roofs(tmp_path / "roofs" / "h200.json", h100_roofs(gpu="NVIDIA H200", created="2027-01-01T00:00:00Z"))
+    (tmp_path / "roofs" / "torn.json").write_text("<<<<<<< HEAD")
+    found = newest_roofs(tmp_path, h100)
+    assert found is not None
+    assert found.created == "2026-12-01T10:00:00Z"
+    assert find_runs(tmp_path) == []  # roofs are no run
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"schema": 99}', '{"schema": 1, "created": 3}'])
+def test_file_that_holds_no_roofs_is_told_by_its_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "h100.json"
+    path.write_text(text)
+    with pytest.raises(RunFault, match=r"h100\.json"):
+        read_roofs(path)
+    with pytest.raises(RunFault, match=r"nowhere\.json"):
+        read_roofs(tmp_path / "nowhere.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -27,6 +28,7 @@ from rooflift.errors import CatalogError, KernelFault, NoGpu, RoofliftError, Run
 if TYPE_CHECKING:
     from rooflift.catalog.families import Family
     from rooflift.collect.request import Request
+    from rooflift.runs import Run
 
 
 class Commands(typer.core.TyperGroup):
@@ -48,7 +50,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 fine, 1 `verify` found a fault, 2 the work could not be done, 130 stopped by Ctrl-C.",
+    epilog="Exit codes: 0 fine, 1 `verify` or `check` found a fault, 2 the work could not be done, "
+    "130 stopped by Ctrl-C.",
 )
 
 
@@ -75,6 +78,10 @@ Cases = Annotated[list[str] | None, typer.Option("--case", "-c", help="A case of
 Dtypes = Annotated[list[str] | None, typer.Option("--dtype", "-d", help="float32, float16 or bfloat16; several times.")]
 Timeout = Annotated[float, typer.Option(help="Seconds after which the work is stopped.", min=1)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+Sanitize = Annotated[
+    bool, typer.Option("--sanitize", help="Run memcheck, racecheck and initcheck of compute-sanitizer as well.")
+]
+Suite = Annotated[bool, typer.Option("--suite", help="Of a family: the newest run that timed its suite.")]
 Root = Annotated[Path | None, typer.Option(help="The project's folder. Default: the nearest one with kernels/.")]
 
 
@@ -152,6 +159,13 @@ def profile(
     no_counters: Annotated[
         bool, typer.Option("--no-counters", help="Do without ncu: times, correctness, compiled resources.")
     ] = False,
+    suite: Annotated[
+        bool, typer.Option("--suite", help="Time every bench case in all its dtypes, beside the slow peers.")
+    ] = False,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Time torch_channels_last and torch_compile as well, which take seconds.")
+    ] = False,
+    sanitize: Sanitize = False,
     out: Annotated[Path | None, typer.Option(help="The run folder to make. Default: below reports/.")] = None,
     timeout: Timeout = 1800,
     as_json: AsJson = False,
@@ -163,10 +177,12 @@ def profile(
 
     if counters not in COUNTER_SETS:
         raise CatalogError(f"--counters {counters}: no such set", did_you_mean(counters, COUNTER_SETS))
-    request = _request(root, family, version, case, dtype, "none" if no_counters else counters, timeout, use="bench")
+    counters = "none" if no_counters else counters
+    request = _request(root, family, version, case, dtype, counters, timeout, use="bench", suite=suite, peers=peers)
+    request.command.extend(["--sanitize"] * sanitize)
     try:
         with progress_shown() as progress:
-            told = pipeline.profile(request, out, progress)
+            told = pipeline.profile(request, out, progress, sanitize)
     except NoGpu as absent:
         _without_gpu(request, out, absent, as_json)
         return
@@ -190,6 +206,9 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
     reports = request.root / "reports"
     run = newest_run(reports, request.family.name) if find_runs(reports, request.family.name) else None
+    if run is not None and request.suite:
+        with suppress(RunFault):  # without a suite the newest run is all there is
+            run = newest_run(reports, request.family.name, suite=True)
     told = None
     note(absent.message[0].upper() + absent.message[1:] + ".")
     if run is not None:
@@ -234,6 +253,7 @@ def verify(
     interpret: Annotated[
         bool, typer.Option("--interpret", help="Use Triton's interpreter on the CPU, also where there is a GPU.")
     ] = False,
+    sanitize: Sanitize = False,
     timeout: Timeout = 1800,
     as_json: AsJson = False,
     root: Root = None,
@@ -241,12 +261,15 @@ def verify(
     """Compare versions with the reference in float64 on the test cases, on the GPU or in Triton's interpreter."""
     import msgspec
 
-    from rooflift.collect import machine, measure
+    from rooflift.collect import machine, measure, sanitizer
 
     request = _request(root, family, version, case, dtype, "none", timeout, use="test")
     if not request.cases:
         raise CatalogError(f"{family}: no case to check", "Give a small case use = ['test'] in cases.toml.")
     where = "Triton's interpreter"
+    if sanitize:  # in the interpreter there is nothing for it to see
+        machine.driver()
+        sanitizer.find_sanitizer()
     if not interpret:
         try:
             where = machine.driver().gpus[0]
@@ -255,12 +278,14 @@ def verify(
     try:
         with progress_shown() as progress:
             checks = measure.verify(request, request.cases, interpret, measure.SEEDS, progress)
+            findings = sanitizer.sanitize(request, request.cases, progress) if sanitize else []
     except (WrongResult, KernelFault) as fault:
         fault.exit_code = 1  # a check failed: that is an answer of this command
         raise
+    code = 1 if any(record.errors for record in findings) else 0
     if as_json:
-        print_json({"where": where, "checks": msgspec.to_builtins(checks)})
-        return
+        print_json({"where": where, "checks": msgspec.to_builtins(checks), "sanitizer": msgspec.to_builtins(findings)})
+        raise typer.Exit(code)
     for name in dict.fromkeys(check.version for check in checks):
         own = [check for check in checks if check.version == name]
         worst = max(own, key=lambda check: check.error_over_tolerance)
@@ -269,6 +294,42 @@ def verify(
             f"tolerance ({worst.case} {worst.dtype})"
         )
     console().print(f"Checked in {where}." if interpret else f"Checked on {where}.")
+    if sanitize:
+        console().print(sanitizer.in_words(findings), markup=False)
+    raise typer.Exit(code)
+
+
+@app.command()
+def roofs(
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: below reports/roofs/.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    timeout: Timeout = 300,
+    as_json: AsJson = False,
+    root: Root = None,
+) -> None:
+    """Measure what this GPU can do: DRAM and L2 bandwidth, FP32 and tensor rates. Rooflines draw the newest file."""
+    import msgspec
+
+    from rooflift.collect.roofs import measure
+    from rooflift.model.roofline import with_datasheet
+    from rooflift.present import tables
+    from rooflift.runs import roofs_path, write_roofs
+
+    top = _root(root)
+    if out is not None and out.exists() and not force:
+        raise RunFault(f"{out} exists", "Name another file, or replace it with --force.")
+    with progress_shown() as progress:
+        found = measure(top, timeout, progress)
+    path = out or roofs_path(top / "reports", found)
+    write_roofs(path, found, force=force)
+    if as_json:
+        print_json({"written": shown(path), **msgspec.to_builtins(found)})
+        return
+    import pandas as pd
+
+    frame = pd.DataFrame(with_datasheet(found))
+    console().print(tables.terminal(frame, tables.ROOF_COLUMNS, f"Roofs of {found.machine.gpu} ({found.created[:10]})"))
+    console().print(f"Wrote {shown(path)}", markup=False)
 
 
 @app.command()
@@ -310,6 +371,7 @@ def show(
     what: Annotated[
         str, typer.Argument(help="A run folder or its name, a family, or a .ncu-rep file.", autocompletion=_runs)
     ],
+    suite: Suite = False,
     as_json: AsJson = False,
     root: Root = None,
 ) -> None:
@@ -319,16 +381,81 @@ def show(
         return
     from rooflift.pipeline import Told
     from rooflift.present.report import tell
-    from rooflift.runs import resolve_run
 
-    is_folder = (Path(what) / "run.json").exists()
-    run = resolve_run(Path() if is_folder else _root(root) / "reports", what)
+    run = _run(root, what, suite)
     told = Told(run.folder, tell(run.manifest, run.metrics, run.timings, run.compiled), [])
     if as_json:
         print_json(story_as_json(told))
         return
     print_story(told)
     console().print(told.story.provenance)
+
+
+@app.command()
+def report(
+    what: Annotated[str, typer.Argument(help="A run folder or its name, or a family.", autocompletion=_runs)],
+    suite: Suite = False,
+    out: Annotated[Path | None, typer.Option(help="Where to write. Default: below build/.")] = None,
+    as_json: AsJson = False,
+    root: Root = None,
+) -> None:
+    """Write a run's report and pictures again, from its reports and tables; the run stays as it is."""
+    from rooflift import pipeline
+    from rooflift.present.report import first_lines
+
+    run = _run(root, what, suite)
+    folder = out or (root or Path.cwd()) / "build" / run.manifest.family / run.folder.name
+    if (folder / "run.json").exists():
+        raise RunFault(f"{folder} is a run", "Name another folder; what was measured is never overwritten.")
+    with progress_shown() as progress:
+        progress("reading the reports and drawing")
+        told = pipeline.retell(run, folder)
+    if as_json:
+        print_json(story_as_json(told))
+        return
+    for line in first_lines(told.story):
+        console().print(line.replace("**", ""), markup=False)
+    console().print(told.story.provenance)
+    for path in told.written:
+        console().print(f"  {shown(path)}", markup=False)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A reply: a kernel file, or Markdown with one fenced block.")],
+    family: Annotated[str, typer.Option("--family", "-f", help="The family it is for.", autocompletion=_families)],
+    stage: Annotated[str | None, typer.Option(help="grid, tiling, memory or tuning: its rules hold as well.")] = None,
+    base: Annotated[Path | None, typer.Option(help="The version that the reply starts from.")] = None,
+    as_json: AsJson = False,
+    root: Root = None,
+) -> None:
+    """Judge a reply without running it: its form, its launches, its honesty; 0 accepted, 1 rejected."""
+    from dataclasses import asdict
+
+    from rooflift.brief.check import check_file, unchecked
+    from rooflift.catalog.families import load_family
+
+    findings = check_file(file, load_family(_root(root), family).reference, stage, base)
+    gaps = unchecked(stage, base)
+    if as_json:
+        found = [asdict(finding) for finding in findings]
+        print_json({"file": str(file), "accepted": not found, "findings": found, "unchecked": gaps})
+    else:
+        for finding in findings:
+            typer.echo(f"{file}:{finding.line}:{finding.column}: {finding.rule}: {finding.what}\n  {finding.remedy}")
+        typer.echo(f"{file}: {f'rejected, findings: {len(findings)}' if findings else 'accepted'}")
+        for gap in gaps:
+            note(gap)
+    if findings:
+        raise typer.Exit(1)
+
+
+def _run(root: Path | None, what: str, suite: bool) -> Run:
+    """Return a run by its folder, wherever that lies, by its name, or a family's newest."""
+    from rooflift.runs import resolve_run
+
+    is_folder = (Path(what) / "run.json").exists()
+    return resolve_run(Path() if is_folder else _root(root) / "reports", what, suite)
 
 
 def _show_report(path: Path, as_json: bool) -> None:
@@ -356,6 +483,8 @@ def _request(
     counters: str,
     timeout: float,
     use: str,
+    suite: bool = False,
+    peers: bool = False,
 ) -> Request:
     from rooflift.catalog.cases import DTYPES
     from rooflift.catalog.families import load_family
@@ -372,6 +501,7 @@ def _request(
         "profile",
         family,
         *(word for option, values in options for v in values or () for word in (option, v)),
+        *(option for option, given in (("--suite", suite), ("--peers", peers)) if given),
     ]
     return Request(
         root=top,
@@ -382,6 +512,9 @@ def _request(
         counters=counters,
         timeout_s=timeout,
         command=[*command, *(["--no-counters"] if counters == "none" else ["--counters", counters])],
+        named=bool(cases),
+        suite=suite,
+        slow_peers=suite or peers,
     )
 
 

@@ -26,8 +26,9 @@ def console() -> Console:
 
 
 def print_story(told: Told) -> None:
-    """Print a run's table, what bounds each version, and the predictions with their verdicts."""
+    """Print a run's table, what bounds each version, the predictions with their verdicts, and the suite."""
     from rooflift.present import tables
+    from rooflift.present.report import suite_line
 
     story = told.story
     manifest = story.manifest
@@ -40,6 +41,10 @@ def print_story(told: Told) -> None:
     for row in story.judged.to_dict("records"):
         value = tables.PREDICTION_COLUMNS[2].text(row)
         console().print(f"  {row['version']}: {row['prediction']}: measured {value}, {row['verdict']}", markup=False)
+    if not story.suite.empty:
+        title = "Suite: percent of the copy floor, a device copy of the case's compulsory bytes"
+        console().print(tables.terminal(*tables.suite_table(story.suite), title))
+        console().print(suite_line(story).replace("**", ""), markup=False)
 
 
 def story_as_json(told: Told) -> dict[str, Any]:
@@ -52,6 +57,7 @@ def story_as_json(told: Told) -> dict[str, Any]:
         "summary": records_of(story.summary),
         "predictions": records_of(story.judged),
         "timings": records_of(story.timings),
+        "suite": records_of(story.suite),
         "written": [shown(path) for path in told.written],
     }
 

@@ -37,6 +37,10 @@ class CounterPermission(NcuFault):
     """The driver refused the performance counters (ERR_NVGPUCTRPERM)."""
 
 
+class SanitizerFault(EnvironmentFault):
+    """compute-sanitizer is missing or failed, which says nothing about a version."""
+
+
 class KernelFault(RoofliftError):
     """A version does not compile, does not run, or ran past its time limit."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import re
 import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from rooflift import runs
-from rooflift.collect import machine, privacy
+from rooflift.collect import machine, privacy, sanitizer
 from rooflift.collect.measure import Counters, Measurement, Progress, measure
 from rooflift.collect.ncu import find_ncu
 from rooflift.collect.plan import CaseSeen, Device
@@ -48,13 +49,15 @@ class Told:
     written: list[Path]
 
 
-def profile(request: Request, out: Path | None, progress: Progress) -> Told:
+def profile(request: Request, out: Path | None, progress: Progress, sanitize: bool = False) -> Told:
     """Measure on this machine's GPU and leave a run folder, whole or not at all.
 
-    `out` is the folder to make, by default reports/<family>/<date>-<gpu>-<commit>.
+    `out` is the folder to make, by default reports/<family>/<date>-<gpu>-<commit>. With `sanitize` the versions also
+    run under compute-sanitizer on the test cases, and the run says what it found.
 
     Raises:
-        NoGpu, NcuFault, CounterPermission, KernelFault, WrongResult: as their names say; nothing is left behind.
+        NoGpu, NcuFault, CounterPermission, SanitizerFault, KernelFault, WrongResult: as their names say; nothing is
+            left behind.
         RunFault: `out` exists.
     """
     driver = machine.driver()
@@ -64,6 +67,7 @@ def profile(request: Request, out: Path | None, progress: Progress) -> Told:
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
     started = datetime.datetime.now(datetime.UTC)
     commit, dirty = machine.git_state(request.root)
+    findings = sanitizer.sanitize(request, request.family.select_cases([], "test"), progress) if sanitize else []
     draws = threading.Thread(target=_get_ready_to_draw, daemon=True)
 
     def prepared(text: str) -> None:
@@ -75,20 +79,12 @@ def profile(request: Request, out: Path | None, progress: Progress) -> Told:
     with tempfile.TemporaryDirectory(prefix="rooflift-") as temporary:
         report = Path(temporary, "report.ncu-rep")
         counters = _counters(request.counters, report)
-        seen = measure(
-            request.family,
-            request.versions,
-            request.work,
-            counters,
-            SAMPLES,
-            request.timeout_s,
-            prepared,
-            known_flop(request),
-        )
+        seen = measure(request, counters, SAMPLES, prepared, known_flop(request))
         prepared("reading the report and drawing")
         draws.join()  # matplotlib draws in one thread at a time
         place = out or default_folder(request, seen, started, commit, dirty)
         manifest = _manifest(request, seen, driver.version, place.name, started, commit, dirty)
+        manifest = msgspec.structs.replace(manifest, sanitizer=findings)
         with runs.writing(place) as folder:
             story = _write(folder, request, manifest, seen, report)
     return Told(place, story, sorted(path for path in place.rglob("*") if path.is_file()))
@@ -111,7 +107,7 @@ def _write(folder: Path, request: Request, manifest: Manifest, seen: Measurement
     timings.to_csv(folder / "timings.csv", index=False)
     samples.to_parquet(folder / "samples.parquet", index=False)
     story = tell(manifest, metrics, timings, compiled)
-    draw(story, folder)
+    draw(story, folder, runs.newest_roofs(request.root / "reports", manifest.machine.gpu))
     write_report(story, folder)
     runs.write_manifest(folder, manifest)
     privacy.refuse(folder, hidden)
@@ -132,8 +128,9 @@ def retell(run: runs.Run, out: Path) -> Told:
             remedy = "One of the two was altered: restore them from version control."
             raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
     story = tell(run.manifest, metrics, run.timings, run.compiled)
+    measured = runs.newest_roofs(run.folder.resolve().parent.parent, run.manifest.machine.gpu)
     out.mkdir(parents=True, exist_ok=True)
-    return Told(run.folder, story, [*draw(story, out), write_report(story, out)])
+    return Told(run.folder, story, [*draw(story, out, measured), write_report(story, out)])
 
 
 def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
@@ -165,7 +162,7 @@ def known_flop(request: Request) -> dict[tuple[str, str], int | None]:
         return {}
     if manifest.sha256.get(f"kernels/{family.name}/reference.py") != runs.sha256(family.reference):
         return {}
-    asked = {(plan.case, plan.dtype): (plan.init, plan.inputs) for plan in request.work}
+    asked = {(plan.case, plan.dtype): (plan.init, plan.inputs) for plan in request.timed}
     return {
         (c.case, c.dtype): c.flop
         for c in manifest.cases
@@ -193,10 +190,7 @@ def default_folder(
     request: Request, seen: Measurement, started: datetime.datetime, commit: str | None, dirty: bool
 ) -> Path:
     """Return reports/<family>/<date>-<gpu>-<commit>, with a number behind it when that exists."""
-    gpu = _device(seen).gpu
-    card = re.search(r"\b(?:RTX \w+|[A-Z]{1,2}\d+\w*)\b", gpu)
-    state = (commit[:7] if commit else "nocommit") + ("-dirty" if dirty else "")
-    name = f"{started:%Y-%m-%d}-{(card[0] if card else gpu).replace(' ', '').lower()}-{state}"
+    name = runs.dated_name(_device(seen).gpu, started, commit, dirty)
     return runs.free_name(request.root / "reports" / request.family.name / name)
 
 
@@ -245,9 +239,18 @@ def _manifest(
         ],
         cases=[_case_record(case, seen.flop[case.plan.case, case.plan.dtype]) for case in seen.cases],
         checks=seen.checks,
-        notes=[] if request.counters != "none" else ["No counters were collected in this run (--no-counters)."],
+        suite=request.suite and not request.named and not request.dtypes,
+        notes=_notes(request, seen),
         sha256={f"kernels/{request.family.name}/{path.name}": runs.sha256(path) for path in kernel_files},
     )
+
+
+def _notes(request: Request, seen: Measurement) -> list[str]:
+    notes = [] if request.counters != "none" else ["No counters were collected in this run (--no-counters)."]
+    where: dict[tuple[str, str], list[str]] = {}
+    for left_out in seen.left_out:
+        where.setdefault((left_out.subject, left_out.error), []).append(f"{left_out.case} {left_out.dtype}")
+    return notes + [f"{peer} is left out ({error}) on {', '.join(cases)}." for (peer, error), cases in where.items()]
 
 
 def _case_record(seen: CaseSeen, flop: int | None) -> CaseRecord:

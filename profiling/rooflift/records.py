@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -108,6 +108,19 @@ class CheckRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     error_over_tolerance: float  # at most 1 passes
 
 
+class SanitizerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one tool of compute-sanitizer found in the kernels of one version."""
+
+    tool: str  # memcheck, racecheck or initcheck
+    version: str
+    cases: list[str]
+    dtypes: list[str]
+    kernels: list[str]  # the version's own kernel functions
+    errors: int  # findings in them, and those without a kernel
+    elsewhere: int  # findings in kernels of libraries, which do not count
+    first: str  # the first finding in the tool's words, "" when there is none
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """run.json."""
 
@@ -125,5 +138,35 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     versions: list[VersionRecord]
     cases: list[CaseRecord]
     checks: list[CheckRecord]
+    suite: bool = False  # every bench case was timed
     notes: list[str]  # warnings a reader needs, such as counters that were refused
     sha256: dict[str, str]  # kernel files by "kernels/...", the files of the run folder by their name
+    sanitizer: list[SanitizerRecord] = []  # empty when compute-sanitizer was not asked
+
+
+class RoofRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One measured roof: the best configuration of a kernel that does nothing else."""
+
+    name: str
+    kind: Literal["bandwidth", "compute"]
+    per_s: float  # bytes/s or FLOP/s, as the unit says; of the median time
+    q20_per_s: float  # a fifth of the samples was slower
+    q80_per_s: float  # a fifth was faster
+    unit: Literal["byte/s", "FLOP/s"]
+    method: str
+    configuration: str
+    work: int  # bytes or FLOP of one sample, as the method counts them
+    clocks_before_mhz: list[int]  # SM and memory by NVML, warm, in front of the samples; [] when it tells none
+    clocks_after_mhz: list[int]  # and right behind the last one
+    times_us: list[float]  # CUDA events
+
+
+class Roofs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The measured roofs of one GPU."""
+
+    schema: int = SCHEMA_VERSION
+    created: str  # UTC, ISO 8601
+    machine: Machine
+    commit: str | None
+    dirty: bool
+    rows: list[RoofRow]

@@ -1,11 +1,13 @@
-"""Run folders: written whole or not at all, read back with every field checked. Knows no metric and draws nothing."""
+"""Run folders and roof files: written whole or not at all, read back with every field checked. Draws nothing."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import datetime
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from rooflift.errors import RunFault, did_you_mean
-from rooflift.records import SCHEMA_VERSION, CompiledRow, Manifest, MetricRow, TimingRow
+from rooflift.records import SCHEMA_VERSION, CompiledRow, Manifest, MetricRow, Roofs, TimingRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,17 +117,20 @@ def read_run(folder: Path) -> Run:
         RunFault: there is no run.json, it is of another schema version, or a field is missing or wrong.
     """
     path = folder / "run.json"
+    if not path.is_file():
+        raise RunFault(f"{folder}: not a run folder, it has no run.json", "`rooflift list` shows the runs.")
+    return Run(folder, _read_record(path, Manifest))
+
+
+def _read_record(path: Path, record: type[Row]) -> Row:
     try:
         data = path.read_bytes()
-    except OSError:
-        raise RunFault(f"{folder}: not a run folder, it has no run.json", "`rooflift list` shows the runs.") from None
-    try:
         schema = msgspec.json.decode(data, type=dict[str, object]).get("schema")
         if schema != SCHEMA_VERSION:
-            remedy = f"This rooflift reads version {SCHEMA_VERSION}: use the rooflift that wrote the run."
+            remedy = f"This rooflift reads version {SCHEMA_VERSION}: use the rooflift that wrote it."
             raise RunFault(f"{path}: schema is {schema!r}", remedy)
-        return Run(folder, msgspec.json.decode(data, type=Manifest))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.json.decode(data, type=record)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunFault(f"{path}: {error}", "Restore the file, or measure again.") from None
 
 
@@ -141,20 +146,23 @@ def _created(folder: Path) -> str:
     return ""
 
 
-def newest_run(reports: Path, family: str) -> Run:
-    """Return the newest run of a family.
+def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "") -> Run:
+    """Return the newest run of a family, with `suite` the newest that timed every bench case; on a GPU of that name.
 
     Raises:
-        RunFault: the family has no run.
+        RunFault: the family has no such run.
     """
-    runs = find_runs(reports, family)
-    if not runs:
-        raise RunFault(f"{reports / family}: no run", "Make one with `rooflift profile` on a machine with a GPU.")
-    return read_run(runs[-1])
+    for folder in reversed(find_runs(reports, family)):
+        run = read_run(folder)
+        if run.manifest.suite >= suite and gpu in run.manifest.machine.gpu:
+            return run
+    wanted = " that timed the suite" if suite else ""
+    remedy = f"Make one with `rooflift profile{' --suite' if suite else ''}` on a machine with a GPU."
+    raise RunFault(f"{reports / family}: no run{wanted}{f' on {gpu}' if gpu else ''}", remedy)
 
 
-def resolve_run(reports: Path, wanted: str) -> Run:
-    """Return the run named by a folder, by its name, or by a family (its newest).
+def resolve_run(reports: Path, wanted: str, suite: bool = False) -> Run:
+    """Return the run named by a folder, by its name, or by a family (its newest, or its newest with a suite).
 
     Raises:
         RunFault: nothing of that name; near names are suggested.
@@ -169,7 +177,7 @@ def resolve_run(reports: Path, wanted: str) -> Run:
     if named:
         return read_run(named[0])
     if wanted in families:
-        return newest_run(reports, wanted)
+        return newest_run(reports, wanted, suite)
     raise RunFault(
         f"{wanted}: no such run", did_you_mean(wanted, dict.fromkeys([*families, *(path.name for path in runs)]))
     )
@@ -222,3 +230,54 @@ def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def dated_name(gpu: str, started: datetime.datetime, commit: str | None, dirty: bool) -> str:
+    """Return <date>-<gpu>-<commit>, such as 2026-11-22-h100-3d4a7f3."""
+    card = re.search(r"\b(?:RTX \w+|[A-Z]{1,2}\d+\w*)\b", gpu)
+    state = (commit[:7] if commit else "nocommit") + ("-dirty" if dirty else "")
+    return f"{started:%Y-%m-%d}-{(card[0] if card else gpu).replace(' ', '').lower()}-{state}"
+
+
+def roofs_path(reports: Path, roofs: Roofs) -> Path:
+    """Return the file below reports/roofs that is named after the measurement."""
+    created = datetime.datetime.fromisoformat(roofs.created)
+    return reports / "roofs" / f"{dated_name(roofs.machine.gpu, created, roofs.commit, roofs.dirty)}.json"
+
+
+def write_roofs(path: Path, roofs: Roofs, *, force: bool = False) -> None:
+    """Write measured roofs, whole or not at all.
+
+    Raises:
+        RunFault: `path` exists and `force` is not given.
+    """
+    if path.exists() and not force:
+        raise RunFault(f"{path} exists", "Name another file with --out, or replace it with --force.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".writing-{path.name}-{os.getpid()}")
+    try:
+        staged.write_bytes(msgspec.json.format(msgspec.json.encode(roofs), indent=2) + b"\n")
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def read_roofs(path: Path) -> Roofs:
+    """Read measured roofs.
+
+    Raises:
+        RunFault: the file is missing, of another schema version, or a field is missing or wrong.
+    """
+    return _read_record(path, Roofs)
+
+
+def newest_roofs(reports: Path, gpu: str) -> Roofs | None:
+    """Return the newest roofs below `reports` that were measured on a GPU of this name, None when there are none.
+
+    A file that cannot be read hinders no measurement: it is as if it were not there.
+    """
+    found: list[Roofs] = []
+    for path in (reports / "roofs").glob("[!.]*.json"):
+        with contextlib.suppress(RunFault):
+            found.append(read_roofs(path))
+    return max((roofs for roofs in found if roofs.machine.gpu == gpu), key=lambda roofs: roofs.created, default=None)

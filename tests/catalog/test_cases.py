@@ -33,14 +33,14 @@ def written(tmp_path: Path) -> Path:
 def test_cases_say_init_inputs_dtypes_and_use(written: Path) -> None:
     init = {"in_channels": 64, "kernel_size": 3}
     assert read_cases(written) == {
-        "main": Case("main", init, [[16, 64, 512, 512], [64]], ("float32",), frozenset({"bench"})),
+        "main": Case("main", init, [[16, 64, 512, 512], [64]], ("float32",), frozenset({"bench"}), ("float32",)),
         "empty_batch": Case("empty_batch", {}, [[0, 4]], DTYPES, frozenset({"test", "bench"})),
     }
 
 
 def test_without_the_file_the_reference_brings_its_own_inputs(tmp_path: Path) -> None:
     assert read_cases(tmp_path / "cases.toml") == {
-        "main": Case("main", init=None, inputs=None, dtypes=("float32",), use=frozenset({"bench"}))
+        "main": Case("main", None, None, dtypes=("float32",), use=frozenset({"bench"}), counters=("float32",))
     }
 
 
@@ -58,6 +58,11 @@ FAULTS = [
     pytest.param('use = ["test"', 'dtypes = []\nuse = ["test"', "dtypes", id="no dtype"),
     pytest.param('use = ["test", "bench"]', 'use = ["tset"]', "use[0]", id="wrong use"),
     pytest.param('use = ["test", "bench"]', "use = []", "use", id="no use"),
+    pytest.param('use = ["test"', 'counters = []\nuse = ["test"', "counters", id="no counters"),
+    pytest.param('use = ["test"', 'counters = ["int8"]\nuse = ["test"', "counters[0]", id="counters of no dtype"),
+    pytest.param(
+        'use = ["test"', 'dtypes = ["float16"]\ncounters = ["float32"]\nuse = ["test"', "counters: float32", id="other"
+    ),
 ]
 
 
@@ -70,6 +75,21 @@ def test_malformed_case_names_file_and_field(written: Path, right: str, wrong: s
     assert caught.value.message.startswith(f"{written}: ")
     assert field in caught.value.message.removeprefix(f"{written}: ")
     assert "init = {...}, inputs = [[shape], ...]" in caught.value.remedy
+
+
+def test_counters_of_a_case_that_is_not_for_the_bench_are_refused(written: Path) -> None:
+    written.write_text(GOOD.replace('use = ["test", "bench"]', 'counters = ["float16"]\nuse = ["test"]'))
+    with pytest.raises(CatalogError, match=r"\[empty_batch\]: counters.*\n.*'bench'"):
+        read_cases(written)
+
+
+def test_counters_are_those_of_main_in_its_first_dtype_or_those_that_a_case_names(written: Path) -> None:
+    more = 'counters = ["float16", "float32"]\nuse = ["test", "bench"]'
+    written.write_text(GOOD.replace('dtypes = ["float32"]\n', "").replace('use = ["test", "bench"]', more))
+    assert {case.name: case.counters for case in read_cases(written).values()} == {
+        "main": ("float32",),
+        "empty_batch": ("float16", "float32"),
+    }
 
 
 def test_malformed_case_is_named(written: Path) -> None:

@@ -8,7 +8,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,16 @@ import pandas as pd
 import pytest
 
 from rooflift import pipeline
+from rooflift.catalog.cases import Case
 from rooflift.catalog.families import load_family
-from rooflift.collect import machine, measure, privacy
+from rooflift.collect import machine, measure, privacy, sanitizer
 from rooflift.collect import plan as says
 from rooflift.collect.correctness import FAR, Mismatch
 from rooflift.collect.request import Request, case_plans
 from rooflift.errors import CounterPermission, KernelFault, NcuFault, ReportFault, RoofliftError, RunFault, WrongResult
 from rooflift.extract.reports import read_reports
 from rooflift.pipeline import Told
+from rooflift.records import SanitizerRecord
 from rooflift.runs import Run, read_run
 
 REFUSED = "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters"
@@ -75,7 +77,7 @@ class Stand:
         path.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in told))
         return path
 
-    def target_command(self, task: says.Task) -> list[str]:
+    def target_command(self, task: says.Task, part: str = says.WHOLE) -> list[str]:
         return ["/bin/sh", "-c", self.programs[task]]
 
     def ncu(self, body: str) -> Path:
@@ -359,6 +361,63 @@ def test_named_folder_becomes_the_run(stand: Stand, request_: Request, tmp_path:
     assert read_run(told.folder).manifest.name == "run"
 
 
+def test_large_request_is_checked_in_parts_before_it_is_timed(
+    stand: Stand, request_: Request, h100_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the work of 3 dtypes is dealt out to 2 processes; every part must have ended before the timing begins."""
+    monkeypatch.setattr(measure.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(measure, "MUCH", 6)
+    suite = replace(request_, dtypes=[], suite=True, slow_peers=True)
+    run = read_run(h100_run)
+    events, done = stand.events(run)["time"], shlex.quote(str(stand.folder))
+    programs: dict[tuple[str, str], str] = {}
+    alike = {d: [in_dtype(event, d) for event in events] for d in ("float32", "float16", "bfloat16")}
+    for index, dtypes in enumerate((["float32", "bfloat16"], ["float16"])):
+        checks = [event for dtype in dtypes for event in alike[dtype] if isinstance(event, says.Checked)]
+        told = [says.Doing("compiling"), *checks]
+        programs["check", f"{index}/2"] = f"cat {stand.file(f'part{index}', told)}; touch {done}/part{index}"
+    timed = [event for told in alike.values() for event in told if not isinstance(event, says.Checked)]
+    left_out = [says.LeftOut("torch_compile", "main", dtype, "BackendFailed") for dtype in ("float32", "float16")]
+    both_done = f"test -e {done}/part0 && test -e {done}/part1 || exit 9"
+    programs["time", "0/1"] = f"{both_done}; cat {stand.file('timed', [*timed, *left_out])}"
+    programs["profile", "0/1"] = "true"
+
+    def command(task: says.Task, part: str = says.WHOLE) -> list[str]:
+        keep = f"cp plan.json {done}/plan.json"
+        return ["/bin/sh", "-c", f"{keep}; {programs[task, part]}"]
+
+    monkeypatch.setattr(measure, "target_command", command)
+    said: list[str] = []
+    told = profile(suite, said=said)
+    plan = msgspec.json.decode((stand.folder / "plan.json").read_bytes(), type=says.Plan)
+    assert [case.dtype for case in plan.work] == ["float32", "float16", "bfloat16"]
+    assert [case.dtype for case in plan.counted] == ["float32", "float16"]
+    assert (plan.checked, plan.slow_peers) == (True, True)
+    manifest = read_run(told.folder).manifest
+    assert manifest.suite
+    assert [check.dtype for check in manifest.checks] == ["float32"] * 4 + ["float16"] * 4 + ["bfloat16"] * 4
+    assert manifest.notes == ["torch_compile is left out (BackendFailed) on main float32, main float16."]
+    assert "checked 0 of 12, compiling" in said
+
+
+def in_dtype(event: says.Event, dtype: str) -> says.Event:
+    """The event as another dtype's."""
+    if isinstance(event, says.Checked):
+        return says.Checked(msgspec.structs.replace(event.record, dtype=dtype))
+    if isinstance(event, says.CaseSeen):
+        return msgspec.structs.replace(event, plan=msgspec.structs.replace(event.plan, dtype=dtype))
+    return msgspec.structs.replace(event, dtype=dtype) if isinstance(event, says.Samples | says.Counted) else event
+
+
+def test_everyday_request_checks_where_it_measures(stand: Stand, request_: Request) -> None:
+    """A process more would cost its start."""
+    keep = f"cp plan.json {shlex.quote(str(stand.folder))}/plan.json"
+    stand.programs["time"] = f"{keep}; {stand.programs['time']}"
+    profile(request_)
+    plan = msgspec.json.decode((stand.folder / "plan.json").read_bytes(), type=says.Plan)
+    assert (plan.checked, plan.slow_peers, plan.counted) == (False, False, plan.work)
+
+
 def test_broken_run_of_last_week_does_not_hinder_a_new_one(stand: Stand, request_: Request) -> None:
     old = request_.root / "reports" / "depthwise_conv2d" / "2020-01-01-h100-1234567"
     old.mkdir(parents=True)
@@ -374,7 +433,7 @@ def test_words_of_libraries_between_the_events_do_no_harm(stand: Stand, request_
 
 
 def test_staging_folder_holds_copies_and_no_private_name(request_: Request) -> None:
-    with measure.staged(request_.family, request_.versions, request_.work, 2, 50) as stage:
+    with measure.staged(request_.family, request_.versions, request_.timed, 2, 50) as stage:
         assert sorted(path.name for path in stage.iterdir()) == [
             *("plan.json", "reference.py", "v0_baseline.py", "v1_grid.py")
         ]
@@ -397,3 +456,21 @@ def test_program_finds_this_package_beside_what_the_user_added(monkeypatch: pyte
     first, *rest = measure.target_environment()["PYTHONPATH"].split(os.pathsep)
     assert (Path(first) / "rooflift" / "collect" / "target.py").is_file()
     assert rest == ["/elsewhere"]
+
+
+def test_run_says_what_compute_sanitizer_found(
+    stand: Stand, request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def sanitize(request: Request, cases: Sequence[Case], progress: measure.Progress) -> list[SanitizerRecord]:
+        asked.extend(case.name for case in cases)
+        return [SanitizerRecord("memcheck", "v1_grid", asked, ["float32"], ["kernel"], 3, 0, "Invalid write")]
+
+    monkeypatch.setattr(sanitizer, "sanitize", sanitize)
+    plain = replace(request_, counters="none")
+    assert read_run(profile(plain).folder).manifest.sanitizer == []
+    told = pipeline.profile(plain, None, [].append, sanitize=True)
+    assert [record.errors for record in read_run(told.folder).manifest.sanitizer] == [3]
+    assert asked == [case.name for case in request_.family.select_cases([], "test")]
+    assert "memcheck found 3 in v1_grid (Invalid write)" in (told.folder / "report.md").read_text()

@@ -16,6 +16,7 @@ from rooflift.collect.operators import (
     CasePlan,
     compulsory_bytes,
     count_flop,
+    in_channels_last,
     input_shapes,
     load_module,
     make_inputs,
@@ -131,6 +132,24 @@ def test_every_tensor_counts_once_with_its_own_size() -> None:
     assert compulsory_bytes(inputs, torch.nn.Linear(3, 7), outputs) == 12 + 32 + 4 * (21 + 7) + 16 + 1
     assert compulsory_bytes([], torch.nn.Identity(), torch.zeros(5, dtype=torch.float16)) == 10
     assert input_shapes(inputs) == [[3], [4]]
+
+
+def test_peer_in_channels_last_computes_the_same_in_another_layout() -> None:
+    model = torch.nn.Conv2d(3, 3, 3, groups=3)
+    inputs = [torch.rand(2, 3, 6, 5), 7, torch.rand(4)]
+    turned = in_channels_last(model, inputs)
+    assert turned is not None
+    its_model, (x, number, vector) = turned
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert its_model.weight.is_contiguous(memory_format=torch.channels_last)
+    assert (number, vector is inputs[2]) == (7, True)
+    torch.testing.assert_close(its_model(x), model(inputs[0]))
+    assert model.weight.is_contiguous()  # the model of the other peers stays as it was
+    assert inputs[0].is_contiguous()
+
+
+def test_operator_without_a_4d_input_has_no_such_peer() -> None:
+    assert in_channels_last(torch.nn.Linear(5, 3), [torch.rand(4, 5)]) is None
 
 
 def test_problem_file_gives_its_own_inputs_fresh_for_each_seed(matmul: ModuleType) -> None:

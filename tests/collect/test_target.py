@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,25 @@ from pathlib import Path
 import pytest
 
 from rooflift.catalog.families import Family
+from rooflift.collect import measure
 from rooflift.collect.measure import verify
+from rooflift.collect.operators import CasePlan
 from rooflift.collect.request import Request
 from rooflift.errors import KernelFault, RoofliftError, WrongResult
 from rooflift.records import CheckRecord
 
+REFERENCE = """
+import torch
+
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+def get_inputs(): ...
+def get_init_inputs(): ...
+"""
 MakeFamily = Callable[..., Family]
 VersionText = Callable[..., str]
 Check = Callable[..., list[CheckRecord]]
@@ -44,6 +59,23 @@ empty = { init = {}, inputs = [[0, 5]], dtypes = ["float16"], use = ["test"] }
     work = [*(("small", dtype) for dtype in ("float32", "float16", "bfloat16")), ("empty", "float16")]
     wanted = [(f"v{number}_probe", *case, seed) for case in work for number in range(2) for seed in range(2)]
     assert sorted((c.version, c.case, c.dtype, c.seed) for c in checks) == sorted(wanted)
+
+
+def test_part_of_the_work_is_checked_alone_and_the_reference_is_computed_once_for_all_versions(
+    make_family: MakeFamily, version_text: VersionText, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    computes = f"        print(*x.shape, x.dtype, file=open({str(log)!r}, 'a'))\n        return 2 * x"
+    family = make_family(version_text(), version_text(), reference=REFERENCE.replace("        return 2 * x", computes))
+    work = [CasePlan(f"of_{size}", "float32", {}, [[size, 5]]) for size in (2, 9, 4)]
+    seen = measure.Measurement()
+    with measure.staged(family, family.versions, work, seeds=1, samples=0) as stage:
+        environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+        asyncio.run(measure.run_target(stage, "check", environment, seen, lambda text: None, "0/2"))
+    assert [(check.case, check.version) for check in seen.checks] == [
+        (case, version) for case in ("of_9", "of_2") for version in ("v0_probe", "v1_probe")
+    ]
+    assert log.read_text().splitlines() == ["9 5 torch.float64", "2 5 torch.float64"]
 
 
 def test_wrong_kernel_names_case_element_and_how_far_off(

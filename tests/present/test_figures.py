@@ -35,6 +35,18 @@ TENSOR = (
     Roof("BF16 tensor", "compute", 780e12, "measured, matrix product of 8192 cubed", measured=True),
     Roof("BF16 tensor", "compute", 989e12, "H100 SXM datasheet", measured=False),
 )
+MEASURED = (
+    Roof("DRAM copy", "bandwidth", 2.99e12, "measured in this run", measured=True),
+    Roof("L2 read", "bandwidth", 5.7e12, "measured 2026-11-22", measured=True),
+    Roof("FP32", "compute", 61e12, "measured 2026-11-22", measured=True),
+    Roof("DRAM", "bandwidth", 3.35e12, "datasheet", measured=False),
+    Roof("FP32", "compute", 66.9e12, "datasheet", measured=False),
+)
+TF32 = (
+    *MEASURED,
+    Roof("TF32 tensor", "compute", 400e12, "measured 2026-11-22", measured=True),
+    Roof("TF32 tensor", "compute", 495e12, "datasheet", measured=False),
+)
 FOOTNOTE = (
     "Measured on NVIDIA H100 80GB HBM3, driver 570.86, CUDA 12.8, ncu 2025.1, torch 2.9, triton 3.5; clocks none."
 )
@@ -161,6 +173,23 @@ def test_no_label_of_a_roofline_covers_a_dot_or_crosses_a_roof(name: str) -> Non
         assert not any(roof.intersects_path(outline(label), filled=False) for roof in roofs), label.get_text()
 
 
+@pytest.mark.parametrize("roofs", [MEASURED, TF32], ids=["FP32", "tensor"])
+@pytest.mark.parametrize("name", TRAILS)
+def test_measured_roofs_beside_the_datasheets_are_labelled_without_touching_a_line(
+    name: str, roofs: tuple[Roof, ...]
+) -> None:
+    figure = roofline(trail(TRAILS[name]), roofs)
+    assert_apart(figure)
+    assert_all_inside(figure)
+    lines = [line for line in figure.axes[0].lines if line.get_gid() != "dot"]
+    styles = [(line.get_linestyle(), line.get_linewidth()) for line in lines]
+    assert {style for style, roof in zip(styles, roofs, strict=True) if roof.measured} == {("-", 1.4)}
+    assert {style for style, roof in zip(styles, roofs, strict=True) if not roof.measured} == {("--", 0.8)}
+    paths = [line.get_transform().transform_path(line.get_path()) for line in lines]
+    for label in (text for text in texts(figure) if text.get_gid() == "roof-label"):
+        assert not any(path.intersects_path(outline(label), filled=False) for path in paths), label.get_text()
+
+
 def test_labels_of_versions_right_under_a_compute_roof_stay_clear_of_its_label() -> None:
     summary = trail([20, 55, 96, 97, 98])
     figure = roofline(
@@ -189,7 +218,7 @@ def test_every_roof_says_name_value_and_source_along_its_line() -> None:
     labels = {text.get_text(): text for text in texts(figure) if text.get_gid() == "roof-label"}
     assert list(labels) == [
         "DRAM copy 3.00 TB/s\nmeasured, device copy of 2 GiB",
-        "DRAM 3.35 TB/s\nH100 SXM datasheet",
+        "DRAM 3.35 TB/s, H100 SXM datasheet",
         "FP32 66.9 TFLOP/s\nH100 SXM datasheet",
     ]
     lines = [line for line in figure.axes[0].lines if line.get_gid() != "dot"]

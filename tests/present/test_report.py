@@ -19,7 +19,7 @@ import pytest
 from rooflift.extract.registry import METRICS
 from rooflift.present.report import Story, _context, draw, headline, write_report
 from rooflift.present.tables import MISSING
-from rooflift.records import CheckRecord, CompiledRow
+from rooflift.records import CheckRecord, CompiledRow, Roofs, SanitizerRecord
 from rooflift.runs import Run, to_frame
 
 LONGEST_COMMENT = 65_536  # characters that GitHub takes in the text of a pull request
@@ -303,3 +303,17 @@ def test_provenance_is_one_line_with_machine_software_date_and_clocks(story: Sto
     bare = told_with(machine=msgspec.structs.replace(story.manifest.machine, ncu=None), clock_control="base")
     assert ", ncu" not in bare.provenance
     assert bare.provenance.endswith("clocks base.")
+
+
+def test_sanitizer_is_told_where_it_was_asked(told_with: ToldWith, written: Written, report: str) -> None:
+    found = SanitizerRecord("memcheck", "v0_baseline", ["small"], ["float32"], ["kernel"], 0, 0, "")
+    line = "compute-sanitizer: memcheck clean for v0_baseline on 1 test case in 1 dtype."
+    assert line in written(told_with(sanitizer=[found]))
+    assert "sanitizer" not in report
+
+
+def test_roofline_shows_the_measured_roofs(story: Story, tmp_path: Path, h100_roofs: Callable[..., Roofs]) -> None:
+    draw(story, tmp_path, h100_roofs())
+    picture = (tmp_path / "roofline.svg").read_text()
+    for words in ("L2 read 5.70 TB/s", "measured 2026-11-22", "FP32 61.0 TFLOP/s", "FP32 66.9 TFLOP/s, datasheet"):
+        assert words in picture

@@ -23,7 +23,8 @@ class Case:
     init: dict[str, Any] | None
     inputs: list[list[int]] | None
     dtypes: tuple[str, ...]
-    use: frozenset[str]  # "test": checked in the interpreter and on GPUs; "bench": profiled and timed
+    use: frozenset[str]  # "test": checked in the interpreter and on GPUs; "bench": timed on a GPU
+    counters: tuple[str, ...] = ()  # the dtypes whose counters ncu collects; everyday work measures the first
 
 
 class _CaseTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,9 +32,10 @@ class _CaseTable(msgspec.Struct, forbid_unknown_fields=True):
     inputs: Annotated[list[list[Size]], msgspec.Meta(min_length=1)]
     use: Annotated[list[Literal["test", "bench"]], msgspec.Meta(min_length=1)]
     dtypes: Annotated[list[Dtype], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: list(DTYPES))
+    counters: Annotated[list[Dtype], msgspec.Meta(min_length=1)] | None = None
 
 
-_FORM = "A case is a table with init = {...}, inputs = [[shape], ...], use = ['test', 'bench'], dtypes."
+_FORM = "A case is a table with init = {...}, inputs = [[shape], ...], use = ['test', 'bench'], dtypes, counters."
 
 
 def _case(path: Path, name: str, values: Any) -> Case:
@@ -41,17 +43,26 @@ def _case(path: Path, name: str, values: Any) -> Case:
         table = msgspec.convert(values, _CaseTable)
     except msgspec.ValidationError as error:
         raise CatalogError(f"{path}: [{name}]: {error}", _FORM) from None
-    return Case(name, table.init, table.inputs, tuple(table.dtypes), frozenset(table.use))
+    counters = table.counters or (table.dtypes[:1] if name == "main" else [])
+    for dtype in counters:
+        if dtype not in table.dtypes:
+            raise CatalogError(f"{path}: [{name}]: counters: {dtype} is none of its dtypes", _FORM)
+    if table.counters and "bench" not in table.use:
+        raise CatalogError(f"{path}: [{name}]: counters: the case is not for the bench", "Add 'bench' to its use.")
+    return Case(name, table.init, table.inputs, tuple(table.dtypes), frozenset(table.use), tuple(counters))
 
 
 def read_cases(path: Path) -> dict[str, Case]:
     """Read cases.toml; without the file the reference's own inputs are the case `main`, in float32.
 
+    Without `counters` ncu collects those of `main` in its first dtype, and no other case's.
+
     Raises:
-        CatalogError: the file is no TOML, a field is missing, unknown or of another type, or no bench case is `main`.
+        CatalogError: the file is no TOML, a field is missing, unknown or of another type, counters are asked for of a
+            dtype that the case does not have, or no bench case is `main`.
     """
     if not path.exists():
-        return {"main": Case("main", None, None, ("float32",), frozenset({"bench"}))}
+        return {"main": Case("main", None, None, ("float32",), frozenset({"bench"}), ("float32",))}
     try:
         tables = msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

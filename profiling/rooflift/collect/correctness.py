@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from rooflift.collect.operators import CasePlan, make_inputs, make_pair
+from rooflift.collect.operators import CasePlan, make_inputs, make_model, make_pair
 from rooflift.records import CheckRecord
 
 # Allowed error in units of (|expected| + rms(expected)). 16-bit outputs: one unit in the last place, twice the error
@@ -33,17 +33,36 @@ class Mismatch(msgspec.Struct, frozen=True):
     elements: int
 
 
-def check_version(
-    name: str, version: ModuleType, reference: ModuleType, plan: CasePlan, device: str, seed: int
-) -> CheckRecord | Mismatch:
-    """Run both on fresh inputs and compare. The version's uninitialised memory is filled with NaN first."""
+def reference_result(reference: ModuleType, plan: CasePlan, device: str, seed: int) -> Any:
+    """Return what the reference gives in float64 for the parameters and inputs of a seed; it serves every version."""
     import torch
 
     with torch.no_grad():
-        expected_model, model = make_pair(reference, version, plan, device, seed)
+        model = make_model(reference.Model, reference, plan, device, seed).double()
+        return model(*[x.double() if _is_float(x) else x for x in make_inputs(reference, plan, device, seed + 1)])
+
+
+def check_version(
+    name: str,
+    version: ModuleType,
+    reference: ModuleType,
+    plan: CasePlan,
+    device: str,
+    seed: int,
+    expected: Any = None,
+) -> CheckRecord | Mismatch:
+    """Run a version on fresh inputs, its uninitialised memory filled with NaN first, and compare.
+
+    `expected` is the `reference_result` of the same case and seed; None computes it.
+    """
+    import torch
+
+    if expected is None:
+        expected = reference_result(reference, plan, device, seed)
+    with torch.no_grad():
+        _, model = make_pair(reference, version, plan, device, seed)
         inputs = make_inputs(reference, plan, device, seed + 1)
-        expected = expected_model.double()(*[x.double() if _is_float(x) else x for x in inputs])
-        with poisoned_memory():  # after the reference: a version may spoil its inputs
+        with poisoned_memory():
             got = model(*inputs)
         return compare(got, expected, name, plan, seed)
 

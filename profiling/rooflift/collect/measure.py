@@ -1,6 +1,7 @@
 """One measurement: versions staged in a neutral folder, timed in one process and profiled by ncu in another.
 
-The two processes start together and take turns on the GPU, so that the imports of one hide behind the other.
+The two processes start together and take turns on the GPU, so that the imports of one hide behind the other. Before
+them, where much has to be compiled, several processes check the versions and leave them compiled in triton's cache.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -30,6 +32,9 @@ from rooflift.errors import KernelFault, WrongResult
 from rooflift.records import CheckRecord
 
 Progress = Callable[[str], None]
+Job = Callable[[], Coroutine[None, None, None]]
+MUCH = 16  # kernels, 1 to 5 s of compilation each: from here on more processes save more than their start costs
+MOST_PROCESSES = 8
 SEEDS = 2  # fresh inputs and parameters for each
 _EVENTS = msgspec.json.Decoder(says.Event)
 
@@ -53,6 +58,7 @@ class Measurement:
     cases: list[says.CaseSeen] = field(default_factory=list)
     flop: dict[tuple[str, str], int | None] = field(default_factory=dict)  # by case and dtype
     samples: list[says.Samples] = field(default_factory=list)
+    left_out: list[says.LeftOut] = field(default_factory=list)
     ncu_command: list[str] = field(default_factory=list)
     ncu_version: str | None = None
 
@@ -64,23 +70,39 @@ def staged(
     work: list[CasePlan],
     seeds: int,
     samples: int,
+    counted: Sequence[CasePlan] | None = None,
+    checked: bool = False,
+    slow_peers: bool = False,
     count_flop: bool = False,
 ) -> Iterator[Path]:
-    """Yield a neutral folder with the kernel files and plan.json: ncu writes the paths it sees into its report."""
+    """Yield a neutral folder with the kernel files and plan.json: ncu writes the paths it sees into its report.
+
+    `counted` is the part of the work that is profiled, by default all of it.
+    """
     with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
         stage = Path(name)
         shutil.copy(family.reference, stage / "reference.py")
         for version in versions:
             shutil.copy(version.path, stage / version.path.name)
         files = {version.name: version.path.name for version in versions}
-        plan = says.Plan("reference.py", files, work, list(range(seeds)), samples, count_flop)
+        plan = says.Plan(
+            "reference.py",
+            files,
+            work,
+            list(range(seeds)),
+            samples,
+            counted=work if counted is None else list(counted),
+            checked=checked,
+            slow_peers=slow_peers,
+            count_flop=count_flop,
+        )
         (stage / "plan.json").write_bytes(msgspec.json.encode(plan))
         yield stage
 
 
-def target_command(task: says.Task) -> list[str]:
-    """Return the command of the program that runs the kernels."""
-    return [sys.executable, "-m", "rooflift.collect.target", task]
+def target_command(task: says.Task, part: str = says.WHOLE) -> list[str]:
+    """Return the command of the program that runs the kernels, on a part of the work such as 2/8."""
+    return [sys.executable, "-m", "rooflift.collect.target", task, *([part] if part != says.WHOLE else [])]
 
 
 def target_environment() -> dict[str, str]:
@@ -91,12 +113,9 @@ def target_environment() -> dict[str, str]:
 
 
 def measure(
-    family: Family,
-    versions: Sequence[Version],
-    work: list[CasePlan],
+    request: Request,
     counters: Counters | None,
     samples: int,
-    timeout_s: float,
     progress: Progress,
     flop: Mapping[tuple[str, str], int | None],
 ) -> Measurement:
@@ -110,20 +129,54 @@ def measure(
         NcuFault: ncu is missing or failed; CounterPermission when it was refused the counters.
     """
     seen = Measurement(flop=dict(flop))
+    work = request.timed
     count_flop = any((plan.case, plan.dtype) not in flop for plan in work)
-    with staged(family, versions, work, SEEDS, samples, count_flop=count_flop) as stage:
-        jobs = [_profile(stage, counters, seen, progress)] if counters is not None else []
-        jobs.append(run_target(stage, "time", {}, seen, progress))
-        asyncio.run(_together(jobs, timeout_s))
+    processes = checking_processes(len(work), len(request.versions), os.cpu_count() or 1)
+    total = len(work) * len(request.versions) * SEEDS
+
+    def with_count(text: str) -> None:
+        progress(f"checked {len(seen.checks)} of {total}, {text}")
+
+    with staged(
+        request.family,
+        request.versions,
+        work,
+        SEEDS,
+        samples,
+        counted=request.counted,
+        checked=processes > 0,
+        slow_peers=request.slow_peers,
+        count_flop=count_flop,
+    ) as stage:
+        checks: list[Job] = [
+            partial(run_target, stage, "check", {}, seen, with_count, f"{index}/{processes}")
+            for index in range(processes)
+        ]
+        jobs: list[Job] = [partial(_profile, stage, counters, seen, progress)] if counters is not None else []
+        jobs.append(partial(run_target, stage, "time", {}, seen, progress))
+        asyncio.run(_in_turn([checks, jobs], request.timeout_s))
+    order = {(plan.case, plan.dtype): place for place, plan in enumerate(work)}
+    seen.checks.sort(key=lambda check: order.get((check.case, check.dtype), 0))  # stable: seeds and versions stay
     return seen
 
 
-async def _together(jobs: Sequence[Coroutine[None, None, None]], timeout_s: float) -> None:
-    """Run jobs side by side; the first fault, the time limit or Ctrl-C ends them all."""
+def checking_processes(cases: int, versions: int, cores: int) -> int:
+    """Return how many processes check before timing and profiling begin; 0: those two check for themselves.
+
+    Each core of a pair compiles, at most `MOST_PROCESSES` of them: they hold inputs and outputs of a case each.
+    """
+    processes = min(MOST_PROCESSES, cores // 2, cases)
+    return processes if processes > 1 and cases * versions >= MUCH else 0
+
+
+async def _in_turn(stages: Sequence[Sequence[Job]], timeout_s: float) -> None:
+    """Run stage after stage, the jobs of each side by side; the first fault, the time limit or Ctrl-C ends them all."""
     try:
-        async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
-            for job in jobs:
-                group.create_task(job)
+        async with asyncio.timeout(timeout_s):
+            for jobs in stages:
+                async with asyncio.TaskGroup() as group:
+                    for job in jobs:
+                        group.create_task(job())
     except ExceptionGroup as faults:
         raise faults.exceptions[0] from None
     except TimeoutError:
@@ -159,17 +212,22 @@ async def _profile(stage: Path, counters: Counters, seen: Measurement, progress:
 
 
 async def run_target(
-    stage: Path, task: says.Task, environment: dict[str, str], seen: Measurement, progress: Progress
+    stage: Path,
+    task: says.Task,
+    environment: dict[str, str],
+    seen: Measurement,
+    progress: Progress,
+    part: str = says.WHOLE,
 ) -> None:
-    """Run the target program for one task and collect what it says.
+    """Run the target program for one task, or a part of it, and collect what it says.
 
     Raises:
         KernelFault: a version, or the program itself, broke.
         WrongResult: a version differs from the reference.
     """
-    command = target_command(task)
+    command = target_command(task, part)
     ended = await stream(command, stage, target_environment() | environment, lambda line: _hear(line, seen, progress))
-    if ended.returncode != 0 or not _complete(stage, task, seen):
+    if ended.returncode != 0 or not _complete(stage, task, seen, part):
         early = "" if ended.returncode else " before it was done"
         raise KernelFault(
             f"the program that runs the kernels ended with code {ended.returncode}{early}:\n{_tail(ended.output)}",
@@ -177,14 +235,16 @@ async def run_target(
         )
 
 
-def _complete(stage: Path, task: says.Task, seen: Measurement) -> bool:
+def _complete(stage: Path, task: says.Task, seen: Measurement, part: str) -> bool:
     """Tell whether the program said all that its plan asks for: a kernel file may have left it with code 0."""
     plan = msgspec.json.decode((stage / "plan.json").read_bytes(), type=says.Plan)
-    if len(seen.checks) != len(plan.versions) * len(plan.work) * len(plan.seeds):
+    own = {(case.case, case.dtype) for case in says.shard(plan.work, part)}
+    checks = sum((check.case, check.dtype) in own for check in seen.checks)
+    if checks != len(plan.versions) * len(own) * len(plan.seeds):
         return False
     timed = {(s.subject, s.case, s.dtype) for s in seen.samples}
-    asked = {(version, case.case, case.dtype) for version in plan.versions for case in plan.work}
-    return task != "time" or (timed >= asked and all((case.case, case.dtype) in seen.flop for case in plan.work))
+    asked = {(version, *case) for version in plan.versions for case in own}
+    return task != "time" or (timed >= asked and own <= seen.flop.keys())
 
 
 def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C901  # one branch an event
@@ -206,6 +266,8 @@ def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C9
             seen.flop[case_name, dtype] = flop
         case says.Samples() as samples:
             seen.samples.append(samples)
+        case says.LeftOut() as left_out:
+            seen.left_out.append(left_out)
         case says.Device() as device:
             seen.device = device
         case says.Broken() as broken:
@@ -262,8 +324,8 @@ def verify(
 
     with ExitStack() as stages:
         jobs = [
-            check(stages.enter_context(staged(request.family, group, work, seeds, samples=0)), heard)
+            partial(check, stages.enter_context(staged(request.family, group, work, seeds, samples=0)), heard)
             for group, heard in zip(groups, seen, strict=True)
         ]
-        asyncio.run(_together(jobs, request.timeout_s))
+        asyncio.run(_in_turn([jobs], request.timeout_s))
     return [check for heard in seen for check in heard.checks]

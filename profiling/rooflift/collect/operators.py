@@ -80,6 +80,20 @@ def make_inputs(reference: ModuleType, plan: CasePlan, device: str, seed: int) -
     ]
 
 
+def in_channels_last(model: Any, inputs: Sequence[Any]) -> tuple[Any, list[Any]] | None:
+    """Return model and 4-D inputs as copies in channels_last, None for an operator without a 4-D input."""
+    import copy
+
+    import torch
+
+    if not any(torch.is_tensor(x) and x.dim() == 4 for x in inputs):
+        return None
+    form = torch.channels_last
+    return copy.deepcopy(model).to(memory_format=form), [
+        x.contiguous(memory_format=form) if torch.is_tensor(x) and x.dim() == 4 else x for x in inputs
+    ]
+
+
 def compulsory_bytes(inputs: Sequence[Any], model: Any, outputs: Any) -> int:
     """Return the bytes of inputs, parameters and outputs, each once."""
     import torch

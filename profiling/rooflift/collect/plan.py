@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -20,13 +22,24 @@ class Plan(msgspec.Struct, frozen=True):
 
     reference: str
     versions: dict[str, str]  # name -> file
-    work: list[CasePlan]
+    work: list[CasePlan]  # checked and timed
     seeds: list[int]
     samples: int
+    counted: list[CasePlan] = []  # profiled: some of the work, or all of it
+    checked: bool = False  # by processes before: timing and profiling need not check again
+    slow_peers: bool = False
     count_flop: bool = False  # torch's counter takes seconds to import; a run of the same reference may have asked it
 
 
 Task = Literal["profile", "time", "check"]
+WHOLE = "0/1"  # the shard that is all of the work
+
+
+def shard(work: Sequence[CasePlan], part: str) -> list[CasePlan]:
+    """Return the part "2/8" of the work, the third of eight: the cases are dealt out in turn, the largest first."""
+    index, count = map(int, part.split("/"))
+    largest_first = sorted(work, key=lambda case: sum(map(math.prod, case.inputs or [])), reverse=True)
+    return largest_first[index::count] if count > 1 else list(work)
 
 
 class Doing(msgspec.Struct, frozen=True, tag=True):
@@ -82,6 +95,15 @@ class Samples(msgspec.Struct, frozen=True, tag=True):
     times_us: list[float]
 
 
+class LeftOut(msgspec.Struct, frozen=True, tag=True):
+    """A peer that could not be timed."""
+
+    subject: str
+    case: str
+    dtype: str
+    error: str  # the exception's type: what it says may name places of the machine
+
+
 class Device(msgspec.Struct, frozen=True, tag=True):
     """The GPU and the software as the child sees them."""
 
@@ -96,7 +118,7 @@ class Device(msgspec.Struct, frozen=True, tag=True):
     python: str
 
 
-Event = Doing | Checked | Wrong | Broken | CaseSeen | Counted | Samples | Device
+Event = Doing | Checked | Wrong | Broken | CaseSeen | Counted | Samples | LeftOut | Device
 
 
 def range_name(version: str, plan: CasePlan) -> str:

@@ -24,12 +24,27 @@ class Request:
     family: Family
     versions: Sequence[Version]
     cases: Sequence[Case]
-    dtypes: Sequence[str]
+    dtypes: Sequence[str]  # none: those of the cases
     counters: str  # a counter set of the registry, or none
     timeout_s: float
     command: list[str]  # as it is published
+    named: bool = False  # the user named the cases
+    suite: bool = False  # every case is timed in all its dtypes
+    slow_peers: bool = False  # torch_channels_last and torch_compile are timed, too
 
     @property
-    def work(self) -> list[CasePlan]:
-        """The cases, one entry a dtype."""
-        return case_plans(self.cases, self.dtypes)
+    def counted(self) -> list[CasePlan]:
+        """What ncu profiles: the named cases, else those with counters; everyday work takes their first dtype."""
+        if self.named:
+            return case_plans(self.cases, self.dtypes)
+        return [
+            plan
+            for case in self.cases
+            if case.counters
+            for plan in case_plans([case], self.dtypes or (case.counters if self.suite else case.counters[:1]))
+        ]
+
+    @property
+    def timed(self) -> list[CasePlan]:
+        """What is checked and timed: all that ncu profiles, and in a suite every case in all its dtypes."""
+        return case_plans(self.cases, self.dtypes) if self.suite else self.counted

@@ -1,12 +1,14 @@
 """The program that runs kernels: under ncu, for timing, or for checking. One process for all versions of a request.
 
-`python -m rooflift.collect.target TASK` reads plan.json in the working directory and prints one event a line.
+`python -m rooflift.collect.target TASK [SHARD]` reads plan.json in the working directory and prints one event a line.
+SHARD, such as 2/8, is the part of the work that is checked.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +20,12 @@ from typing import Any
 import msgspec
 
 from rooflift.collect import plan as says
-from rooflift.collect.correctness import Mismatch, check_version
+from rooflift.collect.correctness import Mismatch, check_version, reference_result
 from rooflift.collect.operators import (
     CasePlan,
     compulsory_bytes,
     count_flop,
+    in_channels_last,
     input_shapes,
     load_module,
     make_inputs,
@@ -35,7 +38,7 @@ class Stop(Exception):
     """The request cannot go on; the event that says why has been sent."""
 
 
-def say(event: says.Event) -> None:
+def say(event: msgspec.Struct) -> None:
     """Print one event as a line."""
     # a line of its own, also when a kernel file has printed without an end of line
     sys.stdout.write(f"\n{msgspec.json.encode(event).decode()}\n")
@@ -83,15 +86,28 @@ class Program:
 
     def check(self, case: CasePlan) -> None:
         """Compare every version with the reference, on every seed."""
-        for name, module in self.versions.items():
-            say(says.Doing(f"checking {name} on {case.case} {case.dtype}"))
-            for seed in self.plan.seeds:
+        for seed in self.plan.seeds:
+            with guarded("reference", case):
+                expected = reference_result(self.reference, case, self.device, seed)
+            for name, module in self.versions.items():
+                if seed == self.plan.seeds[0]:
+                    say(says.Doing(f"checking {name} on {case.case} {case.dtype}"))
                 with guarded(name, case):
-                    result = check_version(name, module, self.reference, case, self.device, seed)
+                    result = check_version(name, module, self.reference, case, self.device, seed, expected)
                 if isinstance(result, Mismatch):
                     say(says.Wrong(result))
                     raise Stop
                 say(says.Checked(result))
+            del expected  # before the next seed's: in float64 it is the largest tensor of all
+
+    def compile(self, case: CasePlan) -> None:
+        """Run every version once: what is compiled lies in triton's cache from then on."""
+        say(says.Doing(f"compiling for {case.case} {case.dtype}"))
+        with guarded("reference", case):
+            inputs = make_inputs(self.reference, case, self.device, seed=0)
+        self.calls(case, inputs)
+        del inputs
+        _free()
 
     def calls(self, case: CasePlan, inputs: list[Any]) -> dict[str, Any]:
         """Return one call a version, warm: compiled, and tuned where it tunes itself."""
@@ -106,17 +122,19 @@ class Program:
                 calls[name] = partial(model, *inputs)
         return calls
 
-    def time(self, case: CasePlan) -> None:
-        """Time the versions, the reference as it stands, and a copy of the case's compulsory bytes."""
+    def time(self, case: CasePlan, place: str) -> None:
+        """Time the versions, the peers, and a copy of the case's compulsory bytes."""
         with guarded("reference", case):
             inputs = make_inputs(self.reference, case, self.device, seed=0)
             eager = make_model(self.reference.Model, self.reference, case, self.device, seed=0)
             traffic_bytes = compulsory_bytes(inputs, eager, eager(*inputs))
         plan = case if case.init is not None else msgspec.structs.replace(case, init=self.reference.get_init_inputs())
         say(says.CaseSeen(plan, input_shapes(inputs), traffic_bytes))
-        say(says.Doing(f"timing {case.case} {case.dtype}"))
+        say(says.Doing(f"timing {case.case} {case.dtype}{place}"))
         subjects = self.calls(case, inputs)
         subjects["torch_eager"] = partial(eager, *inputs)
+        if self.plan.slow_peers:
+            subjects |= slow_peers(case, eager, inputs)
         subjects["copy_floor"] = copy_call(traffic_bytes)
         for subject, times in time_subjects(subjects, self.plan.samples).items():
             say(says.Samples(subject, case.case, case.dtype, times))
@@ -133,6 +151,33 @@ class Program:
             torch.cuda.synchronize()
             torch.cuda.nvtx.range_pop()
             torch.cuda.nvtx.range_pop()
+
+
+def slow_peers(case: CasePlan, eager: Any, inputs: list[Any]) -> dict[str, Any]:
+    """Return a warm call of each peer that takes memory or seconds to prepare; one that fails is left out and told."""
+    import torch
+
+    def channels_last() -> Any:
+        turned = in_channels_last(eager, inputs)
+        return partial(turned[0], *turned[1]) if turned else None
+
+    def compiled() -> Any:
+        torch.compiler.reset()  # after some cases of one class torch would stop compiling, and run it as it stands
+        return partial(torch.compile(eager, dynamic=False), *inputs)
+
+    calls = {}
+    for subject, prepare in (("torch_channels_last", channels_last), ("torch_compile", compiled)):
+        try:
+            call = prepare()
+            if call is None:
+                continue
+            call()
+            torch.cuda.synchronize()
+            calls[subject] = call
+        except Exception as error:  # noqa: BLE001  # the compiler may raise anything
+            say(says.Doing(f"{subject} is left out: {textwrap.shorten(str(error), 200)}"))
+            say(says.LeftOut(subject, case.case, case.dtype, type(error).__name__))
+    return calls
 
 
 def describe_device() -> says.Device:
@@ -156,8 +201,10 @@ def describe_device() -> says.Device:
     )
 
 
-def run(task: says.Task, plan: says.Plan) -> None:
-    """Do one task for every case of the plan."""
+def run(task: says.Task, plan: says.Plan, part: str) -> None:
+    """Do one task for every case of the plan, or of its part."""
+    # one process compiles for torch.compile: its pool of processes would outlive this one and hold its output open
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     import torch
     from filelock import FileLock
 
@@ -167,18 +214,44 @@ def run(task: says.Task, plan: says.Plan) -> None:
         _interpret_first_configuration()
     program = Program(plan, device)
     torch.empty(1, device=device)  # makes the CUDA context, while the other process may hold the lock
-    with torch.no_grad(), FileLock(says.GPU_LOCK):
-        if task == "time":
-            say(describe_device())
-        for case in plan.work:
-            program.check(case)
-            if task == "time":
-                program.time(case)
-            elif task == "profile":
-                program.profile(case)
+    turn = FileLock(says.GPU_LOCK)
+    with torch.no_grad():
+        if task == "check":
+            for case in says.shard(plan.work, part):
+                if device == "cuda":
+                    program.compile(case)  # many processes may do so at once; their comparisons take turns
+                with turn:
+                    program.check(case)
+                    _free()
+        else:
+            with turn:
+                _measure(task, program)
     if task == "time" and plan.count_flop:
         for case in plan.work:
             say(says.Counted(case.case, case.dtype, count_flop(program.reference, case)))
+
+
+def _measure(task: says.Task, program: Program) -> None:
+    """Time or profile every case, after a check where none was made before."""
+    plan = program.plan
+    if task == "time":
+        say(describe_device())
+    work = plan.work if task == "time" else plan.counted
+    for number, case in enumerate(work, 1):
+        if not plan.checked:
+            program.check(case)
+        if task == "time":
+            program.time(case, f", {number} of {len(work)}" if len(work) > 1 else "")
+        else:
+            program.profile(case)
+        _free()
+
+
+def _free() -> None:
+    """Give back the memory of a case: the next one, or the process whose turn it is, may need all of it."""
+    import torch
+
+    torch.cuda.empty_cache()
 
 
 def _interpret_first_configuration() -> None:
@@ -197,10 +270,10 @@ def _interpret_first_configuration() -> None:
 
 def main() -> int:
     """Run the task named on the command line; 0 done, 3 stopped after an event that says why."""
-    task = sys.argv[1]
+    task, part = sys.argv[1], next(iter(sys.argv[2:]), says.WHOLE)
     plan = msgspec.json.decode(Path("plan.json").read_bytes(), type=says.Plan)
     try:
-        run(msgspec.convert(task, says.Task), plan)
+        run(msgspec.convert(task, says.Task), plan, part)
     except Stop:
         return 3
     return 0

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rooflift.catalog.cases import Case
 from rooflift.catalog.families import Family
 from rooflift.collect.operators import CasePlan, input_shapes, load_module, make_inputs
 from rooflift.collect.request import Request
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def compile_kernels(request: Request, manifest: Manifest | None, targets: Sequence[int]) -> list[CompiledKernel]:
-    """Compile the versions for targets (89, 90, ...), without a GPU.
+    """Compile the versions for targets (89, 90, ...), without a GPU: the cases and dtypes that ncu would profile.
 
     A case that takes the reference's own inputs has its shapes from `manifest`, or from the reference.
 
@@ -29,11 +28,10 @@ def compile_kernels(request: Request, manifest: Manifest | None, targets: Sequen
     """
     return [
         kernel
-        for case in request.cases
-        for dtype in (request.dtypes or case.dtypes)
-        for concrete in [_concrete(request.family, case, dtype, manifest)]
+        for plan in request.counted
+        for concrete in [_concrete(request.family, plan, manifest)]
         for version in request.versions
-        for kernel in inspect_version(version.path, version.name, concrete, dtype, targets)
+        for kernel in inspect_version(version.path, version.name, concrete, plan.dtype, targets)
     ]
 
 
@@ -52,15 +50,15 @@ class ConcreteCase(msgspec.Struct, frozen=True):
     inputs: list[list[int]]
 
 
-def _concrete(family: Family, case: Case, dtype: str, manifest: Manifest | None) -> ConcreteCase:
-    if case.init is not None and case.inputs is not None:
-        return ConcreteCase(case.name, case.init, case.inputs)
+def _concrete(family: Family, plan: CasePlan, manifest: Manifest | None) -> ConcreteCase:
+    if plan.init is not None and plan.inputs is not None:
+        return ConcreteCase(plan.case, plan.init, plan.inputs)
     for record in manifest.cases if manifest else ():
-        if record.case == case.name:
-            return ConcreteCase(case.name, record.init, record.inputs)
+        if record.case == plan.case:
+            return ConcreteCase(plan.case, record.init, record.inputs)
     import torch
 
     reference = load_module(family.reference)
     with torch.device("meta"):
-        shapes = input_shapes(make_inputs(reference, CasePlan(case.name, dtype, case.init, case.inputs), "meta", 0))
-    return ConcreteCase(case.name, reference.get_init_inputs(), shapes)
+        shapes = input_shapes(make_inputs(reference, plan, "meta", 0))
+    return ConcreteCase(plan.case, reference.get_init_inputs(), shapes)

@@ -11,8 +11,8 @@ from rooflift.catalog.gpus import sheet_for_name
 from rooflift.catalog.header import parse_prediction
 from rooflift.extract.registry import BY_NAME, FLOP_OF_INSTRUCTION
 from rooflift.model.bounds import bound
-from rooflift.model.roofline import Roof
-from rooflift.records import CaseRecord, Manifest
+from rooflift.model.roofline import TENSOR, Roof, datasheet_roofs, measured_roofs
+from rooflift.records import CaseRecord, Manifest, Roofs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,21 +112,24 @@ def version_number(version: str) -> float:
     return float(match[1]) if match else math.nan
 
 
-def roofs(manifest: Manifest, summary: pd.DataFrame) -> list[Roof]:
-    """Return the ceilings over the rows of one case and dtype: the measured copy, and the GPU's datasheet."""
-    gpu = manifest.machine.gpu
-    found = []
+def roofs(manifest: Manifest, summary: pd.DataFrame, measured: Roofs | None = None) -> list[Roof]:
+    """Return the ceilings over the rows of one case and dtype: measured ones, and the GPU's datasheet beside them.
+
+    The copy of the run itself goes before that of `measured`. A tensor rate is a ceiling where a version uses the
+    tensor cores.
+    """
     first = summary.iloc[0]
+    names = ["FP32"]
+    if (summary["tensor_pct"] > 0).any():
+        names.append(TENSOR[first["dtype"]])
+    found = []
     if not math.isnan(first["floor_us"]):
         per_s = first["compulsory_bytes"] / first["floor_us"] * 1e6
         found.append(Roof("DRAM copy", "bandwidth", per_s, "measured in this run", measured=True))
-    sheet = sheet_for_name(gpu)
-    if sheet is not None:
-        if sheet.dram_bytes_per_s:
-            found.append(Roof("DRAM", "bandwidth", sheet.dram_bytes_per_s, "datasheet", measured=False))
-        if sheet.fp32_flops_per_s:
-            found.append(Roof("FP32", "compute", sheet.fp32_flops_per_s, "datasheet", measured=False))
-    return found
+    if measured is not None:
+        found += measured_roofs(measured, ["L2 read", *names] if found else ["DRAM copy", "L2 read", *names])
+    sheet = sheet_for_name(manifest.machine.gpu)
+    return found + (datasheet_roofs(sheet, ["DRAM", *names]) if sheet else [])
 
 
 def judge(manifest: Manifest, summary: pd.DataFrame) -> pd.DataFrame:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rooflift.present.style import (
     FONT_PT,
     GREY,
+    INK,
     PALE,
     PALETTE,
     colour_of,
@@ -27,6 +29,8 @@ if TYPE_CHECKING:  # matplotlib and pandas cost a second; importing this module 
 
 BAR_PT = 9.5
 PANELS_A_ROW = 4
+PEER_MARKS = "sD^v"
+LEGEND_COLUMNS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,62 @@ def stalls_figure(summary: pd.DataFrame, *, title: str, footnote: str) -> Figure
     _name_rows(axes, versions)
     axes.set_xlabel("warps stalled per issued instruction, total at the right")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, borderaxespad=0)
+    return sheet
+
+
+@styled()
+def suite_figure(shares: pd.DataFrame, *, title: str, footnote: str) -> Figure:
+    """Draw a panel a dtype, a row a case: the versions as dots, the peers as hollow marks, the copy floor as a line.
+
+    `shares` has one row a subject, case and dtype: subject, case, dtype, is_version and floor_pct, floor / time in
+    percent. The last version's dot is the large one, and its share is printed at the right.
+    """
+    from matplotlib.lines import Line2D
+
+    cases, dtypes = (list(dict.fromkeys(shares[column])) for column in ("case", "dtype"))
+    versions, peers = (
+        list(dict.fromkeys(shares.loc[shares["is_version"] == is_version, "subject"])) for is_version in (True, False)
+    )
+    dots: list[tuple[str, dict[str, Any]]] = [
+        (version, {"marker": "o", "color": colour_of(number), "markersize": 4.0})
+        for version, number in zip(versions, version_numbers(versions), strict=True)
+    ]
+    for _, style in dots[-1:]:
+        style |= {"markersize": 7.0, "markeredgecolor": INK}
+    hollow: dict[str, Any] = {"color": GREY, "markerfacecolor": "none", "markersize": 6.0}
+    marks = [(peer, hollow | {"marker": mark}) for peer, mark in zip(peers, itertools.cycle(PEER_MARKS), strict=False)]
+    legend_rows = math.ceil((len(marks) + len(dots) + 1) / LEGEND_COLUMNS)
+    heights = (0.2 * legend_rows, 0.4 + 0.27 * len(cases))
+    sheet = page(title, footnote, height_in=1.0 + sum(heights))
+    grid = sheet.add_gridspec(2, len(dtypes), height_ratios=heights)
+    places = shares.set_index(["dtype", "subject", "case"])["floor_pct"].astype(float)
+    for place, dtype in enumerate(dtypes):
+        axes = sheet.add_subplot(grid[1, place])
+        floor = axes.axvline(100, color=INK, linewidth=1, zorder=1, label="copy floor")
+        columns = {
+            subject: [float(places.get((dtype, subject, case), math.nan)) for case in cases]
+            for subject in (*versions, *peers)
+        }
+        rows = list(range(len(cases)))
+        lines = [
+            Line2D(columns[subject], rows, linestyle="", zorder=3, label=shown_name(subject), **style)
+            for subject, style in (*marks, *dots)
+        ]
+        for line in lines:
+            axes.add_line(line)
+        for row, share in enumerate(columns[versions[-1]] if versions else []):
+            _print_value(axes, row, "" if math.isnan(share) else f"{share:.0f}")
+        axes.set_xlim(0, 1.05 * max(100.0, float(shares["floor_pct"].max())))
+        axes.grid(axis="y", color=PALE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.set_title(f"{dtype}, %", loc="left", fontsize=FONT_PT + 1)
+        axes.locator_params(axis="x", nbins=5)
+        _name_rows(axes, cases)
+        if place:
+            axes.tick_params(axis="y", labelleft=False)
+    above = sheet.add_subplot(grid[0, :])
+    above.set_axis_off()
+    above.legend(handles=[*lines, floor], loc="center left", ncols=LEGEND_COLUMNS, frameon=False, borderaxespad=0)
     return sheet
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rooflift.collect.sanitizer import in_words
+from rooflift.model.suite import LARGE_BYTES, has_suite, shares, standing, suite
 from rooflift.model.summary import judge, main_case, roofs, summarize
 from rooflift.present import figures, tables
 from rooflift.present.style import save
 from rooflift.present.trail import roofline_figure
-from rooflift.records import CaseRecord, CheckRecord, Manifest
+from rooflift.records import CaseRecord, CheckRecord, Manifest, Roofs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +25,8 @@ PICTURES = {
     "counters.svg": "Counters of each version",
     "stalls.svg": "Warp stalls of each version",
 }
+SUITE_PICTURE = "suite.svg"
+NAMED = 3  # of the rows that the first lines speak of
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Story:
     judged: pd.DataFrame
     timings: pd.DataFrame
     compiled: pd.DataFrame
+    suite: pd.DataFrame  # the last version beside the fastest peer; empty for a run of one case
 
     @property
     def case(self) -> CaseRecord:
@@ -65,18 +70,29 @@ def tell(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame, compi
     """Return the story of a run's tables."""
     summary = summarize(manifest, metrics, timings)
     judged = judge(manifest, summary)
-    return Story(manifest, tables.with_predictions(summary, judged), judged, timings, compiled)
+    beside = suite(manifest, timings)
+    return Story(
+        manifest,
+        tables.with_predictions(summary, judged),
+        judged,
+        timings,
+        compiled,
+        beside if has_suite(manifest) else beside.iloc[:0],
+    )
 
 
-def draw(story: Story, folder: Path) -> list[Path]:
-    """Write the figures that the run has values for (SVG and PNG) and return their paths."""
-    for name in PICTURES:  # of a run that was told into this folder before
+def draw(story: Story, folder: Path, measured: Roofs | None = None) -> list[Path]:
+    """Write the figures that the run has values for (SVG and PNG) and return their paths.
+
+    `measured` are the GPU's roofs for the roofline, where they have been measured.
+    """
+    for name in (*PICTURES, SUITE_PICTURE):  # of a run that was told into this folder before
         (folder / name).unlink(missing_ok=True)
     about = f"{story.manifest.family}, case {story.case.case}, {story.case.dtype}"
     drawn = {
         "roofline": roofline_figure(
             story.main,
-            roofs(story.manifest, story.main),
+            roofs(story.manifest, story.main, measured),
             title=f"Roofline trail: {about}",
             footnote=story.provenance,
         )
@@ -90,6 +106,12 @@ def draw(story: Story, folder: Path) -> list[Path]:
         )
     if story.main.filter(like="stall_").notna().any(axis=None):
         drawn["stalls"] = figures.stalls_figure(story.main, title=f"Warp stalls: {about}", footnote=story.provenance)
+    if not story.suite.empty:
+        drawn["suite"] = figures.suite_figure(
+            shares(story.manifest, story.timings),
+            title=f"Share of the copy floor: {story.manifest.family}",
+            footnote=story.provenance,
+        )
     return [path for name, figure in drawn.items() for path in save(figure, folder / name)]
 
 
@@ -101,12 +123,49 @@ def headline(story: Story) -> str:
     best = timed.loc[timed["time_us"].idxmin()]
     versus = f", {tables.number(best['speedup'], 2)}x over {timed.iloc[0]['version']}" if len(timed) > 1 else ""
     above = story.summary[story.summary["roof_pct"] > 100]
-    names = ", ".join(f"{row.version} ({row.case} {row.dtype})" for row in above.itertuples())
+    names = ", ".join(f"{row.version} ({row.case} {row.dtype})" for row in above.head(NAMED).itertuples())
+    names += f" and {len(above) - NAMED} more" if len(above) > NAMED else ""
     suspect = f" **Suspect: above the measured roof: {names}.**" if names else ""
     return (
         f"**{best['version']}** is the fastest: {tables.duration(best['time_us'])}{versus}, "
         f"{tables.number(best['roof_pct'], 1)} % of the measured roof, bound by {best['bound']}.{suspect}"
     )
+
+
+def first_lines(story: Story) -> list[str]:
+    """Return what a report opens with: of a suite where the last version stands, then the main case's headline."""
+    return [*([] if story.suite.empty else [suite_line(story)]), headline(story)]
+
+
+def suite_line(story: Story) -> str:
+    """Return where the last version stands: on the main case, on those larger than an L2, and on the smaller ones."""
+    rows = story.suite
+    main = rows[rows["case"] == story.case.case]
+    reached = [f"{tables.number(row.floor_pct, 1)} % in {row.dtype}" for row in main.itertuples()]
+    parts = [
+        f"**{rows['version'].iloc[-1]}** on {story.case.case} reaches {', '.join(reached)} of the copy floor.",
+        _standing_text(rows[rows["is_large"]], small=False),
+        _standing_text(rows[~rows["is_large"]], small=True),
+    ]
+    return " ".join(filter(None, parts))
+
+
+def _standing_text(rows: pd.DataFrame, *, small: bool) -> str:
+    at = standing(rows, strictly=not small)
+    if at is None:
+        return ""
+    figures = (
+        f"geometric mean {tables.number(at.geomean_pct, 1)} %, lowest {tables.number(at.lowest['floor_pct'], 1)} % "
+        f"({at.lowest['case']} {at.lowest['dtype']})"
+    )
+    over = f"Over {at.count} cases and dtypes {'up to' if small else 'above'} {LARGE_BYTES / 1e6:.0f} MB: {figures}, "
+    ahead = f"{'as fast as the fastest' if small else 'faster than every'} peer in {at.ahead} of {at.count}"
+    behind = [
+        f"{row.case} {row.dtype} ({tables.number(row.lead, 2, 'x')} {row.peer or 'no peer'})"
+        for row in at.behind.head(NAMED).itertuples()
+    ]
+    more = f" and {len(at.behind) - NAMED} more" if len(at.behind) > NAMED else ""
+    return over + ahead + (f"; behind on {', '.join(behind)}{more}." if behind else ".")
 
 
 def write_report(story: Story, folder: Path) -> Path:
@@ -140,7 +199,10 @@ def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
         "init": ", ".join(f"{k}={v}" for k, v in case.init.items())
         if isinstance(case.init, dict)
         else f"init {case.init}",
-        "headline": headline(story),
+        "first_lines": first_lines(story),
+        "suite_table": "" if story.suite.empty else tables.markdown(*tables.suite_table(story.suite)),
+        "suite_picture": SUITE_PICTURE if SUITE_PICTURE in drawn else "",
+        "peers": {name: text for name, text in tables.PEERS.items() if name in set(story.timings["subject"])},
         "summary_table": tables.markdown(story.main, tables.SUMMARY_COLUMNS),
         "gigabytes": tables.number(case.compulsory_bytes / 1e9, 3),
         "floor": tables.duration(story.main.iloc[0]["floor_us"]),
@@ -148,17 +210,37 @@ def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
         "prediction_table": tables.markdown(story.judged, tables.PREDICTION_COLUMNS),
         "limits": story.main[["version", "bound", "evidence"]].to_dict("records"),
         "case_tables": [
-            (f"{c.case} {c.dtype}", tables.markdown(story.of(c), tables.SUMMARY_COLUMNS[:-1])) for c in others
+            (f"{c.case} {c.dtype}", tables.markdown(story.of(c), tables.SUMMARY_COLUMNS[:-1]))
+            for c in others
+            if story.suite.empty or story.of(c)["sm_pct"].notna().any()  # a suite's other cases have times alone
         ],
-        "timing_tables": [
-            (f"{name} {dtype}", tables.markdown(rows, tables.TIMING_COLUMNS))
-            for (name, dtype), rows in story.timings.groupby(["case", "dtype"], sort=False)
-        ],
+        "timing_tables": _timing_tables(story),
+        "samples": sorted({*story.timings["n"].agg(["min", "max"])}),
         "checked_cases": _checked(manifest.checks),
+        "sanitizer": in_words(manifest.sanitizer),
         "worst_error": f"{max((c.error_over_tolerance for c in manifest.checks), default=0):.2f}",
         "compiled_table": "" if story.compiled.empty else tables.markdown(story.compiled, tables.COMPILED_COLUMNS),
         "machine": [(name.replace("_", " "), getattr(manifest.machine, name)) for name in in_terms],
     }
+
+
+def _timing_tables(story: Story) -> list[tuple[str, str]]:
+    """Return the times of each case and dtype; of a suite those of each case, a column a dtype."""
+    import pandas as pd
+
+    if story.suite.empty:
+        return [
+            (f"{name} {dtype}", tables.markdown(rows, tables.TIMING_COLUMNS))
+            for (name, dtype), rows in story.timings.groupby(["case", "dtype"], sort=False)
+        ]
+    found = []
+    for name, own in story.timings.groupby("case", sort=False):
+        rows: dict[str, dict[str, Any]] = {}
+        for row in own.to_dict("records"):
+            rows.setdefault(row["subject"], {"subject": row["subject"]})[row["dtype"]] = row
+        frame = pd.DataFrame(list(rows.values()))
+        found.append((str(name), tables.markdown(frame, tables.subject_columns(list(dict.fromkeys(own["dtype"]))))))
+    return found
 
 
 def _checked(checks: Sequence[CheckRecord]) -> str:

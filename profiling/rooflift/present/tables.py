@@ -39,6 +39,11 @@ def duration(time_us: float) -> str:
     return f"{time_us / 1e3:.3f} ms" if time_us >= 1e3 else f"{time_us:.1f} µs"
 
 
+def rate(per_s: float, unit: str) -> str:
+    """Return bytes or FLOP a second in TB/s or TFLOP/s."""
+    return number(per_s / 1e12, 2, {"byte/s": " TB/s", "FLOP/s": " TFLOP/s"}[unit])
+
+
 SUMMARY_COLUMNS = (
     Column("version", lambda row: row["version"], right=False),
     Column("time", lambda row: duration(row["time_us"])),
@@ -84,12 +89,79 @@ TIMING_COLUMNS = (
 )
 
 
+ROOF_COLUMNS = (
+    Column("roof", lambda row: row["name"], right=False),
+    Column("rate", lambda row: rate(row["per_s"], row["unit"])),
+    Column("20 %", lambda row: rate(row["q20_per_s"], row["unit"])),
+    Column("80 %", lambda row: rate(row["q80_per_s"], row["unit"])),
+    Column("datasheet", lambda row: rate(row["datasheet_per_s"], row["unit"])),
+    Column("SM, memory MHz", lambda row: ", ".join(map(str, row["clocks_after_mhz"])) or MISSING),
+    Column("best configuration", lambda row: row["configuration"], right=False),
+)
+
 METRIC_COLUMNS = (
     Column("metric", lambda row: row["metric"], right=False),
     Column("value", lambda row: number(row["value"], 2) if row["missing"] == "" else "missing"),
     Column("unit", lambda row: row["unit"], right=False),
     Column("ncu name, or why it is missing", lambda row: row["missing"] or row["ncu_name"], right=False),
 )
+
+
+PEERS = {
+    "torch_eager": "the reference as it stands",
+    "torch_channels_last": "the reference, model and 4-D inputs converted to channels_last before the timing",
+    "torch_compile": "torch.compile(reference, dynamic=False)",
+}
+
+
+def suite_table(suite: pd.DataFrame) -> tuple[pd.DataFrame, list[Column]]:
+    """Return a suite with one row a case, and its columns: for each dtype the last version and the fastest peer.
+
+    Both are shown as percent of the copy floor; "behind" stands where the peer is faster.
+    """
+    import pandas as pd
+
+    cases = suite.groupby("case", sort=False)
+    rows = [
+        {
+            "case": case,
+            "megabytes": ", ".join(dict.fromkeys(number(size / 1e6) for size in own["compulsory_bytes"])),
+            **{row["dtype"]: row for row in own.to_dict("records")},
+        }
+        for case, own in cases
+    ]
+    last = str(suite["version"].iloc[-1]).split("_")[0]
+    columns = [Column("case", itemgetter("case"), right=False), Column("MB", itemgetter("megabytes"))]
+    for dtype in dict.fromkeys(suite["dtype"]):
+        columns += [Column(f"{last} {dtype} %", partial(_own_share, dtype))]
+        columns += [Column(f"fastest peer {dtype} %", partial(_peer_share, dtype))]
+    return pd.DataFrame(rows), columns
+
+
+def _own_share(dtype: str, row: dict[str, Any]) -> str:
+    own = row[dtype]
+    if not isinstance(own, dict):  # the case was not measured in this dtype
+        return MISSING
+    return number(own["floor_pct"], 1) + (" behind" if own["lead"] < 1 else "")
+
+
+def _peer_share(dtype: str, row: dict[str, Any]) -> str:
+    own = row[dtype]
+    return f"{number(own['peer_pct'], 1)} {own['peer']}".rstrip() if isinstance(own, dict) else MISSING
+
+
+def subject_columns(dtypes: Sequence[str]) -> list[Column]:
+    """Return the columns of one case's times: the subject, then its median and 20 % and 80 % quantiles a dtype."""
+    return [Column("subject", itemgetter("subject"), right=False)] + [
+        Column(dtype, partial(_median_and_spread, dtype)) for dtype in dtypes
+    ]
+
+
+def _median_and_spread(dtype: str, row: dict[str, Any]) -> str:
+    times = row[dtype]
+    if not isinstance(times, dict):
+        return MISSING
+    return f"{duration(times['median_us'])} ({times['q20_us']:.1f} to {times['q80_us']:.1f} µs)"
 
 
 def mix_columns(mix: pd.DataFrame) -> list[Column]:

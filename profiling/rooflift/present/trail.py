@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # matplotlib and pandas cost a second; importing this module 
 READ_IN_WHITE = PALETTE[0], PALETTE[2], PALETTE[3]  # a number on the others is dark
 BADGE_PT = 13.0
 ROW_PT = 15.5  # from one line of the label column to the next
+SHORT_LABEL = 35  # characters: a roof's label of this length is one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,10 @@ def _set_limits(axes: Axes, points: Sequence[_Point], roofs: Sequence[Roof]) -> 
     placed = [point.intensity for point in points]
     shown = placed + ([max(heights) / min(bandwidths)] if bandwidths and heights else []) or [1.0]
     start = min(shown)
-    trail, all_shown = math.log10(max(placed, default=start) / start), math.log10(1.5 * max(shown) / start)
-    decades = max(1, trail / 0.25, all_shown / 0.65)
+    trail, all_shown = math.log10(max(placed, default=start) / start), math.log10(max(shown) / start)
+    labelled_below = any(roof.kind == "compute" and _label_below(roof, roofs) for roof in roofs)
+    room = 0.43 if labelled_below else 0.60  # such a label stands at the right of the ridge
+    decades = max(1, trail / 0.25, all_shown / room)
     low, high = start / 10 ** (0.35 * decades), start * 10 ** (0.65 * decades)
     corners = [slope * x for slope in bandwidths for x in ((low,) if heights else (low, high))]
     heights += [point.tflops_per_s for point in points] + corners
@@ -118,7 +121,7 @@ def _set_limits(axes: Axes, points: Sequence[_Point], roofs: Sequence[Roof]) -> 
 
 
 def _draw_roof(axes: Axes, roof: Roof, roofs: Sequence[Roof], start: float) -> Annotation:
-    """Draw one roof up to its ridge and return its label: below a measured line, above a datasheet's.
+    """Draw one roof up to its ridge, thin and dashed when it is a datasheet's, and return its label.
 
     A bandwidth is labelled between the left edge and `start`, a compute roof at the right edge.
     """
@@ -126,21 +129,37 @@ def _draw_roof(axes: Axes, roof: Roof, roofs: Sequence[Roof], start: float) -> A
     others = max((other.per_s / 1e12 for other in roofs if other.kind != roof.kind), default=math.inf)
     begin, end = (low, min(high, others / per_s)) if sloped else (max(low, per_s / others), high)
     heights = [per_s * begin, per_s * end] if sloped else [per_s, per_s]
-    axes.plot([begin, end], heights, color=INK, linewidth=1.4, linestyle="-" if roof.measured else "--")
+    width, dashes = (1.4, "-") if roof.measured else (0.8, "--")
+    axes.plot([begin, end], heights, color=INK, linewidth=width, linestyle=dashes)
     (x0, y0), (x1, y1) = axes.transData.transform([(begin, heights[0]), (end, heights[1])])
-    angle, gap_pt = math.atan2(y1 - y0, x1 - x0), -4 if roof.measured else 4
+    below = _label_below(roof, roofs)
+    angle, gap_pt = math.atan2(y1 - y0, x1 - x0), -4 if below else 4
     x = math.sqrt(low * start) if sloped else high / 1.02
+    value = f"{roof.name} {number_text(per_s)} {'TB/s' if sloped else 'TFLOP/s'}"
+    one_line = f"{value}, {roof.source}"
     return axes.annotate(
-        f"{roof.name} {number_text(per_s)} {'TB/s' if sloped else 'TFLOP/s'}\n{textwrap.fill(roof.source, 36)}",
+        one_line if len(one_line) <= SHORT_LABEL else f"{value}\n{textwrap.fill(roof.source, 36)}",
         (x, per_s * x if sloped else per_s),
         (-gap_pt * math.sin(angle), gap_pt * math.cos(angle)),
         textcoords="offset points",
         rotation=math.degrees(angle),
         rotation_mode="anchor",
         ha="center" if sloped else "right",
-        va="top" if roof.measured else "bottom",
+        va="top" if below else "bottom",
         gid="roof-label",
     )
+
+
+def _label_below(roof: Roof, roofs: Sequence[Roof]) -> bool:
+    """Tell on which side of its line a label stands: away from the nearest line that is its counterpart.
+
+    A measured roof's counterparts are the datasheet's of its kind, and the other way round.
+    """
+    others = [other.per_s for other in roofs if other.kind == roof.kind and other.measured != roof.measured]
+    if not others:
+        return roof.measured
+    nearest = min(others, key=lambda per_s: abs(math.log(per_s / roof.per_s)))
+    return roof.per_s < nearest or (roof.measured and roof.per_s == nearest)
 
 
 def _draw_trail(axes: Axes, points: Sequence[_Point]) -> None:
