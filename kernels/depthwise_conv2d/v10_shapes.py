@@ -2,13 +2,12 @@
 
 Stage:   tiling
 Change:  VEC, ROWS, AHEAD, LANES by rules over width, height, filter, item size; a shuffle path for rows of 16 at most.
-Why:     trials on the H100: 4 to 8 rows, as many as columns, beat 8 throughout; where a row is shorter than a sector or
-         two, its three loads touch as many lines each as a load of 128 bytes, and a shuffle costs one wavefront.
+Why:     trials on the H100: 5 to 7 rows of 4 columns, 8 of 8, beat others; where a row is shorter than a sector or two,
+         its three loads touch as many lines each as a load of 128 bytes, and a shuffle costs one wavefront.
 Expect:  time_x 0.95..1.00, dram_pct > 88, sm_pct < 60, excess_traffic < 1.05
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn as nn
@@ -235,41 +234,29 @@ def power_of_2_from(columns):
     return triton.next_power_of_2(columns) if columns > 0 else 0
 
 
-class Blocks(NamedTuple):
-    """How a launch cuts up the work; sizes of columns and lanes are powers of two."""
-
-    VEC: int
-    SPAN: int
-    ROWS: int
-    AHEAD: int
-    CHUNKS: int
-    LANES: int
-    SHUFFLE: bool
-
-
 def blocks_for(item_bytes, H_OUT, W, W_OUT, K, stride):
-    """Choose by rules that hold for any shape; each says what it trades."""
+    """Choose VEC, SPAN, ROWS, AHEAD, CHUNKS, LANES and SHUFFLE by rules that hold for any shape."""
     # one load of 16 bytes a lane where the input's pitch keeps it aligned
     VEC = math.gcd(16 // item_bytes, W // stride) if W % stride == 0 else 1
     if W_OUT % VEC != 0 or K > 5:  # stores go through an exchange, or K * VEC sums and K * K weights fill the registers
         VEC = min(VEC, 4)
     SPAN = triton.next_power_of_2(VEC * stride)
-    # about as many rows as columns: more save halo rows, fewer keep the loads in flight; an even share of the height
-    target = 6 if K > 3 else max(VEC, 4)
-    ROWS = next((rows for rows in (target + 1, target, target - 1) if H_OUT % rows == 0), target)
+    # more rows share the halo, fewer leave registers for loads in flight; an even share of the height if there is one
+    target = 4 if stride > 1 else 9 if VEC == 8 and K <= 3 else 6
+    ROWS = next((rows for rows in (target - 1, target, target + 1) if H_OUT % rows == 0), min(target, H_OUT))
     # small filters ask for all rows first; large ones have no registers for that
     AHEAD = (ROWS - 1) * stride + K if K <= 3 else min(16 // VEC, 4 if K <= 5 else 3)
     CHUNKS = triton.cdiv(W_OUT, VEC)
     LANES = 64 if K > 5 or CHUNKS % 128 == 64 else 128
     SHUFFLE = False
-    if W <= 16:  # one warp a program: its loads stay together
+    if max(W, W_OUT) <= 16:  # one warp a program: its loads stay together
         LANES = 32
         ROWS = min(H_OUT, 7)
         SHUFFLE = K <= 5 and VEC * stride == SPAN and SPAN * item_bytes >= 4
     if SHUFFLE:
         AHEAD = (ROWS - 1) * stride + K
         CHUNKS = max(CHUNKS, triton.cdiv(W, SPAN))
-    return Blocks(VEC, SPAN, ROWS, AHEAD, CHUNKS, LANES, SHUFFLE)
+    return VEC, SPAN, ROWS, AHEAD, CHUNKS, LANES, SHUFFLE
 
 
 def depthwise_conv2d(x, weight, bias, stride, padding):
@@ -291,12 +278,9 @@ def depthwise_conv2d(x, weight, bias, stride, padding):
     out = torch.empty((N, C, H_OUT, W_OUT), device=x.device, dtype=x.dtype)
     if out.numel() == 0:
         return out
-    blocks = blocks_for(x.element_size(), H_OUT, W, W_OUT, K, stride)
-    if blocks.SHUFFLE:
-        programs = triton.cdiv(N * C, blocks.LANES // blocks.CHUNKS)
-    else:
-        programs = triton.cdiv(N * C * blocks.CHUNKS, blocks.LANES)
-    depthwise_conv2d_kernel[(triton.cdiv(H_OUT, blocks.ROWS) * programs,)](
+    VEC, SPAN, ROWS, AHEAD, CHUNKS, LANES, SHUFFLE = blocks_for(x.element_size(), H_OUT, W, W_OUT, K, stride)
+    programs = triton.cdiv(N * C, LANES // CHUNKS) if SHUFFLE else triton.cdiv(N * C * CHUNKS, LANES)
+    depthwise_conv2d_kernel[(triton.cdiv(H_OUT, ROWS) * programs,)](
         x,
         weight,
         x if bias is None else bias.contiguous(),
@@ -311,11 +295,17 @@ def depthwise_conv2d(x, weight, bias, stride, padding):
         STRIDE=stride,
         PADDING=padding,
         HAS_BIAS=bias is not None,
-        LEFT=0 if blocks.SHUFFLE else power_of_2_from(padding),
-        RIGHT=0 if blocks.SHUFFLE else power_of_2_from((blocks.VEC - 1) * stride + K - padding - blocks.SPAN),
-        OFFSET=tl.int64 if max(x.numel(), out.numel()) + blocks.ROWS * (W + W_OUT) >= 2**31 else tl.int32,
-        num_warps=blocks.LANES // 32,
-        **blocks._asdict(),
+        VEC=VEC,
+        SPAN=SPAN,
+        ROWS=ROWS,
+        AHEAD=AHEAD,
+        CHUNKS=CHUNKS,
+        LANES=LANES,
+        SHUFFLE=SHUFFLE,
+        LEFT=0 if SHUFFLE else power_of_2_from(padding),
+        RIGHT=0 if SHUFFLE else power_of_2_from((VEC - 1) * stride + K - padding - SPAN),
+        OFFSET=tl.int64 if max(x.numel(), out.numel()) + ROWS * (W + W_OUT) >= 2**31 else tl.int32,
+        num_warps=LANES // 32,
     )
     return out
 

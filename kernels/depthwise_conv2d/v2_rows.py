@@ -111,7 +111,7 @@ def depthwise_conv2d(x, weight, bias, stride, padding):
     out = torch.empty((N, C, H_OUT, W_OUT), device=x.device, dtype=x.dtype)
     if out.numel() == 0:
         return out
-    ROWS, BLOCK_W = 8, 256
+    ROWS, BLOCK_W = min(8, H_OUT), 256
     row_blocks, col_blocks = triton.cdiv(H_OUT, ROWS), triton.cdiv(W_OUT, BLOCK_W)
     depthwise_conv2d_kernel[(row_blocks * col_blocks * N * C,)](
         x,

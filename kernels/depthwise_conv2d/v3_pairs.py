@@ -203,7 +203,7 @@ def depthwise_conv2d(x, weight, bias, stride, padding):
     VEC = 2 if W % (2 * stride) == 0 else 1
     SPAN = triton.next_power_of_2(VEC * stride)
     STORE = math.gcd(VEC, W_OUT)
-    ROWS, LANES = 8 if K <= 3 else 4, 256  # larger filters: fewer rows, or unrolling them takes minutes to compile
+    ROWS, LANES = min(8 if K <= 3 else 4, H_OUT), 256  # larger filters: fewer rows, or they compile for minutes
     programs = triton.cdiv(H_OUT, ROWS) * triton.cdiv(W_OUT, VEC * LANES) * N * C
     depthwise_conv2d_kernel[(programs,)](
         x,

@@ -224,7 +224,7 @@ def depthwise_conv2d(x, weight, bias, stride, padding):
     VEC = math.gcd(16 // x.element_size(), W // stride) if W % stride == 0 else 1
     SPAN = triton.next_power_of_2(VEC * stride)
     STORE = math.gcd(VEC, W_OUT)
-    ROWS, LANES = 8 if K <= 3 else 4, 64  # larger filters: fewer rows, or unrolling them takes minutes to compile
+    ROWS, LANES = min(8 if K <= 3 else 4, H_OUT), 64  # larger filters: fewer rows, or they compile for minutes
     AHEAD = (ROWS - 1) * stride + K if K <= 3 else 3
     n_lanes = N * C * triton.cdiv(W_OUT, VEC)
     depthwise_conv2d_kernel[(triton.cdiv(H_OUT, ROWS) * triton.cdiv(n_lanes, LANES),)](
