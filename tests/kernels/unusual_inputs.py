@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from rooflift.collect.correctness import check_version, compare, poisoned_memory
+from rooflift.collect.interpreter import mend_interpreter
 from rooflift.collect.operators import CasePlan, load_module
 from rooflift.records import CheckRecord
 
@@ -89,6 +90,7 @@ def many_launches(reference: ModuleType, version: ModuleType) -> str:
 def main() -> None:
     """Print what becomes of every input."""
     folder, name = Path(sys.argv[1]), sys.argv[2]
+    mend_interpreter()
     reference, version = load_module(folder / "reference.py"), load_module(folder / f"{name}.py")
     with torch.no_grad():
         found = {what: outcome(reference, version, *inputs()) for what, inputs in INPUTS[folder.name].items()}

@@ -21,6 +21,7 @@ import msgspec
 
 from rooflift.collect import plan as says
 from rooflift.collect.correctness import Mismatch, check_version, reference_result
+from rooflift.collect.interpreter import mend_interpreter
 from rooflift.collect.operators import (
     CasePlan,
     compulsory_bytes,
@@ -211,7 +212,7 @@ def run(task: says.Task, plan: says.Plan, part: str) -> None:
     device = "cuda"
     if os.environ.get("TRITON_INTERPRET") == "1":
         device = "cpu"
-        _interpret_first_configuration()
+        mend_interpreter()
     program = Program(plan, device)
     torch.empty(1, device=device)  # makes the CUDA context, while the other process may hold the lock
     turn = FileLock(says.GPU_LOCK)
@@ -252,20 +253,6 @@ def _free() -> None:
     import torch
 
     torch.cuda.empty_cache()
-
-
-def _interpret_first_configuration() -> None:
-    """Make triton.autotune take its first configuration: in the interpreter there is no GPU to try the others on."""
-    import triton
-
-    class FirstConfiguration:
-        def __init__(self, kernel: Any, options: dict[str, Any]) -> None:
-            self.kernel, self.options = kernel, options
-
-        def __getitem__(self, grid: Any) -> Any:
-            return lambda *args, **kwargs: self.kernel[grid](*args, **kwargs, **self.options)
-
-    triton.autotune = lambda configs, *_, **__: lambda kernel: FirstConfiguration(kernel, configs[0].kwargs)
 
 
 def main() -> int:
