@@ -149,13 +149,20 @@ def _created(folder: Path) -> str:
 def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "") -> Run:
     """Return the newest run of a family, with `suite` the newest that timed every bench case; on a GPU of that name.
 
+    Without `suite` a run of the suite, which may hold few versions, is taken only where there is no other.
+
     Raises:
         RunFault: the family has no such run.
     """
+    other = None
     for folder in reversed(find_runs(reports, family)):
         run = read_run(folder)
-        if run.manifest.suite >= suite and gpu in run.manifest.machine.gpu:
-            return run
+        if gpu in run.manifest.machine.gpu:
+            if run.manifest.suite == suite:
+                return run
+            other = other or run
+    if other is not None and not suite:
+        return other
     wanted = " that timed the suite" if suite else ""
     remedy = f"Make one with `rooflift profile{' --suite' if suite else ''}` on a machine with a GPU."
     raise RunFault(f"{reports / family}: no run{wanted}{f' on {gpu}' if gpu else ''}", remedy)

@@ -85,6 +85,9 @@ def test_commit_and_changes_are_those_of_the_checkout(tmp_path: Path) -> None:
     git("commit", "--quiet", "--message", "one")
     commit = git("rev-parse", "HEAD")
     assert machine.git_state(tmp_path) == (commit, False)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "run.json").write_text("of the run before")
+    assert machine.git_state(tmp_path) == (commit, False)
     (tmp_path / "kernel.py").write_text("two")
     assert machine.git_state(tmp_path) == (commit, True)
 

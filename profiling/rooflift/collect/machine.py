@@ -65,11 +65,14 @@ def package_version(name: str) -> str | None:
 
 
 def git_state(root: Path) -> tuple[str | None, bool]:
-    """Return the commit of the checkout and whether it has changes; (None, False) outside git."""
+    """Return the commit of the checkout and whether its code has changes; (None, False) outside git.
+
+    New files below reports/ are what earlier runs left, not changes.
+    """
     commit = capture(["git", "-C", str(root), "rev-parse", "HEAD"])
     if commit.returncode != 0:
         return None, False
-    changes = capture(["git", "-C", str(root), "status", "--porcelain"])
+    changes = capture(["git", "-C", str(root), "status", "--porcelain", "--", ".", ":(exclude)reports"])
     return commit.output.strip(), bool(changes.output.strip())
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 KEY = ["version", "case", "dtype"]
 FLOOR = "copy_floor"
+TENSOR_IN_USE_PCT = 5.0
 
 
 def combine(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -116,11 +117,11 @@ def roofs(manifest: Manifest, summary: pd.DataFrame, measured: Roofs | None = No
     """Return the ceilings over the rows of one case and dtype: measured ones, and the GPU's datasheet beside them.
 
     The copy of the run itself goes before that of `measured`. A tensor rate is a ceiling where a version uses the
-    tensor cores.
+    tensor cores for more than `TENSOR_IN_USE_PCT` of the time: their pipe also serves instructions that multiply nothing.
     """
     first = summary.iloc[0]
     names = ["FP32"]
-    if (summary["tensor_pct"] > 0).any():
+    if (summary["tensor_pct"] > TENSOR_IN_USE_PCT).any():
         names.append(TENSOR[first["dtype"]])
     found = []
     if not math.isnan(first["floor_us"]):
