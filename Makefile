@@ -1,6 +1,6 @@
 PYTHON := .venv/bin/python
 
-.PHONY: check fix test notebooks readme
+.PHONY: check fix test notebooks readme reliability lock audit
 
 check: ## look, and rewrite nothing
 	$(PYTHON) -m ruff check
@@ -20,3 +20,18 @@ notebooks: ## run the notebooks again and keep their outputs
 
 readme: ## write the README's table and picture again from the newest run
 	$(PYTHON) scripts/readme.py
+
+reliability: ## drive the readers with strange reports, and write the table of docs/reliability.md again
+	$(PYTHON) scripts/reliability.py
+
+lock: ## pin again what CI installs; needs uv
+	mkdir -p build
+	uv pip compile pyproject.toml --extra gpu --extra notebooks --extra dev --constraint constraints-cpu.txt \
+		--python-version 3.11 --python-platform x86_64-unknown-linux-gnu $(addprefix --find-links ,$(PIP_FIND_LINKS)) \
+		--no-emit-find-links --no-emit-package torch --no-emit-package triton --no-header --upgrade --quiet \
+		--output-file build/lock.txt
+	(head -1 requirements-lock.txt; cat build/lock.txt) > build/requirements-lock.txt
+	mv build/requirements-lock.txt requirements-lock.txt
+
+audit: ## ask for known vulnerabilities of what is pinned; needs pip-audit and the network
+	pip-audit --requirement requirements-lock.txt --no-deps --disable-pip

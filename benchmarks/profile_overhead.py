@@ -37,7 +37,7 @@ def main(rounds: int) -> None:
     family = load_family(root, FAMILY)
     work = case_plans([family.cases["main"]], ["float32"])
     bare, whole = [], []
-    with staged(family, family.versions, work, seeds=2, samples=0) as stage, tempfile.TemporaryDirectory() as out:
+    with staged(family, family.versions, work, seeds=2) as stage, tempfile.TemporaryDirectory() as out:
         command = ncu_command(str(find_ncu()), target_command("profile"), "bare.ncu-rep", ncu_names("seed"))
         for number in range(rounds + 1):
             ncu_s = wall_s(command, stage)

@@ -18,7 +18,7 @@ import pytest
 from rooflift import __version__, cli
 from rooflift.catalog.families import Family, family_names, load_family
 
-COMMANDS = ("doctor", "list", "profile", "verify", "roofs", "inspect", "show", "report", "check")
+COMMANDS = ("doctor", "list", "profile", "verify", "roofs", "inspect", "show", "report", "check", "compare", "gate")
 HEAVY = {"torch", "triton", "pandas", "numpy", "matplotlib", "ncu_report", "pyarrow", "pynvml"}
 SMALL_CASES = """
 [main]
@@ -63,7 +63,8 @@ def test_help_lists_the_commands_and_the_exit_codes(as_typed: Callable[..., Any]
     assert (process.returncode, err) == (0, "")
     for command in COMMANDS:
         assert f" {command} " in said
-    assert "0 fine, 1 `verify` or `check` found a fault, 2 the work could not be done" in " ".join(said.split())
+    words = " ".join(said.split())
+    assert "0 fine, 1 `verify`, `check` or `gate` found a fault or `compare` nothing comparable, 2 the work" in words
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -140,7 +141,8 @@ def test_time_of_a_short_call_holds_no_gap_of_the_host() -> None:
 
     import torch
 
-    from rooflift.collect.timing import time_subjects
+    from rooflift.collect.timing import BUDGET_S, time_subjects
+    from rooflift.records import Sampling
 
     x = torch.ones(1024, device="cuda")
 
@@ -150,9 +152,45 @@ def test_time_of_a_short_call_holds_no_gap_of_the_host() -> None:
             pass
         x.add_(1)
 
-    times = time_subjects({"fast": lambda: x.add_(1), "slow": slow_host}, 50)
+    calls = {"fast": lambda: x.add_(1), "slow": slow_host}
+    times = time_subjects(calls, Sampling(0, 50, None, BUDGET_S), "short").times_us
     fast, slow = (sorted(times[name])[25] for name in ("fast", "slow"))
     assert slow < fast + 10
+
+
+def test_rounds_noise_and_states_of_the_gpu_are_recorded(
+    rooflift: Rooflift, make_family: Callable[..., Family], version_text: Callable[..., str], tmp_path: Path
+) -> None:
+    family = make_family(version_text(), version_text(), cases=None)
+    words = ["--no-counters", "--noise", "--precision", "1%", "--budget", "5", "--out", tmp_path / "run"]
+    said = rooflift("profile", "twice", *words, folder=family.folder)
+    assert said.code == 0, said.err
+    run = read_run(tmp_path / "run")
+    subjects = {"v0_probe", "v1_probe", "v1_probe again", "torch_eager", "copy_floor"}
+    assert set(run.samples["subject"]) == subjects
+    rounds = run.samples.groupby("round")["position"].agg(sorted)
+    assert all(places == list(range(len(subjects))) for places in rounds)
+    assert [state.at for state in run.manifest.gpu_states] == ["before", "during", "after"]
+    assert all((state.temperature_c or 0) > 0 for state in run.manifest.gpu_states)
+    (noise,) = run.manifest.noise
+    assert noise.low <= noise.time_x <= noise.high
+    assert rooflift("compare", f"{tmp_path / 'run'}:v0", ":v1", folder=family.folder).code == 0
+
+
+@pytest.mark.ncu
+def test_revisions_are_measured_in_one_go(
+    rooflift: Rooflift, make_family: Callable[..., Family], version_text: Callable[..., str], tmp_path: Path
+) -> None:
+    family = make_family(version_text(), cases=None)
+    identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+    for words in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message", "base"]):
+        subprocess.run(["git", *words], cwd=family.folder.parents[1], check=True)
+    said = rooflift("compare", "HEAD..", "twice", "--out", tmp_path / "run", "--json", folder=family.folder)
+    assert said.code == 0, said.err
+    (found,) = json.loads(said.out)
+    assert {row["verdict"] for row in found["cases"]} <= {"faster", "slower", "within noise"}
+    assert all(row["paired"] for row in found["cases"])
+    assert [version.version for version in read_run(tmp_path / "run").manifest.versions] == ["v0_base", "v1_head"]
 
 
 @pytest.mark.ncu

@@ -168,8 +168,9 @@ def test_timings_are_quantiles_of_the_samples() -> None:
     times = [float(time) for time in range(1, 12)]  # 1 to 11 microseconds
     seen = Measurement(
         samples=[
-            Samples("v0_a", "main", "float32", times[::-1]),
-            Samples("copy_floor", "main", "float32", [0.12345, 0.12345]),
+            Samples("v0_a", "main", "float32", times[::-1], [0, 1] * 5 + [1]),
+            Samples("copy_floor", "main", "float32", [0.12345, 0.12345], [1, 0]),
+            Samples("v0_a again", "main", "float32", [2.0, 2.0], [2, 2]),
         ]
     )
     timings, samples = timing_tables(seen)
@@ -177,9 +178,10 @@ def test_timings_are_quantiles_of_the_samples() -> None:
         TimingRow("v0_a", "main", "float32", n=11, median_us=6.0, q20_us=3.0, q80_us=9.0, min_us=1.0),
         TimingRow("copy_floor", "main", "float32", n=2, median_us=0.123, q20_us=0.123, q80_us=0.123, min_us=0.123),
     ]
-    assert list(samples.columns) == ["subject", "case", "dtype", "sample", "time_us"]
-    assert list(samples["sample"]) == [*range(11), 0, 1]
-    assert list(samples["time_us"]) == [*times[::-1], 0.12345, 0.12345]
+    assert list(samples.columns) == ["subject", "case", "dtype", "round", "position", "time_us"]
+    assert list(samples["round"]) == [*range(11), 0, 1, 0, 1]
+    assert list(samples["position"]) == [*([0, 1] * 5), 1, 1, 0, 2, 2]
+    assert list(samples["time_us"]) == [*times[::-1], 0.12345, 0.12345, 2.0, 2.0]
 
 
 # --- where a run goes

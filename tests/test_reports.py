@@ -29,11 +29,12 @@ class TestCommittedRun:
         }
         assert {name: runs.sha256(folder / name) for name in own} == own
 
-    def test_it_is_under_5_mb_and_measured_from_a_clean_commit(self, folder: Path) -> None:
+    def test_it_is_under_5_mb_and_names_its_commit(self, folder: Path) -> None:
         manifest = runs.read_run(folder).manifest
         assert sum(path.stat().st_size for path in folder.rglob("*")) < 5_000_000
         assert manifest.commit is not None
-        assert not manifest.dirty
+        said = "with uncommitted changes" in (folder / "report.md").read_text(encoding="utf-8")
+        assert said == manifest.dirty == ("-dirty" in folder.name)
 
     def test_its_kernels_are_still_what_was_measured(self, folder: Path) -> None:
         """A published version is frozen."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 import typer.core
 
-from rooflift import __version__
+from rooflift import __version__, guiding
+from rooflift.completion import families as _families
+from rooflift.completion import runs as _runs
 from rooflift.console import (
     console,
     lower_first,
@@ -24,6 +27,7 @@ from rooflift.console import (
     story_as_json,
 )
 from rooflift.errors import CatalogError, KernelFault, NoGpu, RoofliftError, RunFault, WrongResult, did_you_mean
+from rooflift.judging import Budget, Precision, find_run, find_side, precision_words, register, share_of
 
 if TYPE_CHECKING:
     from rooflift.catalog.families import Family
@@ -50,24 +54,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 fine, 1 `verify` or `check` found a fault, 2 the work could not be done, "
-    "130 stopped by Ctrl-C.",
+    epilog="Exit codes: 0 fine, 1 `verify`, `check` or `gate` found a fault or `compare` nothing comparable, "
+    "2 the work could not be done, 130 stopped by Ctrl-C.",
 )
-
-
-def _families(incomplete: str) -> list[str]:
-    from rooflift.catalog.families import family_names, find_root
-
-    try:
-        return [name for name in family_names(find_root(Path.cwd())) if name.startswith(incomplete)]
-    except CatalogError:
-        return []
-
-
-def _runs(incomplete: str) -> list[str]:
-    from rooflift.runs import find_runs
-
-    return [p.name for p in find_runs(Path.cwd() / "reports") if p.name.startswith(incomplete)] + _families(incomplete)
 
 
 FamilyName = Annotated[str, typer.Argument(help="A folder below kernels/.", autocompletion=_families)]
@@ -166,6 +155,11 @@ def profile(
         bool, typer.Option("--peers", help="Time torch_channels_last and torch_compile as well, which take seconds.")
     ] = False,
     sanitize: Sanitize = False,
+    precision: Precision = None,
+    budget: Budget = None,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="Time the last version under two names: what no change looks like.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="The run folder to make. Default: below reports/.")] = None,
     timeout: Timeout = 1800,
     as_json: AsJson = False,
@@ -179,7 +173,8 @@ def profile(
         raise CatalogError(f"--counters {counters}: no such set", did_you_mean(counters, COUNTER_SETS))
     counters = "none" if no_counters else counters
     request = _request(root, family, version, case, dtype, counters, timeout, use="bench", suite=suite, peers=peers)
-    request.command.extend(["--sanitize"] * sanitize)
+    request.command.extend(["--sanitize"] * sanitize + precision_words(precision, budget, noise=noise))
+    request = replace(request, precision=share_of(precision), budget_s=budget, noise=noise)
     try:
         with progress_shown() as progress:
             told = pipeline.profile(request, out, progress, sanitize)
@@ -383,6 +378,9 @@ def show(
     from rooflift.present.report import tell
 
     run = _run(root, what, suite)
+    if run.manifest.origin is not None:
+        _show_import(run, as_json)
+        return
     told = Told(run.folder, tell(run.manifest, run.metrics, run.timings, run.compiled), [])
     if as_json:
         print_json(story_as_json(told))
@@ -395,21 +393,31 @@ def show(
 def report(
     what: Annotated[str, typer.Argument(help="A run folder or its name, or a family.", autocompletion=_runs)],
     suite: Suite = False,
+    base: Annotated[
+        str | None, typer.Option(help="RUN or RUN:VERSION to compare with. Default: the version before the last.")
+    ] = None,
+    zipped: Annotated[
+        bool, typer.Option("--bundle", help="Also one zip of report, figures, data and .ncu-rep files.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write. Default: below build/.")] = None,
     as_json: AsJson = False,
     root: Root = None,
 ) -> None:
-    """Write a run's report and pictures again, from its reports and tables; the run stays as it is."""
+    """Write a run's report.md, report.html and pictures, from its reports and tables; the run stays as it is."""
     from rooflift import pipeline
     from rooflift.present.report import first_lines
 
     run = _run(root, what, suite)
+    if run.manifest.origin is not None:
+        raise RunFault(f"{run.folder} was imported: it has no times to report", "`rooflift advise` and `show` read it.")
     folder = out or (root or Path.cwd()) / "build" / run.manifest.family / run.folder.name
     if (folder / "run.json").exists():
         raise RunFault(f"{folder} is a run", "Name another folder; what was measured is never overwritten.")
     with progress_shown() as progress:
         progress("reading the reports and drawing")
-        told = pipeline.retell(run, folder)
+        told = pipeline.retell(run, folder, find_side(root, base) if base else None, page=True)
+        if zipped:
+            told.written.append(pipeline.bundle(run, folder))
     if as_json:
         print_json(story_as_json(told))
         return
@@ -452,10 +460,7 @@ def check(
 
 def _run(root: Path | None, what: str, suite: bool) -> Run:
     """Return a run by its folder, wherever that lies, by its name, or a family's newest."""
-    from rooflift.runs import resolve_run
-
-    is_folder = (Path(what) / "run.json").exists()
-    return resolve_run(Path() if is_folder else _root(root) / "reports", what, suite)
+    return find_run(root, what, suite)
 
 
 def _show_report(path: Path, as_json: bool) -> None:
@@ -472,6 +477,19 @@ def _show_report(path: Path, as_json: bool) -> None:
         about = " ".join(filter(None, (version, case, dtype))) or "not made by rooflift"
         title = f"{kernel}, launch {launch} ({about}), on {report_gpu(path) or 'an unnamed GPU'}"
         console().print(tables.terminal(rows, tables.METRIC_COLUMNS, title))
+
+
+def _show_import(run: Run, as_json: bool) -> None:
+    from rooflift.present import tables
+
+    if as_json:
+        print_json(records_of(run.metrics))
+        return
+    for kernel, rows in run.metrics.groupby("kernel", sort=False):
+        title = f"{run.manifest.family}, {kernel}, on {run.manifest.machine.gpu}"
+        console().print(tables.terminal(rows, tables.METRIC_COLUMNS, title))
+    for text in run.manifest.notes:
+        console().print(text, markup=False)
 
 
 def _request(
@@ -522,6 +540,10 @@ def _root(root: Path | None) -> Path:
     from rooflift.catalog.families import find_root
 
     return find_root((root or Path.cwd()).resolve())
+
+
+register(app)
+guiding.register(app)
 
 
 def main() -> NoReturn:

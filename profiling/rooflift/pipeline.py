@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import tempfile
 import threading
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +13,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rooflift import runs
+from rooflift.catalog.families import load_family
 from rooflift.collect import machine, privacy, sanitizer
 from rooflift.collect.measure import Counters, Measurement, Progress, measure
 from rooflift.collect.ncu import find_ncu
-from rooflift.collect.plan import CaseSeen, Device
+from rooflift.collect.plan import AGAIN, CaseSeen, Device
 from rooflift.collect.request import Request
-from rooflift.errors import RunFault
+from rooflift.collect.timing import BUDGET_S, PRECISE_BUDGET_S
+from rooflift.errors import CatalogError, RunFault
 from rooflift.extract import registry
 from rooflift.extract.inspection import compile_tables
-from rooflift.extract.reports import read_reports
+from rooflift.extract.reports import NOT_COLLECTED, read_reports
+from rooflift.model.compare import Side, noise_of
+from rooflift.present.page import write_page
 from rooflift.present.report import Story, draw, tell, write_report
 from rooflift.present.style import page
 from rooflift.records import (
@@ -29,6 +34,7 @@ from rooflift.records import (
     Machine,
     Manifest,
     MetricRow,
+    Sampling,
     TimingRow,
     VersionRecord,
 )
@@ -66,7 +72,8 @@ def profile(request: Request, out: Path | None, progress: Progress, sanitize: bo
     if out is not None and out.exists():
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
     started = datetime.datetime.now(datetime.UTC)
-    commit, dirty = machine.git_state(request.root)
+    sampling = _sampling(request, started)
+    commit, dirty = (request.commit, False) if request.commit else machine.git_state(request.root)
     findings = sanitizer.sanitize(request, request.family.select_cases([], "test"), progress) if sanitize else []
     draws = threading.Thread(target=_get_ready_to_draw, daemon=True)
 
@@ -79,12 +86,12 @@ def profile(request: Request, out: Path | None, progress: Progress, sanitize: bo
     with tempfile.TemporaryDirectory(prefix="rooflift-") as temporary:
         report = Path(temporary, "report.ncu-rep")
         counters = _counters(request.counters, report)
-        seen = measure(request, counters, SAMPLES, prepared, known_flop(request))
+        seen = measure(request, counters, sampling, prepared, known_flop(request))
         prepared("reading the report and drawing")
         draws.join()  # matplotlib draws in one thread at a time
         place = out or default_folder(request, seen, started, commit, dirty)
         manifest = _manifest(request, seen, driver.version, place.name, started, commit, dirty)
-        manifest = msgspec.structs.replace(manifest, sanitizer=findings)
+        manifest = msgspec.structs.replace(manifest, sanitizer=findings, sampling=sampling)
         with runs.writing(place) as folder:
             story = _write(folder, request, manifest, seen, report)
     return Told(place, story, sorted(path for path in place.rglob("*") if path.is_file()))
@@ -99,6 +106,9 @@ def _write(folder: Path, request: Request, manifest: Manifest, seen: Measurement
         kept.parent.mkdir()
         kept.write_bytes(privacy.blot(report.read_bytes(), hidden))
         metrics = read_reports([kept], folder)
+        manifest = msgspec.structs.replace(
+            manifest, notes=[*manifest.notes, *_unknown_metrics(metrics, request.counters)]
+        )
         metrics.to_csv(folder / "metrics.csv", index=False)
     else:
         compiled = compile_tables(request, manifest, [_target(manifest)])
@@ -106,7 +116,8 @@ def _write(folder: Path, request: Request, manifest: Manifest, seen: Measurement
     timings, samples = timing_tables(seen)
     timings.to_csv(folder / "timings.csv", index=False)
     samples.to_parquet(folder / "samples.parquet", index=False)
-    story = tell(manifest, metrics, timings, compiled)
+    manifest = msgspec.structs.replace(manifest, noise=noise_of(samples), gpu_states=seen.states)
+    story = tell(manifest, metrics, timings, compiled, samples)
     draw(story, folder, runs.newest_roofs(request.root / "reports", manifest.machine.gpu))
     write_report(story, folder)
     runs.write_manifest(folder, manifest)
@@ -114,8 +125,20 @@ def _write(folder: Path, request: Request, manifest: Manifest, seen: Measurement
     return story
 
 
-def retell(run: runs.Run, out: Path) -> Told:
+def _unknown_metrics(metrics: pd.DataFrame, counters: str) -> list[str]:
+    """Return a note on what this ncu does not know; it takes seconds to say, and is asked when a value is missing."""
+    missing = set(metrics.loc[metrics["missing"] == NOT_COLLECTED, "ncu_name"]).intersection(
+        registry.ncu_names(counters)
+    )
+    unknown = machine.metrics_unknown_to_ncu(sorted(missing)) if missing else []
+    return [f"This ncu does not know {', '.join(unknown)} (`ncu --query-metrics`)."] if unknown else []
+
+
+def retell(run: runs.Run, out: Path, base: Side | None = None, *, page: bool = False) -> Told:
     """Read a run's reports again and redraw everything into `out`; nothing of the run itself is touched.
+
+    Its last version is compared with `base`, by default with the version before it. With `page` there is a
+    report.html, too.
 
     Raises:
         RunFault: the reports and metrics.csv disagree.
@@ -127,10 +150,53 @@ def retell(run: runs.Run, out: Path) -> Told:
         if difference:
             remedy = "One of the two was altered: restore them from version control."
             raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
-    story = tell(run.manifest, metrics, run.timings, run.compiled)
+    story = tell(run.manifest, metrics, run.timings, run.compiled, run.samples, base)
     measured = runs.newest_roofs(run.folder.resolve().parent.parent, run.manifest.machine.gpu)
     out.mkdir(parents=True, exist_ok=True)
-    return Told(run.folder, story, [*draw(story, out, measured), write_report(story, out)])
+    written = [*draw(story, out, measured), write_report(story, out)]
+    return Told(run.folder, story, [*written, write_page(story, out)] if page else written)
+
+
+def bundle(run: runs.Run, out: Path) -> Path:
+    """Write one zip of what was told into `out` and of the run's data and .ncu-rep files; return its path.
+
+    The same files give the same bytes.
+    """
+    files = {path.relative_to(out): path for path in out.rglob("*") if path.is_file() and path.suffix != ".zip"}
+    kept = ("run.json", "metrics.csv", "timings.csv", "compiled.csv", "samples.parquet")
+    data = [path for path in (*(run.folder / name for name in kept), *run.reports) if path.exists()]
+    files |= {path.relative_to(run.folder): path for path in data}
+    target = out / f"{run.folder.name}.zip"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            about = zipfile.ZipInfo(f"{run.folder.name}/{name.as_posix()}")
+            archive.writestr(about, files[name].read_bytes(), zipfile.ZIP_DEFLATED)
+    return target
+
+
+def compiled_kernels(run: runs.Run, root: Path) -> pd.DataFrame | None:
+    """Return compiled.csv, or of a run without one what the compiler makes here of the same files for the run's GPU.
+
+    None when a file has changed since, is gone, or triton is not installed.
+    """
+    if not run.compiled.empty:
+        return run.compiled
+    manifest = run.manifest
+    try:
+        family = load_family(root, manifest.family)
+    except CatalogError:
+        return None
+    versions = [v for v in family.versions if v.name in {record.version for record in manifest.versions}]
+    files = [family.reference, *(version.path for version in versions)]
+    same = {f"kernels/{family.name}/{path.name}": runs.sha256(path) for path in files}
+    if len(versions) != len(manifest.versions) or not same.items() <= manifest.sha256.items():
+        return None
+    cases = [case for case in family.select_cases([], "bench") if case.name in {c.case for c in manifest.cases}]
+    request = Request(root, family, versions, cases, [], "none", 600, [], suite=True)  # all that ncu would profile
+    try:
+        return compile_tables(request, manifest, [_target(manifest)])
+    except ImportError:
+        return None
 
 
 def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
@@ -171,19 +237,20 @@ def known_flop(request: Request) -> dict[tuple[str, str], int | None]:
 
 
 def timing_tables(seen: Measurement) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return timings.csv and the samples behind it."""
+    """Return timings.csv and the samples behind it, which also hold a version's times under a second name."""
     import numpy as np
     import pandas as pd
 
     rows, samples = [], []
     for s in seen.samples:
+        columns = {"subject": s.subject, "case": s.case, "dtype": s.dtype, "round": range(len(s.times_us))}
+        samples.append(pd.DataFrame(columns | {"position": s.positions, "time_us": s.times_us}))
+        if s.subject.endswith(AGAIN):
+            continue
         low, middle, high = np.quantile(s.times_us, [0.2, 0.5, 0.8])
         figures = (round(float(value), 3) for value in (middle, low, high, min(s.times_us)))
         rows.append(TimingRow(s.subject, s.case, s.dtype, len(s.times_us), *figures))
-        samples.append(pd.DataFrame({"subject": s.subject, "case": s.case, "dtype": s.dtype, "time_us": s.times_us}))
-    every = pd.concat(samples, ignore_index=True)
-    every.insert(3, "sample", every.groupby(["subject", "case", "dtype"]).cumcount())
-    return runs.to_frame(rows, TimingRow), every
+    return runs.to_frame(rows, TimingRow), pd.concat(samples, ignore_index=True)
 
 
 def default_folder(
@@ -197,6 +264,11 @@ def default_folder(
 def _device(seen: Measurement) -> Device:
     assert seen.device is not None  # the timing process sends it before anything else
     return seen.device
+
+
+def _sampling(request: Request, started: datetime.datetime) -> Sampling:
+    budget_s = request.budget_s or (BUDGET_S if request.precision is None else PRECISE_BUDGET_S)
+    return Sampling(int(started.timestamp()), SAMPLES, request.precision, budget_s)
 
 
 def _counters(counters: str, report: Path) -> Counters | None:
@@ -246,7 +318,8 @@ def _manifest(
 
 
 def _notes(request: Request, seen: Measurement) -> list[str]:
-    notes = [] if request.counters != "none" else ["No counters were collected in this run (--no-counters)."]
+    notes = [request.about] if request.about else []
+    notes += [] if request.counters != "none" else ["No counters were collected in this run (--no-counters)."]
     where: dict[tuple[str, str], list[str]] = {}
     for left_out in seen.left_out:
         where.setdefault((left_out.subject, left_out.error), []).append(f"{left_out.case} {left_out.dtype}")
@@ -266,11 +339,10 @@ def _target(manifest: Manifest) -> int:
 
 
 def _get_ready_to_draw() -> None:
-    """Import what reads and draws, and draw a little: the first figure of a process finds and loads the fonts."""
+    """Import what draws, and draw a little: the first figure of a process finds and loads the fonts."""
     import io
 
     import jinja2  # noqa: F401  # imported for the time it takes
-    import ncu_report  # noqa: F401
     import pandas  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 

@@ -17,7 +17,7 @@ class MetricRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dtype: str
     kernel: str
     launch: int  # order of the launch inside the version's range, from 0
-    metric: str  # short name of the registry
+    metric: str  # short name of the registry; in an import also an ncu name that the registry lacks
     value: float | None
     unit: str
     ncu_name: str  # the ncu metric that supplied the value, or would have
@@ -58,14 +58,20 @@ class CompiledRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     occupancy_limit: str
 
 
+UNKNOWN = "unknown"
+
+
 class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """GPU and software of a run, and nothing else of the machine."""
+    """GPU and software of a run, and nothing else of the machine.
+
+    Only of an imported run may a field be UNKNOWN, or None where it is a number.
+    """
 
     gpu: str
     compute_capability: str
-    sm_count: int
-    l2_bytes: int
-    memory_bytes: int
+    sm_count: int | None
+    l2_bytes: int | None
+    memory_bytes: int | None
     driver: str
     cuda: str
     torch: str
@@ -121,6 +127,47 @@ class SanitizerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first: str  # the first finding in the tool's words, "" when there is none
 
 
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where an imported run comes from."""
+
+    file: str  # its name, without the folder
+    kind: Literal["ncu-rep", "json"]
+    sha256: str  # of the file as it was given
+
+
+class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the samples of a run were taken: rounds of every subject once, in an order drawn anew for each round."""
+
+    seed: int  # of the orders
+    samples: int  # rounds a case and dtype, fewer of a slow case
+    precision: float | None  # rounds go on until the interval of every median is this narrow (half its width / median)
+    budget_s: float  # but not for longer than this a case and dtype
+
+
+class NoiseRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version timed under two names: what the measurement itself makes of no change."""
+
+    version: str
+    case: str
+    dtype: str
+    time_x: float  # the time under the second name relative to the first
+    low: float
+    high: float
+
+
+class GpuState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What NVML says of the GPU around the timing of a case and dtype; nothing of it is set."""
+
+    case: str
+    dtype: str
+    at: Literal["before", "during", "after"]
+    sm_mhz: int | None  # None: NVML does not tell, as of a MIG slice
+    memory_mhz: int | None
+    temperature_c: int | None
+    power_w: float | None
+    throttle: list[str]  # why the clocks are lower than they could be; [] when nothing holds them back
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """run.json."""
 
@@ -130,7 +177,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     created: str  # UTC, ISO 8601
     machine: Machine
     clock_control: str
-    counters: str  # seed, standard, full, or none
+    counters: str  # seed, standard, full, none, or imported
     command: list[str]
     ncu_command: list[str]
     commit: str | None
@@ -142,6 +189,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     notes: list[str]  # warnings a reader needs, such as counters that were refused
     sha256: dict[str, str]  # kernel files by "kernels/...", the files of the run folder by their name
     sanitizer: list[SanitizerRecord] = []  # empty when compute-sanitizer was not asked
+    sampling: Sampling | None = None  # None in runs from before it was recorded: rounds in a fixed order
+    noise: list[NoiseRecord] = []  # empty when no version was timed under two names
+    gpu_states: list[GpuState] = []
+    origin: Origin | None = None  # None: rooflift measured it
 
 
 class RoofRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

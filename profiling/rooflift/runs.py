@@ -6,6 +6,7 @@ import contextlib
 import csv
 import datetime
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = TypeVar("Row", bound=msgspec.Struct)
+SAMPLE_COLUMNS = ("subject", "case", "dtype", "round", "position", "time_us")
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,34 @@ class Run:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """samples.parquet: every time that stands behind timings.csv, columns subject, case, dtype, sample, time_us."""
+        """samples.parquet: every time that stands behind timings.csv, columns as SAMPLE_COLUMNS.
+
+        A run from before the places were recorded timed the subjects in the order in which they stand.
+
+        Raises:
+            RunFault: the file cannot be read, lacks a column, or holds what is no time.
+        """
         import pandas as pd
 
+        path = self.folder / "samples.parquet"
+        if not path.exists() and self.timings.empty:  # a report from elsewhere holds counters alone
+            return pd.DataFrame(columns=list(SAMPLE_COLUMNS))
         try:
-            return pd.read_parquet(self.folder / "samples.parquet")
+            frame = pd.read_parquet(path).rename(columns={"sample": "round"})
         except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-            raise RunFault(f"{self.folder / 'samples.parquet'}: cannot be read: {error}", "Restore the file.") from None
+            raise RunFault(f"{path}: cannot be read: {error}", "Restore the file.") from None
+        if "position" not in frame and {"case", "dtype", "round"} <= {*frame.columns}:
+            frame["position"] = frame.groupby(["case", "dtype", "round"]).cumcount()
+        lacking = [column for column in SAMPLE_COLUMNS if column not in frame]
+        if lacking:
+            raise RunFault(f"{path}: it has no column {', '.join(lacking)}", "Restore the file.")
+        times = pd.to_numeric(frame["time_us"], errors="coerce")
+        wrong = ~((times > 0) & (times < float("inf")))
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            what = f"time_us of row {row} is {frame['time_us'].iloc[row]}"
+            raise RunFault(f"{path}: {what}", "A time is above 0; rows are counted from 0. Measure again.")
+        return frame[list(SAMPLE_COLUMNS)]
 
     def _table(self, name: str, row: type[Row], *, required: bool) -> pd.DataFrame:
         path = self.folder / name
@@ -107,7 +130,12 @@ def read_table(path: Path, row: type[Row]) -> pd.DataFrame:
         rows = msgspec.convert(records, list[row], strict=False)  # type: ignore[valid-type]  # a list of the given row type
     except msgspec.ValidationError as error:
         raise RunFault(f"{path}: {error}", "The number in $[...] is the row, from 0. Restore the file.") from None
-    return to_frame(rows, row)
+    frame = to_frame(rows, row)
+    for name in (field.name for field in msgspec.structs.fields(row) if field.type is float or field.name in optional):
+        for number, value in enumerate(getattr(record, name) for record in rows):
+            if value is not None and not math.isfinite(value):
+                raise RunFault(f"{path}: {name} of row {number} is {value}", "Rows are counted from 0. Measure again.")
+    return frame
 
 
 def read_run(folder: Path) -> Run:
@@ -149,7 +177,8 @@ def _created(folder: Path) -> str:
 def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "") -> Run:
     """Return the newest run of a family, with `suite` the newest that timed every bench case; on a GPU of that name.
 
-    Without `suite` a run of the suite, which may hold few versions, is taken only where there is no other.
+    Without `suite` a run of the suite, which may hold few versions, is taken only where there is no other. A run that
+    was imported is passed over: it has no times.
 
     Raises:
         RunFault: the family has no such run.
@@ -157,8 +186,9 @@ def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "") -
     other = None
     for folder in reversed(find_runs(reports, family)):
         run = read_run(folder)
-        if gpu in run.manifest.machine.gpu:
-            if run.manifest.suite == suite:
+        manifest = run.manifest
+        if manifest.origin is None and gpu in manifest.machine.gpu:
+            if manifest.suite == suite:
                 return run
             other = other or run
     if other is not None and not suite:

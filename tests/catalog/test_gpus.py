@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rooflift.catalog.gpus import sheet_for_name, sheet_for_target, sheets
+from rooflift.catalog.gpus import LIMITS, GpuSheet, overruled, sheet_for_key, sheet_for_name, sheet_for_target, sheets
 from rooflift.errors import CatalogError
 
 # The GPU sheet that the stage prompts of the original RTX 4090 work carry, in base units.
@@ -128,6 +128,48 @@ def test_compile_target_finds_the_card_that_stands_for_it(sm: int, key: str) -> 
 def test_unknown_target_names_the_known_ones() -> None:
     with pytest.raises(CatalogError, match=r"sm_70.*\n.*sm_80, sm_86, sm_89, sm_90, sm_100"):
         sheet_for_target(70)
+
+
+@pytest.mark.parametrize(("key", "name"), [("h100", "h100_sxm"), ("h100_pcie", "h100_pcie"), ("rtx4090", "rtx4090")])
+def test_key_finds_its_sheet_and_a_short_key_the_first_of_its_kind(key: str, name: str) -> None:
+    assert sheet_for_key(key) is sheets()[name]
+
+
+@pytest.mark.parametrize("key", ["rtx409", "", "h"])
+def test_unknown_key_is_refused(key: str) -> None:
+    with pytest.raises(CatalogError, match="no GPU sheet"):
+        sheet_for_key(key)
+
+
+@EVERY_SHEET
+def test_every_figure_has_a_source(key: str) -> None:
+    sheet = sheets()[key]
+    assert set(sheet.sources) | LIMITS <= set(GpuSheet.__struct_fields__)
+    assert all(sheet.source_of(field) for field in GpuSheet.__struct_fields__)
+    assert "Programming Guide" in sheet.source_of("registers_per_sm")
+
+
+@EVERY_SHEET
+def test_clock_follows_from_the_fp32_rate_where_none_is_published(key: str) -> None:
+    sheet = sheets()[key]
+    rate = 2 * sheet.fp32_lanes_per_sm * sheet.sm_count * sheet.sm_clock_hz
+    assert rate == pytest.approx(sheet.fp32_flops_per_s, rel=0.01)
+
+
+def test_what_a_report_says_overrules_the_sheet_and_a_contradiction_is_told() -> None:
+    sheet = sheets()["h200"]
+    found, told = overruled(
+        sheet, {"sm_count": 120, "boost_clock_hz": 1980e6, "l2_bytes": sheet.l2_bytes or 0}, "a.rep"
+    )
+    assert (found.sm_count, found.boost_clock_hz, found.l2_bytes) == (120, 1980e6, sheet.l2_bytes)
+    assert told == [f"sm_count is 120 in a.rep and 132 in the sheet of {sheet.name}"]  # a clock was not published
+    assert "a.rep" in found.source_of("sm_count")
+    assert found.source_of("l2_bytes") == sheet.source_of("l2_bytes")
+
+
+def test_a_rounded_bandwidth_is_no_contradiction() -> None:
+    found, told = overruled(sheets()["h100_sxm"], {"dram_bytes_per_s": 3352.32e9}, "a.rep")
+    assert (found, told) == (sheets()["h100_sxm"], [])
 
 
 def test_reading_the_sheets_imports_nothing_heavy() -> None:

@@ -27,7 +27,7 @@ from rooflift.collect.request import Request, case_plans
 from rooflift.errors import CounterPermission, KernelFault, NcuFault, ReportFault, RoofliftError, RunFault, WrongResult
 from rooflift.extract.reports import read_reports
 from rooflift.pipeline import Told
-from rooflift.records import SanitizerRecord
+from rooflift.records import GpuState, Sampling, SanitizerRecord
 from rooflift.runs import Run, read_run
 
 REFUSED = "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters"
@@ -47,6 +47,7 @@ PROFILED = """
 echo '==PROF== Profiling "depthwise_conv2d_kernel" - 0: 0%....50%....100% - 9 passes'
 cp {report} "$report"
 """
+SAMPLING = Sampling(seed=7, samples=50, precision=None, budget_s=3)
 # a process that stays until somebody ends it, and leaves its number
 STAY = f"{shlex.quote(sys.executable)} -c 'import time; time.sleep(600)' & echo $! > {{pid}}; wait"
 
@@ -64,12 +65,15 @@ class Stand:
         manifest = run.manifest
         (case,) = manifest.cases
         parts = {field: getattr(manifest.machine, field) for field in says.Device.__struct_fields__}
-        samples = run.samples.groupby("subject", sort=False)["time_us"]
+        samples = run.samples.groupby("subject", sort=False)
         checks = [says.Checked(check) for check in manifest.checks]
         plan = says.CasePlan(case.case, case.dtype, case.init, case.inputs)
         seen = says.CaseSeen(plan, case.inputs, case.compulsory_bytes)
         counted = says.Counted(case.case, case.dtype, case.flop)
-        times = [says.Samples(str(name), case.case, case.dtype, times.to_list()) for name, times in samples]
+        times = [
+            says.Samples(str(name), case.case, case.dtype, own["time_us"].to_list(), own["position"].to_list())
+            for name, own in samples
+        ]
         return {"time": [says.Device(**parts), *checks, seen, *times, counted], "profile": list(checks)}
 
     def file(self, name: str, told: Iterable[says.Event]) -> Path:
@@ -246,7 +250,7 @@ def test_refused_counters_leave_nothing_and_name_both_ways_out(stand: Stand, req
 @pytest.mark.parametrize(
     ("ncu", "said"),
     [
-        ("kill -SEGV $$", "code -11 and no report"),
+        ("kill -SEGV $$", "killed by SIGSEGV (-11)"),
         ("echo '==ERROR== The application returned an error code (11).'; exit 11", "error code (11)"),
         ("echo '==WARNING== No kernels were profiled.'", "no kernel"),
     ],
@@ -433,14 +437,14 @@ def test_words_of_libraries_between_the_events_do_no_harm(stand: Stand, request_
 
 
 def test_staging_folder_holds_copies_and_no_private_name(request_: Request) -> None:
-    with measure.staged(request_.family, request_.versions, request_.timed, 2, 50) as stage:
+    with measure.staged(request_.family, request_.versions, request_.timed, 2, SAMPLING) as stage:
         assert sorted(path.name for path in stage.iterdir()) == [
             *("plan.json", "reference.py", "v0_baseline.py", "v1_grid.py")
         ]
         text = (stage / "plan.json").read_text()
         plan = msgspec.json.decode(text, type=says.Plan)
         assert plan.versions == {"v0_baseline": "v0_baseline.py", "v1_grid": "v1_grid.py"}
-        assert (plan.reference, plan.seeds, plan.samples) == ("reference.py", [0, 1], 50)
+        assert (plan.reference, plan.seeds, plan.sampling) == ("reference.py", [0, 1], SAMPLING)
         assert [(case.case, case.dtype) for case in plan.work] == [("main", "float32")]
         assert str(request_.family.folder) not in text
     assert not stage.exists()
@@ -474,3 +478,36 @@ def test_run_says_what_compute_sanitizer_found(
     assert [record.errors for record in read_run(told.folder).manifest.sanitizer] == [3]
     assert asked == [case.name for case in request_.family.select_cases([], "test")]
     assert "memcheck found 3 in v1_grid (Invalid write)" in (told.folder / "report.md").read_text()
+
+
+def test_run_records_how_it_was_sampled_its_noise_and_the_state_of_the_gpu(
+    stand: Stand, request_: Request, h100_run: Path
+) -> None:
+    events = stand.events(read_run(h100_run))["time"]
+    states = [
+        GpuState("main", "float32", at, 1980, 2619, 41, 400.0, ["power cap"]) for at in ("before", "during", "after")
+    ]
+    (own,) = (event for event in events if isinstance(event, says.Samples) and event.subject == "v1_grid")
+    again = msgspec.structs.replace(own, subject="v1_grid again", times_us=[1.02 * time for time in own.times_us])
+    told = [*events, again, *(says.State(state) for state in states)]
+    stand.programs["time"] = f"cat {stand.file('noise', told)}"
+    run = read_run(profile(replace(request_, counters="none", noise=True, precision=0.005)).folder)
+    assert run.manifest.sampling is not None
+    assert (run.manifest.sampling.precision, run.manifest.sampling.budget_s) == (0.005, 10)
+    assert run.manifest.sampling.seed > 0
+    (noise,) = run.manifest.noise
+    assert (noise.version, noise.time_x) == ("v1_grid", pytest.approx(1.02))
+    assert run.manifest.gpu_states == states
+    assert "v1_grid again" not in set(run.timings["subject"])
+    assert (run.samples["subject"] == "v1_grid again").sum() == len(own.times_us)
+    report = (run.folder / "report.md").read_text()
+    assert "> **Warning** The GPU held its clocks back (power cap) in 1 of 1 looks." in report
+    assert "> **Warning** Too loud for 1 %: the noise of the measurement is main float32 2.0 %." in report
+    assert f"seed {run.manifest.sampling.seed}" in report
+
+
+def test_kernels_of_a_commit_are_published_as_its_own(stand: Stand, request_: Request) -> None:
+    of_commit = replace(request_, counters="none", commit="c0ffee" * 6, about="v0_base is v0 of main.")
+    manifest = read_run(profile(of_commit).folder).manifest
+    assert (manifest.commit, manifest.dirty) == ("c0ffee" * 6, False)
+    assert manifest.notes[0] == "v0_base is v0 of main."

@@ -69,7 +69,7 @@ def test_part_of_the_work_is_checked_alone_and_the_reference_is_computed_once_fo
     family = make_family(version_text(), version_text(), reference=REFERENCE.replace("        return 2 * x", computes))
     work = [CasePlan(f"of_{size}", "float32", {}, [[size, 5]]) for size in (2, 9, 4)]
     seen = measure.Measurement()
-    with measure.staged(family, family.versions, work, seeds=1, samples=0) as stage:
+    with measure.staged(family, family.versions, work, seeds=1) as stage:
         environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
         asyncio.run(measure.run_target(stage, "check", environment, seen, lambda text: None, "0/2"))
     assert [(check.case, check.version) for check in seen.checks] == [

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import ncu_report
 import pandas as pd
 import pytest
 
+from rooflift.catalog.gpus import GpuSheet, overruled, sheet_for_name
 from rooflift.errors import EnvironmentFault, ReportFault
-from rooflift.extract import reports
+from rooflift.extract import reader, reports
 from rooflift.extract.registry import BY_NAME, DEVICE_NAME, METRICS
-from rooflift.extract.reports import read_reports, report_gpu
+from rooflift.extract.reports import read_reports, read_rules, report_device, report_gpu
 from rooflift.records import MetricRow
 
 # made by ncu alone with a dozen metrics: no section, no NVTX range
@@ -129,8 +130,11 @@ def test_one_bad_report_among_good_ones_is_named(tmp_path: Path) -> None:
         read_reports([FOREIGN, tmp_path / "bad.ncu-rep"], tmp_path)
 
 
-def test_reader_that_is_not_installed_is_a_fault_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ncu_report", None)
+def test_reader_that_is_not_installed_is_a_fault_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ncu_report.py").write_text("raise ImportError('libcuda.so is not here')")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(EnvironmentFault, match=r"ncu_report cannot be imported: .*\n.*pip install ncu-report"):
         read_reports([FOREIGN], FOREIGN.parent)
 
@@ -191,15 +195,23 @@ class StandInDomain:
         return self.names
 
 
+def answer_with(monkeypatch: pytest.MonkeyPatch, *actions: StandInLaunch) -> None:
+    """Let every report hold these launches, for the reading program as for what becomes of its answers."""
+
+    def answer(path: Path, question: str, record: type[Any]) -> list[Any]:
+        return [
+            msgspec.json.decode(msgspec.json.encode(said), type=record) for said in reader.ANSWERS[question](actions)
+        ]
+
+    monkeypatch.setattr(reports, "_ask", answer)
+
+
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Callable[..., pd.DataFrame]:
     """Return a function that reads stand-in launches as if they lay in a report."""
 
     def of(*actions: StandInLaunch) -> pd.DataFrame:
-        def stand_in(path: Path) -> Iterator[StandInLaunch]:
-            return iter(actions)
-
-        monkeypatch.setattr(reports, "_actions", stand_in)
+        answer_with(monkeypatch, *actions)
         return read_reports([Path("run/ncu/a.ncu-rep")], Path("run"))
 
     return of
@@ -224,7 +236,7 @@ def test_value_of_0_is_a_value(read: Read) -> None:
     assert (row["value"], row["missing"]) == (0.0, "")
 
 
-@pytest.mark.parametrize("held", [math.nan, "n/a"])
+@pytest.mark.parametrize("held", [math.nan, math.inf, "n/a"])
 def test_value_that_is_no_number_is_missing(read: Read, held: float | str) -> None:
     row = row_of(read(StandInLaunch({BY_NAME["sm_pct"].ncu[0]: StandInMetric(held)})), "sm_pct")
     assert row["value"] is None or math.isnan(row["value"])
@@ -310,5 +322,44 @@ def test_launches_count_on_from_one_report_to_the_next() -> None:
 
 def test_report_that_does_not_name_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for metrics in ({}, {DEVICE_NAME: StandInMetric(None)}):
-        monkeypatch.setattr(reports, "_actions", lambda path, metrics=metrics: iter([StandInLaunch(metrics)]))
+        answer_with(monkeypatch, StandInLaunch(metrics))
         assert report_gpu(Path("a.ncu-rep")) == ""
+
+
+# --- the GPU, and ncu's own rules
+
+
+def test_report_says_what_its_gpu_is(report: Path) -> None:
+    device = report_device(report)
+    assert (device.gpu, device.memory_bytes) == ("NVIDIA H100 80GB HBM3", 85017493504)
+    assert set(device.figures) <= set(GpuSheet.__struct_fields__)
+    assert (device.figures["compute_capability"], device.figures["sm_count"]) == ("9.0", 132)
+    assert device.figures["dram_bytes_per_s"] == pytest.approx(3352.32e9)
+
+
+def test_sheet_and_report_of_the_h100_agree(report: Path) -> None:
+    sheet = sheet_for_name(report_device(report).gpu)
+    assert sheet is not None
+    assert overruled(sheet, report_device(report).figures, report.name)[1] == []
+
+
+def test_report_without_attributes_says_nothing_of_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_with(monkeypatch, StandInLaunch({}))
+    device = report_device(Path("a.ncu-rep"))
+    assert (device.gpu, device.memory_bytes, device.figures) == ("", None, {})
+
+
+def test_rules_are_those_of_ncu_with_their_estimates(h100_report: Path) -> None:
+    found = read_rules([h100_report])
+    given = [rule for action in launches(h100_report) for rule in action.rule_results_as_dicts()]
+    assert [(r.rule, r.section) for r in found] == [(g["rule_identifier"], g["section_identifier"]) for g in given]
+    estimates = [g["speedup_estimation"]["speedup"] if "speedup_estimation" in g else None for g in given]
+    assert [r.speedup_pct for r in found] == estimates
+    assert {r.version for r in found} == {"v0_baseline", "v1_grid"}
+    assert {r.scope for r in found if r.speedup_pct is not None} <= {"local", "global"}
+    assert all(r.title and r.message and "@" not in r.message for r in found)
+    assert {r.kind for r in found} <= {"ok", "optimization", "warning", "error", "none"}
+
+
+def test_report_made_with_metrics_alone_has_no_rules() -> None:
+    assert read_rules([FOREIGN]) == []

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rooflift.extract.registry import BY_NAME
-from rooflift.model.bounds import BUSY_PCT, RESOURCES, Bound, bound
+from rooflift.model.bounds import BUSY_PCT, RESOURCES, SOME_UNIT, Bound, bound
 from rooflift.model.summary import combine
 from rooflift.runs import read_run
 
@@ -88,7 +88,8 @@ def test_small_grid_that_keeps_a_resource_busy_is_bound_by_it() -> None:
     [
         pytest.param({}, id="nothing"),
         pytest.param(dict.fromkeys(BY_NAME, math.nan), id="all missing"),
-        pytest.param({"dram_pct": 93.0, "sm_pct": 40.0, "l2_hit_pct": 50.0}, id="the seed's metrics"),
+        pytest.param({"dram_pct": 93.0, "l2_hit_pct": 50.0}, id="no compute"),
+        pytest.param({"sm_pct": 93.0, "l2_hit_pct": 50.0}, id="compute alone"),
         pytest.param(QUIET | {"dram_pct": math.nan, "alu_pct": 90.0}, id="no memory"),
     ],
 )
@@ -109,3 +110,15 @@ def test_limit_is_never_less_busy_than_another_resource(shares: dict[str, float]
     else:
         (counter,) = (name for name, resource in RESOURCES.items() if resource == limit.resource)
         assert shares[counter] >= max(*others.values(), BUSY_PCT)
+
+
+@pytest.mark.parametrize(
+    ("sm_pct", "dram_pct", "resource"),
+    [(59.89, 92.71, "DRAM"), (87.0, 31.2, SOME_UNIT), (59, 59.9, "latency"), (60, 60, "DRAM")],
+)
+def test_the_two_throughputs_of_the_smallest_set_tell_memory_from_compute(
+    sm_pct: float, dram_pct: float, resource: str
+) -> None:
+    limit = bound({"sm_pct": sm_pct, "dram_pct": dram_pct})
+    assert limit.resource == resource
+    assert f"sm_pct {sm_pct:.0f}" in limit.evidence

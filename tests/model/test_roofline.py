@@ -105,7 +105,9 @@ def test_tensor_rate_is_a_roof_where_a_version_uses_the_tensor_cores(
     h100_run: Path, h100_roofs: Callable[..., Roofs]
 ) -> None:
     run = read_run(h100_run)
-    summary = summarize(run.manifest, run.metrics, run.timings).assign(tensor_pct=[0.0, 3.0], dtype="float16")
+    summary = summarize(run.manifest, run.metrics, run.timings).assign(tensor_pct=[0.0, 30.0], dtype="float16")
     found = roofs(run.manifest, summary, h100_roofs())
     assert [roof.measured for roof in found if roof.name == "FP16 tensor"] == [True, False]
     assert not [roof for roof in found if roof.name in ("TF32 tensor", "BF16 tensor")]
+    transposing = summary.assign(tensor_pct=2.3)  # measured of a kernel that multiplies no matrix
+    assert "FP16 tensor" not in {roof.name for roof in roofs(run.manifest, transposing, h100_roofs())}

@@ -191,10 +191,11 @@ def test_suite_of_a_family_without_one_says_how_to_make_it(rooflift: Callable[..
 def test_report_writes_the_run_again_and_prints_its_first_lines(rooflift: Callable[..., Any], project: Path) -> None:
     said = rooflift("report", "suite_run", folder=project)
     assert said.code == 0, said.err
-    assert said.out.startswith("v1_grid on main reaches 80.0 % in float32")
+    assert "\nv1_grid on main reaches 80.0 % in float32" in said.out
     written = project / "build" / "depthwise_conv2d" / "suite_run"
     assert {path.name for path in written.iterdir()} == {
         "report.md",
+        "report.html",
         *(f"{name}.{kind}" for name in ("roofline", "counters", "stalls", "suite") for kind in ("svg", "png")),
     }
     assert "build/depthwise_conv2d/suite_run/report.md" in said.out

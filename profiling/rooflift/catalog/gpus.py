@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
 import msgspec
 
-from rooflift.errors import CatalogError
+from rooflift.errors import CatalogError, did_you_mean
+
+LIMITS_SOURCE = "NVIDIA CUDA C++ Programming Guide, Technical Specifications per Compute Capability"
+LIMITS = frozenset(
+    (
+        "registers_per_sm",
+        "max_registers_per_thread",
+        "max_threads_per_block",
+        "max_threads_per_sm",
+        "max_warps_per_sm",
+        "max_blocks_per_sm",
+        "warp_size",
+        "shared_bytes_per_sm",
+        "max_shared_bytes_per_block",
+    )
+)
+SAME = 0.01  # a sheet's figure this near to the driver's is the same figure, rounded
 
 
 class GpuSheet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,6 +56,21 @@ class GpuSheet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     l2_bytes: int | None = None
     boost_clock_hz: float | None = None
     source: str
+    sources: dict[str, str] = {}  # of the fields that `source` does not speak of
+
+    def source_of(self, field: str) -> str:
+        """Return where a figure comes from."""
+        return self.sources.get(field) or (LIMITS_SOURCE if field in LIMITS else self.source)
+
+    @property
+    def fp32_lanes_per_sm(self) -> int:
+        """FP32 multiply-adds of one SM and clock (CUDA C++ Programming Guide, Arithmetic Instructions)."""
+        return 64 if self.compute_capability == "8.0" else 128
+
+    @property
+    def sm_clock_hz(self) -> float:
+        """The clock at which the FP32 rate is quoted: the boost clock, or what follows from that rate."""
+        return self.boost_clock_hz or self.fp32_flops_per_s / (2 * self.fp32_lanes_per_sm * self.sm_count)
 
     @property
     def target(self) -> int:
@@ -60,6 +93,36 @@ def sheet_for_name(driver_name: str) -> GpuSheet | None:
     """
     wanted = _bare(driver_name)
     return next((sheet for sheet in sheets().values() if wanted in map(_bare, sheet.matches)), None)
+
+
+def sheet_for_key(key: str) -> GpuSheet:
+    """Return the sheet of a key, or the first whose key begins with it: `h100` -> H100 SXM.
+
+    Raises CatalogError for an unknown key; near ones are suggested.
+    """
+    for known, sheet in sheets().items():
+        if key and key in (known, known.partition("_")[0]):
+            return sheet
+    raise CatalogError(f"no GPU sheet {key!r}", did_you_mean(key, sheets()))
+
+
+def overruled(sheet: GpuSheet, seen: Mapping[str, float | str], where: str) -> tuple[GpuSheet, list[str]]:
+    """Return the sheet with what a report says of the card in its place, and each contradiction in words.
+
+    `seen` are fields of the sheet as the driver told them; `where` names the report.
+    """
+    replaced: dict[str, float | str] = {}
+    contradictions: list[str] = []
+    for field, told in seen.items():
+        said = getattr(sheet, field)
+        close = isinstance(said, float | int) and not isinstance(told, str) and math.isclose(said, told, rel_tol=SAME)
+        if said == told or (close and isinstance(said, float)):
+            continue
+        replaced[field] = told
+        if said is not None:
+            contradictions.append(f"{field} is {told} in {where} and {said} in the sheet of {sheet.name}")
+    sources = sheet.sources | dict.fromkeys(replaced, f"the driver, as {where} holds it")
+    return msgspec.structs.replace(sheet, sources=sources, **replaced), contradictions
 
 
 def sheet_for_target(sm: int) -> GpuSheet:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from rooflift.collect.ncu import find_ncu, parse_version
+from rooflift.collect.ncu import find_ncu, parse_version, query_command, unknown_metrics
 from rooflift.collect.processes import capture
 from rooflift.errors import NoGpu
+from rooflift.records import GpuState
 
 
 class Driver(NamedTuple):
@@ -47,6 +49,46 @@ def driver() -> Driver:
     return Driver(version, gpus)
 
 
+THROTTLE = {  # NVML's reasons, without idleness, which is none, and the display's clocks
+    "nvmlClocksThrottleReasonApplicationsClocksSetting": "clocks set by an application",
+    "nvmlClocksThrottleReasonSwPowerCap": "power cap",
+    "nvmlClocksThrottleReasonHwSlowdown": "hardware slowdown",
+    "nvmlClocksThrottleReasonSyncBoost": "sync boost",
+    "nvmlClocksThrottleReasonSwThermalSlowdown": "thermal limit",
+    "nvmlClocksThrottleReasonHwThermalSlowdown": "hardware thermal limit",
+    "nvmlClocksThrottleReasonHwPowerBrakeSlowdown": "power brake",
+}
+
+
+def gpu_state(uuid: str, case: str, dtype: str, at: Literal["before", "during", "after"]) -> GpuState:
+    """Return clocks, temperature, power and throttle reasons of the GPU with this UUID, as torch has it.
+
+    What NVML does not tell, as of a MIG slice, is None. Nothing is set.
+    """
+    import pynvml
+
+    def ask(function: str, *arguments: int) -> int | None:
+        try:
+            pynvml.nvmlInit()  # counts its calls, and costs nothing after the first
+            gpu = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+            return int(getattr(pynvml, function)(gpu, *arguments))
+        except pynvml.NVMLError:
+            return None
+
+    reasons = ask("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
+    power_mw = ask("nvmlDeviceGetPowerUsage")
+    return GpuState(
+        case,
+        dtype,
+        at,
+        sm_mhz=ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM),
+        memory_mhz=ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM),
+        temperature_c=ask("nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
+        power_w=None if power_mw is None else power_mw / 1e3,
+        throttle=[text for name, text in THROTTLE.items() if reasons & getattr(pynvml, name)],
+    )
+
+
 def ncu_version() -> str:
     """Return the release of the ncu that will be used.
 
@@ -54,6 +96,15 @@ def ncu_version() -> str:
         NcuFault: there is no ncu.
     """
     return parse_version(capture([str(find_ncu()), "--version"]).output)
+
+
+def metrics_unknown_to_ncu(names: Iterable[str]) -> list[str]:
+    """Return those of the metrics that ncu does not list for this machine's GPU; it takes ncu some seconds to say.
+
+    Raises:
+        NcuFault: there is no ncu.
+    """
+    return unknown_metrics(names, capture(query_command(str(find_ncu())), timeout_s=120).output)
 
 
 def package_version(name: str) -> str | None:

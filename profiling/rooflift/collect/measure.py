@@ -29,12 +29,13 @@ from rooflift.collect.operators import CasePlan
 from rooflift.collect.processes import stream
 from rooflift.collect.request import Request, case_plans
 from rooflift.errors import KernelFault, WrongResult
-from rooflift.records import CheckRecord
+from rooflift.records import CheckRecord, GpuState, Sampling
 
 Progress = Callable[[str], None]
 Job = Callable[[], Coroutine[None, None, None]]
 MUCH = 16  # kernels, 1 to 5 s of compilation each: from here on more processes save more than their start costs
 MOST_PROCESSES = 8
+NO_SAMPLES = Sampling(seed=0, samples=0, precision=None, budget_s=0)
 SEEDS = 2  # fresh inputs and parameters for each
 _EVENTS = msgspec.json.Decoder(says.Event)
 
@@ -58,6 +59,7 @@ class Measurement:
     cases: list[says.CaseSeen] = field(default_factory=list)
     flop: dict[tuple[str, str], int | None] = field(default_factory=dict)  # by case and dtype
     samples: list[says.Samples] = field(default_factory=list)
+    states: list[GpuState] = field(default_factory=list)
     left_out: list[says.LeftOut] = field(default_factory=list)
     ncu_command: list[str] = field(default_factory=list)
     ncu_version: str | None = None
@@ -69,10 +71,11 @@ def staged(
     versions: Sequence[Version],
     work: list[CasePlan],
     seeds: int,
-    samples: int,
+    sampling: Sampling = NO_SAMPLES,
     counted: Sequence[CasePlan] | None = None,
     checked: bool = False,
     slow_peers: bool = False,
+    noise: bool = False,
     count_flop: bool = False,
 ) -> Iterator[Path]:
     """Yield a neutral folder with the kernel files and plan.json: ncu writes the paths it sees into its report.
@@ -90,10 +93,11 @@ def staged(
             files,
             work,
             list(range(seeds)),
-            samples,
+            sampling,
             counted=work if counted is None else list(counted),
             checked=checked,
             slow_peers=slow_peers,
+            noise=noise,
             count_flop=count_flop,
         )
         (stage / "plan.json").write_bytes(msgspec.json.encode(plan))
@@ -115,7 +119,7 @@ def target_environment() -> dict[str, str]:
 def measure(
     request: Request,
     counters: Counters | None,
-    samples: int,
+    sampling: Sampling,
     progress: Progress,
     flop: Mapping[tuple[str, str], int | None],
 ) -> Measurement:
@@ -142,10 +146,11 @@ def measure(
         request.versions,
         work,
         SEEDS,
-        samples,
+        sampling,
         counted=request.counted,
         checked=processes > 0,
         slow_peers=request.slow_peers,
+        noise=request.noise,
         count_flop=count_flop,
     ) as stage:
         checks: list[Job] = [
@@ -205,7 +210,7 @@ async def _profile(stage: Path, counters: Counters, seen: Measurement, progress:
     ended = await stream(command, stage, target_environment(), on_line)
     seen.ncu_version = parse_version((await release).output)
     report = stage / "report.ncu-rep"
-    fault = explain(ended.output, ended.returncode, report.exists())
+    fault = explain(ended.output, ended.returncode, report.exists(), shutil.disk_usage(stage).free)
     if fault is not None:
         raise fault
     shutil.move(report, counters.report)
@@ -266,6 +271,8 @@ def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C9
             seen.flop[case_name, dtype] = flop
         case says.Samples() as samples:
             seen.samples.append(samples)
+        case says.State(state):
+            seen.states.append(state)
         case says.LeftOut() as left_out:
             seen.left_out.append(left_out)
         case says.Device() as device:
@@ -273,7 +280,7 @@ def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C9
         case says.Broken() as broken:
             raise _kernel_fault(broken)
         case says.Wrong(mismatch):
-            raise WrongResult(*_describe(mismatch))
+            raise WrongResult(*describe(mismatch))
 
 
 def _kernel_fault(broken: says.Broken) -> KernelFault:
@@ -283,7 +290,8 @@ def _kernel_fault(broken: says.Broken) -> KernelFault:
     return KernelFault(f"{broken.version} {did}{where}:\n{broken.message}", remedy)
 
 
-def _describe(wrong: Mismatch) -> tuple[str, str]:
+def describe(wrong: Mismatch) -> tuple[str, str]:
+    """Return what is wrong with a result, and the remedy."""
     where = f"{wrong.version} on {wrong.case} {wrong.dtype} (seed {wrong.seed})"
     if not wrong.elements:
         said = f"{where}: the result is {wrong.got}, the reference gives {wrong.expected}"
@@ -324,7 +332,7 @@ def verify(
 
     with ExitStack() as stages:
         jobs = [
-            partial(check, stages.enter_context(staged(request.family, group, work, seeds, samples=0)), heard)
+            partial(check, stages.enter_context(staged(request.family, group, work, seeds)), heard)
             for group, heard in zip(groups, seen, strict=True)
         ]
         asyncio.run(_in_turn([jobs], request.timeout_s))

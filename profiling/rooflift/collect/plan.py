@@ -10,10 +10,11 @@ import msgspec
 
 from rooflift.collect.correctness import Mismatch
 from rooflift.collect.operators import CasePlan
-from rooflift.records import CheckRecord
+from rooflift.records import CheckRecord, GpuState, Sampling
 
 RANGE = "rooflift"  # the NVTX range that ncu is told to profile
 SEPARATOR = "|"
+AGAIN = " again"  # behind the name of a version that is timed a second time; no version's name holds a space
 GPU_LOCK = "gpu.lock"  # the two children of one run take turns on the GPU
 
 
@@ -24,10 +25,11 @@ class Plan(msgspec.Struct, frozen=True):
     versions: dict[str, str]  # name -> file
     work: list[CasePlan]  # checked and timed
     seeds: list[int]
-    samples: int
+    sampling: Sampling
     counted: list[CasePlan] = []  # profiled: some of the work, or all of it
     checked: bool = False  # by processes before: timing and profiling need not check again
     slow_peers: bool = False
+    noise: bool = False  # the last version is timed under two names
     count_flop: bool = False  # torch's counter takes seconds to import; a run of the same reference may have asked it
 
 
@@ -87,12 +89,19 @@ class Counted(msgspec.Struct, frozen=True, tag=True):
 
 
 class Samples(msgspec.Struct, frozen=True, tag=True):
-    """All times of one subject, in microseconds."""
+    """All times of one subject, in microseconds, one a round."""
 
     subject: str
     case: str
     dtype: str
     times_us: list[float]
+    positions: list[int]  # the place that the subject had in each round, from 0
+
+
+class State(msgspec.Struct, frozen=True, tag=True):
+    """The GPU's clocks, temperature, power and throttle reasons at one moment."""
+
+    record: GpuState
 
 
 class LeftOut(msgspec.Struct, frozen=True, tag=True):
@@ -118,7 +127,7 @@ class Device(msgspec.Struct, frozen=True, tag=True):
     python: str
 
 
-Event = Doing | Checked | Wrong | Broken | CaseSeen | Counted | Samples | LeftOut | Device
+Event = Doing | Checked | Wrong | Broken | CaseSeen | Counted | Samples | State | LeftOut | Device
 
 
 def range_name(version: str, plan: CasePlan) -> str:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 LAST_WORDS_S = 5  # a grandchild may hold the output open after its parent has ended
 LONGEST_LINE = 64 * 2**20  # bytes; the samples of one subject are one line
@@ -31,14 +31,74 @@ def capture(command: Sequence[str], timeout_s: float = 30) -> Ended:
     return Ended(done.returncode, done.stdout + done.stderr)
 
 
+def ask(
+    command: Sequence[str], file: IO[bytes], environment: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program on an open file, its standard input, with this environment and no other; its errors are not kept.
+
+    Raises subprocess.TimeoutExpired when it had to be ended.
+    """
+    return subprocess.run(
+        command,
+        stdin=file,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=dict(environment),
+        timeout=timeout_s,
+        check=False,
+        start_new_session=True,
+    )
+
+
+def converse(command: Sequence[str], text: str, environment: Mapping[str, str], timeout_s: float | None) -> Ended:
+    """Run a command on a text, its standard input, and return its standard output; its errors go to ours.
+
+    It begins a session of its own, which is ended whole; a person's command, started from a terminal, keeps the
+    terminal, and only its own process is ended. A command that is missing has the exit code 127.
+
+    Raises subprocess.TimeoutExpired when it had to be ended.
+    """
+    own_session = not os.isatty(0)
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, **environment},
+            start_new_session=own_session,
+        )
+    except OSError as error:
+        return Ended(127, str(error))
+    with process:
+        try:
+            output, _ = process.communicate(text, timeout_s)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL) if own_session else process.kill()
+    return Ended(process.returncode, output)
+
+
 async def stream(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str], on_line: Callable[[str], None]
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    on_line: Callable[[str], None],
+    *,
+    inherit: bool = True,
+    watch: Callable[[int], None] = lambda _: None,
 ) -> Ended:
-    """Run a long command, hand over its lines as they come, and end its whole group when this task is cancelled."""
+    """Run a long command, hand over its lines as they come, and end its whole group when this task is cancelled.
+
+    Without `inherit` it has this environment and no other. `watch` is called with its process id five times a second
+    and ends it by raising.
+    """
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
-        env={**os.environ, **environment},
+        env={**(os.environ if inherit else {}), **environment},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -58,6 +118,7 @@ async def stream(
     try:
         while not reading.done() and process.returncode is None:  # wait() would wait for the end of the output, too
             await asyncio.wait({reading}, timeout=0.2)
+            watch(process.pid)
         await asyncio.wait({reading}, timeout=LAST_WORDS_S)
         if reading.done():
             reading.result()

@@ -31,6 +31,11 @@ class Request:
     named: bool = False  # the user named the cases
     suite: bool = False  # every case is timed in all its dtypes
     slow_peers: bool = False  # torch_channels_last and torch_compile are timed, too
+    precision: float | None = None  # half the width of each median's interval / median; None: a fixed number of rounds
+    budget_s: float | None = None  # the most GPU time of a case and dtype; None: as `timing` says
+    noise: bool = False  # the last version is timed under two names
+    commit: str | None = None  # the kernels are those of this commit; None: those of the working tree
+    about: str = ""  # a note for the reader of the run
 
     @property
     def counted(self) -> list[CasePlan]:

@@ -23,7 +23,7 @@ from rooflift.collect import machine
 from rooflift.collect import plan as says
 from rooflift.collect.measure import Progress, target_environment
 from rooflift.collect.processes import stream
-from rooflift.collect.target import describe_device, say
+from rooflift.collect.target import describe_device, gpu_uuid, say
 from rooflift.errors import EnvironmentFault
 from rooflift.records import Machine, RoofRow, Roofs
 
@@ -269,15 +269,8 @@ def roof_row(subject: Subject, configuration: str, timed: Timed) -> RoofRow:
 
 def _clocks_mhz() -> list[int]:
     """Return the clocks of SM and memory as NVML sees them, [] where it tells none."""
-    import pynvml
-    import torch
-
-    try:
-        pynvml.nvmlInit()
-        gpu = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
-        return [pynvml.nvmlDeviceGetClockInfo(gpu, kind) for kind in (pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM)]
-    except pynvml.NVMLError:  # a MIG slice has no clocks of its own
-        return []
+    state = machine.gpu_state(gpu_uuid(), "", "", "during")
+    return [clock for clock in (state.sm_mhz, state.memory_mhz) if clock is not None]
 
 
 def measure(root: Path, timeout_s: float, progress: Progress) -> Roofs:

@@ -190,7 +190,7 @@ async def _run(sanitizer: str, tool: str, request: Request, version: Version, wo
                     case says.Broken() as event:
                         broken.append(event)
 
-    with staged(request.family, [version], work, seeds=1, samples=0) as stage:
+    with staged(request.family, [version], work, seeds=1) as stage:
         # torch's pool would hide what lies beyond a tensor
         environment = target_environment() | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
         ended = await stream(sanitizer_command(sanitizer, tool, program_command()), stage, environment, hear)

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from rooflift.collect import machine
 from rooflift.collect import plan as says
 from rooflift.collect.correctness import Mismatch, check_version, reference_result
 from rooflift.collect.interpreter import mend_interpreter
@@ -32,7 +33,7 @@ from rooflift.collect.operators import (
     make_inputs,
     make_model,
 )
-from rooflift.collect.timing import copy_call, time_subjects
+from rooflift.collect.timing import Moment, copy_call, time_subjects
 
 
 class Stop(Exception):
@@ -137,8 +138,16 @@ class Program:
         if self.plan.slow_peers:
             subjects |= slow_peers(case, eager, inputs)
         subjects["copy_floor"] = copy_call(traffic_bytes)
-        for subject, times in time_subjects(subjects, self.plan.samples).items():
-            say(says.Samples(subject, case.case, case.dtype, times))
+        if self.plan.noise:
+            last = list(self.versions)[-1]
+            subjects[last + says.AGAIN] = subjects[last]
+
+        def look(at: Moment) -> None:
+            say(says.State(machine.gpu_state(gpu_uuid(), case.case, case.dtype, at)))
+
+        timed = time_subjects(subjects, self.plan.sampling, f"{case.case} {case.dtype}", look)
+        for subject, times_us in timed.times_us.items():
+            say(says.Samples(subject, case.case, case.dtype, times_us, timed.positions[subject]))
 
     def profile(self, case: CasePlan) -> None:
         """Run each version once inside its NVTX range, which is what ncu records."""
@@ -181,6 +190,13 @@ def slow_peers(case: CasePlan, eager: Any, inputs: list[Any]) -> dict[str, Any]:
     return calls
 
 
+def gpu_uuid() -> str:
+    """Return the GPU's UUID without the prefix that NVML gives it."""
+    import torch
+
+    return str(torch.cuda.get_device_properties(0).uuid)
+
+
 def describe_device() -> says.Device:
     """Return the GPU and the software versions."""
     import platform
@@ -215,6 +231,8 @@ def run(task: says.Task, plan: says.Plan, part: str) -> None:
         mend_interpreter()
     program = Program(plan, device)
     torch.empty(1, device=device)  # makes the CUDA context, while the other process may hold the lock
+    if task == "time":
+        machine.gpu_state(gpu_uuid(), "", "", "before")  # wakes NVML, too
     turn = FileLock(says.GPU_LOCK)
     with torch.no_grad():
         if task == "check":

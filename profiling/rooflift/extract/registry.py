@@ -21,34 +21,33 @@ class Metric:
     unit: str
     meaning: str
     better: Literal["higher", "lower", "neither"]
-    stages: tuple[str, ...]  # the stages whose decision reads it
     combine: Combine
     seed: bool = False
 
 
-def _pct(name: str, ncu: str | tuple[str, ...], meaning: str, *stages: str, seed: bool = False) -> Metric:
+def _pct(name: str, ncu: str | tuple[str, ...], meaning: str, seed: bool = False) -> Metric:
     names = (ncu,) if isinstance(ncu, str) else ncu
-    return Metric(name, names, "%", meaning, "neither", stages, "mean", seed)
+    return Metric(name, names, "%", meaning, "neither", "mean", seed)
 
 
-def _sum(name: str, ncu: str, unit: str, meaning: str, *stages: str) -> Metric:
-    return Metric(name, (ncu,), unit, meaning, "lower", stages, "sum")
+def _sum(name: str, ncu: str, unit: str, meaning: str) -> Metric:
+    return Metric(name, (ncu,), unit, meaning, "lower", "sum")
 
 
-def _launch(name: str, ncu: str, unit: str, meaning: str, *stages: str, seed: bool = False) -> Metric:
-    return Metric(name, (ncu,), unit, meaning, "neither", stages, "max", seed)
+def _launch(name: str, ncu: str, unit: str, meaning: str, seed: bool = False) -> Metric:
+    return Metric(name, (ncu,), unit, meaning, "neither", "max", seed)
 
 
 def _pipe(name: str, pipe: str, meaning: str) -> Metric:
     # sm_100 reports fma under the sum of its two halves; the cycles form is the one that section reports hold
     suffix = "avg.pct_of_peak_sustained_active"
     names = (f"sm__inst_executed_pipe_{pipe}.{suffix}", f"sm__pipe_{pipe}_cycles_active.{suffix}")
-    return _pct(name, names, meaning, "grid", "memory")
+    return _pct(name, names, meaning)
 
 
 def _flop(op: str, meaning: str) -> Metric:
     ncu = f"smsp__sass_thread_inst_executed_op_{op}_pred_on.sum"
-    return Metric(f"inst_{op}", (ncu,), "inst", meaning, "neither", (), "sum")
+    return Metric(f"inst_{op}", (ncu,), "inst", meaning, "neither", "sum")
 
 
 STALL_REASONS = {
@@ -79,17 +78,13 @@ METRICS: tuple[Metric, ...] = (
         "sm_pct",
         ("sm__throughput.avg.pct_of_peak_sustained_elapsed",),
         "busiest SM unit, share of its peak",
-        "grid",
-        "tiling",
         seed=True,
     ),
-    _launch("grid_size", "launch__grid_size", "", "programs launched", "grid", seed=True),
+    _launch("grid_size", "launch__grid_size", "", "programs launched", seed=True),
     _pct(
         "warps_active_pct",
         "sm__warps_active.avg.pct_of_peak_sustained_active",
         "resident warps, share of the SM's maximum (achieved occupancy)",
-        "tiling",
-        "tuning",
         seed=True,
     ),
     _pct(
@@ -99,18 +94,17 @@ METRICS: tuple[Metric, ...] = (
             "gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed",
         ),
         "DRAM throughput, share of peak",
-        "memory",
         seed=True,
     ),
-    _pct("l2_hit_pct", "lts__t_sector_hit_rate.pct", "L2 sectors that hit", "memory", "tiling", seed=True),
+    _pct("l2_hit_pct", "lts__t_sector_hit_rate.pct", "L2 sectors that hit", seed=True),
     # time and traffic
     _sum("ncu_time_ns", "gpu__time_duration.sum", "ns", "kernel time under ncu: weighs percentages, never a speed"),
-    _sum("dram_read_bytes", "dram__bytes_read.sum", "byte", "bytes read from DRAM", "memory"),
-    _sum("dram_write_bytes", "dram__bytes_write.sum", "byte", "bytes written to DRAM", "memory"),
-    _sum("l2_bytes", "lts__t_bytes.sum", "byte", "bytes through L2", "memory"),
-    _sum("l1_bytes", "l1tex__t_bytes.sum", "byte", "bytes through L1", "memory"),
-    _pct("l1_hit_pct", "l1tex__t_sector_hit_rate.pct", "L1 sectors that hit", "memory"),
-    _pct("l2_pct", "lts__throughput.avg.pct_of_peak_sustained_elapsed", "L2 throughput, share of peak", "memory"),
+    _sum("dram_read_bytes", "dram__bytes_read.sum", "byte", "bytes read from DRAM"),
+    _sum("dram_write_bytes", "dram__bytes_write.sum", "byte", "bytes written to DRAM"),
+    _sum("l2_bytes", "lts__t_bytes.sum", "byte", "bytes through L2"),
+    _sum("l1_bytes", "l1tex__t_bytes.sum", "byte", "bytes through L1"),
+    _pct("l1_hit_pct", "l1tex__t_sector_hit_rate.pct", "L1 sectors that hit"),
+    _pct("l2_pct", "lts__throughput.avg.pct_of_peak_sustained_elapsed", "L2 throughput, share of peak"),
     _pct(
         "l1_pct",
         (
@@ -118,16 +112,13 @@ METRICS: tuple[Metric, ...] = (
             "l1tex__throughput.avg.pct_of_peak_sustained_active",
         ),
         "L1 throughput, share of peak",
-        "memory",
     ),
     # instructions
-    _sum("inst_executed", "smsp__inst_executed.sum", "inst", "warp instructions executed", "grid", "memory"),
+    _sum("inst_executed", "smsp__inst_executed.sum", "inst", "warp instructions executed"),
     _pct(
         "issue_active_pct",
         "smsp__issue_active.avg.pct_of_peak_sustained_active",
         "cycles in which a scheduler issued",
-        "grid",
-        "tuning",
     ),
     _pipe("alu_pct", "alu", "integer and logic pipe, share of peak"),
     _pipe("fma_pct", "fma", "FP32 and integer multiply-add pipe, share of peak"),
@@ -151,10 +142,10 @@ METRICS: tuple[Metric, ...] = (
     _flop("dmul", "FP64 multiplications by thread"),
     _flop("dfma", "FP64 multiply-adds by thread (2 FLOP each)"),
     # launch
-    _launch("registers", "launch__registers_per_thread", "register/thread", "registers a thread", "tuning", "tiling"),
-    _launch("block_size", "launch__block_size", "thread", "threads a block", "tuning"),
-    _launch("shared_bytes", "launch__shared_mem_per_block", "byte/block", "shared memory a block", "tiling"),
-    _launch("waves", "launch__waves_per_multiprocessor", "", "full rounds of blocks on the SMs", "grid"),
+    _launch("registers", "launch__registers_per_thread", "register/thread", "registers a thread"),
+    _launch("block_size", "launch__block_size", "thread", "threads a block"),
+    _launch("shared_bytes", "launch__shared_mem_per_block", "byte/block", "shared memory a block"),
+    _launch("waves", "launch__waves_per_multiprocessor", "", "full rounds of blocks on the SMs"),
     _pct(
         "occupancy_pct",
         "sm__maximum_warps_per_active_cycle_pct",
@@ -168,7 +159,6 @@ METRICS: tuple[Metric, ...] = (
             "warp/inst",
             meaning,
             "lower",
-            ("memory", "tuning"),
             "mean",
         )
         for reason, meaning in STALL_REASONS.items()
@@ -188,6 +178,27 @@ FLOP_OF_INSTRUCTION = {
 }
 
 DEVICE_NAME = "device__attribute_display_name"
+
+# What a report says of its GPU: field of a GPU sheet or of a machine -> ncu name and the factor to base units.
+DEVICE_ATTRIBUTES: dict[str, tuple[str, int]] = {
+    "sm_count": ("device__attribute_multiprocessor_count", 1),
+    "registers_per_sm": ("device__attribute_max_registers_per_multiprocessor", 1),
+    "max_registers_per_thread": ("device__attribute_max_registers_per_thread", 1),
+    "max_threads_per_block": ("device__attribute_max_threads_per_block", 1),
+    "max_threads_per_sm": ("device__attribute_max_threads_per_multiprocessor", 1),
+    "max_warps_per_sm": ("device__attribute_max_warps_per_multiprocessor", 1),
+    "max_blocks_per_sm": ("device__attribute_max_blocks_per_multiprocessor", 1),
+    "warp_size": ("device__attribute_warp_size", 1),
+    "shared_bytes_per_sm": ("device__attribute_max_shared_memory_per_multiprocessor", 1),
+    "max_shared_bytes_per_block": ("device__attribute_max_shared_memory_per_block_optin", 1),
+    "l2_bytes": ("device__attribute_l2_cache_size", 1),
+    "boost_clock_hz": ("device__attribute_clock_rate", 1000),
+    "memory_bytes": ("device__attribute_total_memory", 1),
+    "major": ("device__attribute_compute_capability_major", 1),
+    "minor": ("device__attribute_compute_capability_minor", 1),
+    "memory_clock_hz": ("device__attribute_memory_clock_rate", 1000),
+    "memory_bus_bits": ("device__attribute_global_memory_bus_width", 1),
+}
 
 # Sections beside the metrics, so that Nsight Compute shows its pages and rules for the same report.
 SECTIONS = (

@@ -117,7 +117,7 @@ def roofs(manifest: Manifest, summary: pd.DataFrame, measured: Roofs | None = No
     """Return the ceilings over the rows of one case and dtype: measured ones, and the GPU's datasheet beside them.
 
     The copy of the run itself goes before that of `measured`. A tensor rate is a ceiling where a version uses the
-    tensor cores for more than `TENSOR_IN_USE_PCT` of the time: their pipe also serves instructions that multiply nothing.
+    tensor cores for more than `TENSOR_IN_USE_PCT` of the time: their pipe also serves what multiplies nothing.
     """
     first = summary.iloc[0]
     names = ["FP32"]

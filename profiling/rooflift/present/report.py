@@ -5,15 +5,30 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from rooflift.collect.sanitizer import in_words
+from rooflift.model.compare import Comparison, Rule, Side, compare
 from rooflift.model.suite import LARGE_BYTES, has_suite, shares, standing, suite
 from rooflift.model.summary import judge, main_case, roofs, summarize
 from rooflift.present import figures, tables
 from rooflift.present.style import save
 from rooflift.present.trail import roofline_figure
+from rooflift.present.verdicts import (
+    COMPARISON_COLUMNS,
+    COUNTER_COLUMNS,
+    gpu_table,
+    main_counters,
+    mean_text,
+    method_text,
+    step_table,
+    verdict_line,
+    warnings,
+)
 from rooflift.records import CaseRecord, CheckRecord, Manifest, Roofs
 
 if TYPE_CHECKING:
@@ -26,6 +41,14 @@ PICTURES = {
     "stalls.svg": "Warp stalls of each version",
 }
 SUITE_PICTURE = "suite.svg"
+LONGEST_COMMENT = 65_536  # characters that code hosts take in one comment
+LEFT_OUT = {  # the longest tables, the first to go first
+    "timing_tables": "The times of every subject are left out of this text for its length: timings.csv has them.",
+    "case_tables": "The counters of the other cases are left out for its length: metrics.csv has them.",
+    "gpu_table": "The states of the GPU are left out for its length: run.json has them.",
+    "suite_table": "The table of the suite is left out for its length: timings.csv has the times, suite.svg shows it.",
+    "comparison_table": "The table of the comparison is left out for its length: `rooflift compare` prints it.",
+}
 NAMED = 3  # of the rows that the first lines speak of
 
 
@@ -39,6 +62,8 @@ class Story:
     timings: pd.DataFrame
     compiled: pd.DataFrame
     suite: pd.DataFrame  # the last version beside the fastest peer; empty for a run of one case
+    comparison: Comparison | None = None  # with base: every case; without: the last version against the one before it
+    steps: tuple[Comparison, ...] = ()  # every version against the one before it, on the main case
 
     @property
     def case(self) -> CaseRecord:
@@ -52,7 +77,7 @@ class Story:
 
     def of(self, case: CaseRecord) -> pd.DataFrame:
         """The summary of one case and dtype."""
-        return self.summary[(self.summary["case"] == case.case) & (self.summary["dtype"] == case.dtype)]
+        return _of_case(self.summary, case)
 
     @property
     def provenance(self) -> str:
@@ -66,8 +91,19 @@ class Story:
         )
 
 
-def tell(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame, compiled: pd.DataFrame) -> Story:
-    """Return the story of a run's tables."""
+def tell(
+    manifest: Manifest,
+    metrics: pd.DataFrame,
+    timings: pd.DataFrame,
+    compiled: pd.DataFrame,
+    samples: pd.DataFrame | None = None,
+    base: Side | None = None,
+    rule: Rule | None = None,
+) -> Story:
+    """Return the story of a run's tables; with its samples, also how its versions compare.
+
+    The run's last version is compared with `base`, a version of another run, or else with the version before it.
+    """
     summary = summarize(manifest, metrics, timings)
     judged = judge(manifest, summary)
     beside = suite(manifest, timings)
@@ -78,7 +114,27 @@ def tell(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame, compi
         timings,
         compiled,
         beside if has_suite(manifest) else beside.iloc[:0],
+        *((None, ()) if samples is None else _comparisons(manifest, metrics, samples, base, rule)),
     )
+
+
+def _comparisons(
+    manifest: Manifest, metrics: pd.DataFrame, samples: pd.DataFrame, base: Side | None, rule: Rule | None
+) -> tuple[Comparison | None, tuple[Comparison, ...]]:
+    timed = set(samples["subject"])
+    sides = [Side(manifest, v.version, samples, metrics) for v in manifest.versions if v.version in timed]
+    case = main_case(manifest.cases)
+    alone = msgspec.structs.replace(manifest, cases=[case])
+    few = [_of_case(frame, case) for frame in (samples, metrics)]
+    short = [Side(alone, side.version, *few) for side in sides]
+    steps = tuple(compare(one, other, rule) for one, other in pairwise(short))
+    if base is None and len(sides) > 1:
+        base = sides[-2]
+    return (compare(base, sides[-1], rule) if base is not None and sides else None), steps
+
+
+def _of_case(frame: pd.DataFrame, case: CaseRecord) -> pd.DataFrame:
+    return frame[(frame["case"] == case.case) & (frame["dtype"] == case.dtype)]
 
 
 def draw(story: Story, folder: Path, measured: Roofs | None = None) -> list[Path]:
@@ -133,8 +189,9 @@ def headline(story: Story) -> str:
 
 
 def first_lines(story: Story) -> list[str]:
-    """Return what a report opens with: of a suite where the last version stands, then the main case's headline."""
-    return [*([] if story.suite.empty else [suite_line(story)]), headline(story)]
+    """Return what a report opens with: the verdict, of a suite where the last version stands, then the headline."""
+    verdict = [] if story.comparison is None else [verdict_line(story.comparison, story.case.case, story.case.dtype)]
+    return [*verdict, *([] if story.suite.empty else [suite_line(story)]), headline(story)]
 
 
 def suite_line(story: Story) -> str:
@@ -169,7 +226,10 @@ def _standing_text(rows: pd.DataFrame, *, small: bool) -> str:
 
 
 def write_report(story: Story, folder: Path) -> Path:
-    """Write report.md, which shows the figures that lie in the folder, and return its path."""
+    """Write report.md, which shows the figures that lie in the folder, and return its path.
+
+    It stays below `LONGEST_COMMENT`: of a run too large for that the longest tables are left out, and it says so.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -180,11 +240,17 @@ def write_report(story: Story, folder: Path) -> Path:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701  # Markdown; the tables escape their cells
     )
+    template = environment.get_template("report.md.j2")
+    context = _context(story, [path.name for path in folder.glob("*.svg")])
+    text = template.render(context)
+    for part, told in LEFT_OUT.items():
+        if len(text) < LONGEST_COMMENT:
+            break
+        if context[part]:
+            context |= {part: context[part][:0], "left_out": [*context["left_out"], told]}
+            text = template.render(context)
     path = folder / "report.md"
-    path.write_text(
-        environment.get_template("report.md.j2").render(_context(story, [path.name for path in folder.glob("*.svg")])),
-        encoding="utf-8",
-    )
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -203,7 +269,12 @@ def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
         "suite_table": "" if story.suite.empty else tables.markdown(*tables.suite_table(story.suite)),
         "suite_picture": SUITE_PICTURE if SUITE_PICTURE in drawn else "",
         "peers": {name: text for name, text in tables.PEERS.items() if name in set(story.timings["subject"])},
-        "summary_table": tables.markdown(story.main, tables.SUMMARY_COLUMNS),
+        "summary_table": tables.in_markdown(step_table(story.main, manifest, story.compiled, story.steps)),
+        "warnings": warnings(manifest, story.summary, story.comparison),
+        **_comparison_context(story),
+        "left_out": [],
+        "gpu_table": tables.markdown(*gpu_table(manifest.gpu_states)) if manifest.gpu_states else "",
+        "sampling": manifest.sampling,
         "gigabytes": tables.number(case.compulsory_bytes / 1e9, 3),
         "floor": tables.duration(story.main.iloc[0]["floor_us"]),
         "pictures": {text: name for name, text in PICTURES.items() if name in drawn},
@@ -222,6 +293,30 @@ def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
         "compiled_table": "" if story.compiled.empty else tables.markdown(story.compiled, tables.COMPILED_COLUMNS),
         "machine": [(name.replace("_", " "), getattr(manifest.machine, name)) for name in in_terms],
     }
+
+
+def _comparison_context(story: Story) -> dict[str, str]:
+    found = story.comparison
+    if found is None:
+        names = ("comparison_table", "comparison_title", "comparison_text", "counter_table", "base_name")
+        return dict.fromkeys(names, "")
+    counters = main_counters(found, story.case.case, story.case.dtype)
+    mean = f" {mean_text(found)}" if len(found.cases) > 1 else ""
+    return {
+        "comparison_title": comparison_title(found),
+        "comparison_table": tables.markdown(found.cases, COMPARISON_COLUMNS),
+        "comparison_text": method_text(found) + mean,
+        "counter_table": "" if counters.empty else tables.markdown(counters, COUNTER_COLUMNS),
+        "base_name": found.base.name,
+    }
+
+
+def comparison_title(comparison: Comparison) -> str:
+    """Return the heading over a comparison."""
+    base, head = comparison.base, comparison.head
+    if base.manifest is head.manifest:
+        return f"{head.version} against {base.version}"
+    return f"{head.name} against {base.name}"
 
 
 def _timing_tables(story: Story) -> list[tuple[str, str]]:

@@ -25,6 +25,15 @@ class Column:
     right: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A table whose cells are texts already."""
+
+    headings: Sequence[str]
+    right: Sequence[bool]
+    rows: Sequence[Sequence[str]]
+
+
 def number(value: float, digits: int = 0, unit: str = "") -> str:
     """Return a number with so many decimals, a dash for NaN."""
     if value is None or math.isnan(value):
@@ -190,13 +199,23 @@ def cells(frame: pd.DataFrame, columns: Sequence[Column]) -> list[list[str]]:
     return [[column.text(row) for column in columns] for row in frame.to_dict("records")]
 
 
+def texts(frame: pd.DataFrame, columns: Sequence[Column]) -> Texts:
+    """Return the texts of a frame under their headings."""
+    return Texts([column.heading for column in columns], [column.right for column in columns], cells(frame, columns))
+
+
 def markdown(frame: pd.DataFrame, columns: Sequence[Column]) -> str:
     """Return a Markdown table; a pipe inside a cell is escaped."""
+    return in_markdown(texts(frame, columns))
+
+
+def in_markdown(table: Texts) -> str:
+    """Return a table in Markdown; a pipe inside a cell is escaped."""
     lines = [
-        "| " + " | ".join(column.heading for column in columns) + " |",
-        "| " + " | ".join("---:" if column.right else "---" for column in columns) + " |",
+        "| " + " | ".join(table.headings) + " |",
+        "| " + " | ".join("---:" if right else "---" for right in table.right) + " |",
     ]
-    lines += ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in cells(frame, columns)]
+    lines += ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in table.rows]
     return "\n".join(lines)
 
 

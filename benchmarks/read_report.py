@@ -1,0 +1,59 @@
+"""What reading a report into a frame costs beside a bare ncu_report loop over the same values.
+
+`python benchmarks/read_report.py [LAUNCHES]` prints both times, their ratio and the largest process of each. The report
+of 10 000 launches is a real one whose single result stands in it so many times: 14 of the registry's metrics a launch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rooflift.extract.registry import METRICS
+
+ROOT = Path(__file__).resolve().parent.parent
+STRANGE = ROOT / "tests" / "extract" / "strange.py"
+REPORT = ROOT / "tests" / "fixtures" / "h100_flat_depthwise.ncu-rep"
+OURS = """
+import sys
+from pathlib import Path
+from rooflift.extract.reports import read_reports
+frame = read_reports([Path(sys.argv[1])], Path(sys.argv[1]).parent)
+assert len(frame) == int(sys.argv[2]) * int(sys.argv[3])
+"""
+
+
+def timed(command: list[str]) -> tuple[float, float]:
+    """Return the seconds that a command takes and the MiB of the largest process that it or one before was."""
+    begin = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    taken = time.perf_counter() - begin
+    return taken, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
+
+
+def measure(launches: int = 10_000) -> dict[str, float]:
+    """Read the report as rooflift does and then in a bare loop, each as a process from its start to its end."""
+    spec = importlib.util.spec_from_file_location("strange", STRANGE)
+    assert spec is not None
+    assert spec.loader is not None
+    strange = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(strange)
+    with tempfile.TemporaryDirectory(prefix="rooflift-") as folder:
+        path = Path(folder, "many.ncu-rep")
+        path.write_bytes(strange.repeat(REPORT.read_bytes(), launches))
+        names = json.dumps([name for metric in METRICS for name in metric.ncu])
+        ours_s, ours_mib = timed([sys.executable, "-c", OURS, str(path), str(launches), str(len(METRICS))])
+        bare_s, bare_mib = timed([sys.executable, str(STRANGE), names, str(path)])  # second: it is the larger one
+    return {"launches": launches, "rooflift": ours_s, "bare": bare_s, "ours_mib": ours_mib, "bare_mib": bare_mib}
+
+
+if __name__ == "__main__":
+    found = measure(*map(int, sys.argv[1:2]))
+    print(f"rooflift {found['rooflift']:.2f} s ({found['ours_mib']:.0f} MiB)")
+    print(f"bare loop {found['bare']:.2f} s ({found['bare_mib']:.0f} MiB): {found['bare'] / found['rooflift']:.2f}x")

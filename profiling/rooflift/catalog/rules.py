@@ -1,0 +1,69 @@
+"""The rules of a gate: how much slower, how far below the roof, how many registers and spills. Judges nothing."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from rooflift.errors import CatalogError
+
+_FORM = 'The rules are max-slowdown = "2%", min-roof = "85%", max-registers = 64, max-spills = 0, cases = ["main"].'
+
+
+def parse_share(text: str) -> float:
+    """Return 0.02 for "2%" or "0.02".
+
+    Raises:
+        CatalogError: it is neither, or above 1 without a sign.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", text)
+    if match is None or (float(match[1]) > 1 and not match[2]):
+        raise CatalogError(f"{text!r} is no share", "Write 2% or 0.02.")
+    return float(match[1]) / (100 if match[2] else 1)
+
+
+class GateRules(msgspec.Struct, frozen=True):
+    """What a version must keep to; None is no rule."""
+
+    max_slowdown: float | None = None  # of the time relative to base: 0.02 is 2 %
+    min_roof: float | None = None  # floor / time: 0.85 is 85 %
+    max_registers: int | None = None  # a thread
+    max_spills: int | None = None  # local loads and stores in the binary
+    cases: tuple[str, ...] = ()  # for which times are judged; none: all
+
+    @property
+    def given(self) -> bool:
+        """Whether there is any rule."""
+        return any(rule is not None for rule in (self.max_slowdown, self.min_roof, self.max_registers, self.max_spills))
+
+
+class _Table(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
+    max_slowdown: str | float | None = None
+    min_roof: str | float | None = None
+    max_registers: int | None = None
+    max_spills: int | None = None
+    cases: tuple[str, ...] = ()
+
+
+def read_rules(path: Path) -> GateRules:
+    """Read [tool.rooflift.gate] of a pyproject.toml; no file or no table is no rule.
+
+    Raises:
+        CatalogError: the file is no TOML, or a rule is unknown or of another type.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("rooflift", {}).get("gate", {})
+        found = msgspec.convert(table, _Table)
+    except FileNotFoundError:
+        return GateRules()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path}: not TOML: {error}", _FORM) from None
+    except msgspec.ValidationError as error:
+        raise CatalogError(f"{path}: [tool.rooflift.gate]: {error}", _FORM) from None
+    slowdown, roof = (
+        None if value is None else parse_share(str(value)) for value in (found.max_slowdown, found.min_roof)
+    )
+    return GateRules(slowdown, roof, found.max_registers, found.max_spills, found.cases)

@@ -1,0 +1,50 @@
+"""The table of docs/reliability.md is the one that its script writes, and the scales in it hold."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def reliability() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reliability", ROOT / "scripts" / "reliability.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["reliability"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
+
+
+def test_committed_table_has_the_rows_of_the_script_and_nothing_wrong(reliability: ModuleType) -> None:
+    page = reliability.PAGE.read_text(encoding="utf-8")
+    committed = cells(page.partition(reliability.BEGIN)[2].partition(reliability.END)[0])
+    seconds = {"launches": 10_000, "bare": 1.0, "rooflift": 1.0, "ours_mib": 1, "bare_mib": 1}
+    made = cells(reliability.table(reliability.Fuzzed(reliability.MUTANTS), seconds, 0.1))
+    assert [row[0] for row in committed] == [row[0] for row in made]
+    reached = dict(committed)
+    assert reached["mutants of two real reports"].startswith("2,000 ")
+    assert reached["wrong values, hangs, crashes of rooflift"] == "0"
+    assert float(reached["its speed relative to the bare loop"].removesuffix("x")) >= 0.5
+    assert float(reached["listing 1,000 runs and finding the newest"].removesuffix(" s")) < 2
+
+
+def test_thousand_runs_are_listed_in_two_seconds(reliability: ModuleType) -> None:
+    assert reliability.list_runs(1000) < 2
+
+
+def test_many_launches_are_read_about_as_fast_as_by_a_bare_loop_and_in_less_memory(reliability: ModuleType) -> None:
+    seconds = reliability.load(ROOT / "benchmarks" / "read_report.py").measure(2500)
+    assert seconds["rooflift"] < 2 * seconds["bare"] + 5  # both start python; one of them pandas, on a busy machine
+    assert seconds["ours_mib"] < seconds["bare_mib"]
