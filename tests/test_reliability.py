@@ -34,7 +34,7 @@ def test_committed_table_has_the_rows_of_the_script_and_nothing_wrong(reliabilit
     made = cells(reliability.table(reliability.Fuzzed(reliability.MUTANTS), seconds, 0.1))
     assert [row[0] for row in committed] == [row[0] for row in made]
     reached = dict(committed)
-    assert reached["mutants of two real reports"].startswith("2,000 ")
+    assert reached["mutants of two real reports"].startswith("2,000,")
     assert reached["wrong values, hangs, crashes of rooflift"] == "0"
     assert float(reached["its speed relative to the bare loop"].removesuffix("x")) >= 0.5
     assert float(reached["listing 1,000 runs and finding the newest"].removesuffix(" s")) < 2
