@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 import typer.core
 
-from rooflift import __version__, guiding
+from rooflift import __version__, climbing, guiding
 from rooflift.completion import families as _families
 from rooflift.completion import runs as _runs
 from rooflift.console import (
@@ -544,6 +544,7 @@ def _root(root: Path | None) -> Path:
 
 register(app)
 guiding.register(app)
+climbing.register(app)
 
 
 def main() -> NoReturn:

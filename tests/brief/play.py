@@ -1,4 +1,4 @@
-"""A writer that plays a fixed list: `python play.py LIST [FOLDER]` prints the reply of the try that ROOFLIFT_TRY counts.
+"""A writer that plays a fixed list: `python play.py LIST [FOLDER]` prints the reply of try ROOFLIFT_TRY.
 
 LIST names a file a line, relative to its own folder. In FOLDER the briefs are kept, one file each time that it is
 asked. After the last reply it fails.
