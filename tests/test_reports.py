@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
 from pathlib import Path
 
 import ncu_report
@@ -35,6 +37,18 @@ class TestCommittedRun:
         assert manifest.commit is not None
         said = "with uncommitted changes" in (folder / "report.md").read_text(encoding="utf-8")
         assert said == manifest.dirty == ("-dirty" in folder.name)
+
+    def test_a_tree_with_changes_had_the_kernels_of_its_commit(self, folder: Path) -> None:
+        """What a dirty run says of its versions can be looked up all the same."""
+        manifest = runs.read_run(folder).manifest
+        kernels = [name for name in manifest.sha256 if name.startswith("kernels/")]
+        for name in kernels if manifest.dirty else ():
+            shown = subprocess.run(
+                ["git", "-C", ROOT, "show", f"{manifest.commit}:{name}"], capture_output=True, check=False
+            )
+            if shown.returncode != 0:
+                pytest.skip("the history is not here")
+            assert hashlib.sha256(shown.stdout).hexdigest() == manifest.sha256[name]
 
     def test_its_kernels_are_still_what_was_measured(self, folder: Path) -> None:
         """A published version is frozen."""

@@ -14,7 +14,7 @@ from rooflift.extract.reports import read_reports
 
 HIDDEN = {
     "home folder": "/home/alice",
-    "checkout": "/srv/work/checkout",
+    "checkout": "/srv/jobs/checkout",
     "host name": "kiln42",
     "user name": "alice",
 }
@@ -22,7 +22,7 @@ HIDDEN = {
 # the folder of the kernels in the line table of the binary, the command line.
 PLANTS = {
     b"/usr/bin/python3.12": b"/home/alice/python3",
-    b"/tmp/rooflift-8stm06tb": b"/srv/work/checkout/krn",
+    b"/tmp/rooflift-8stm06tb": b"/srv/jobs/checkout/krn",
     b"/xxxxxxxxxxxxxxx/bin/python3": b"/alice@kiln42/vx/bin/python3",
 }
 
@@ -102,7 +102,7 @@ def test_every_file_of_the_folder_is_looked_through(tmp_path: Path, h100_run: Pa
     shutil.copytree(h100_run, tmp_path / "run")
     privacy.refuse(tmp_path / "run", HIDDEN)
     (tmp_path / "run" / "figures").mkdir()
-    (tmp_path / "run" / "figures" / "roofline.svg").write_text("<!-- /srv/work/checkout -->")
+    (tmp_path / "run" / "figures" / "roofline.svg").write_text("<!-- /srv/jobs/checkout -->")
     with pytest.raises(ReportFault, match=r"roofline\.svg: it holds the checkout"):
         privacy.refuse(tmp_path / "run", HIDDEN)
 

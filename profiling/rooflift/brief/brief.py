@@ -20,6 +20,7 @@ from rooflift.model.selection import Subject
 from rooflift.model.summary import KEY, judge, main_case
 from rooflift.records import Roofs
 from rooflift.runs import Run, sha256
+from rooflift.templating import environment
 
 NOT_PUBLISHED = "not published"
 
@@ -153,19 +154,10 @@ def brief(
 
 def markdown(told: Brief) -> str:
     """Return a brief as Markdown."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("rooflift.brief"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  # Markdown
-    )
-    environment.filters["figure"] = figure
-    environment.filters["json"] = lambda value: json.dumps(value, indent=2)
-    return environment.get_template("brief.md.j2").render(msgspec.structs.asdict(told))
+    templates = environment("rooflift.brief")
+    templates.filters["figure"] = figure
+    templates.filters["json"] = lambda value: json.dumps(value, indent=2)
+    return templates.get_template("brief.md.j2").render(msgspec.structs.asdict(told))
 
 
 def output_rules(stage_name: str) -> list[str]:

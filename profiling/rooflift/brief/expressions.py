@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -85,7 +86,7 @@ class Frame:
     empty: int = 0  # how many conditions say that there is nothing to compute
 
 
-class Expressions:
+class Expressions(ABC):
     """The walk over expressions; what it needs of statements and calls is left to its heirs."""
 
     def __init__(self, findings: Findings, aliases: Mapping[str, str]) -> None:
@@ -103,17 +104,17 @@ class Expressions:
         self.entered: set[str] = set()  # methods that a path reaches
         self.calls = Calls(self)
 
+    @abstractmethod
     def bind(self, target: ast.expr, value: Value) -> None:
         """Assign a value to a target."""
-        raise NotImplementedError
 
+    @abstractmethod
     def function(self, node: ast.FunctionDef | ast.Lambda) -> Function:
         """Return a function with its defaults."""
-        raise NotImplementedError
 
+    @abstractmethod
     def enter(self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.AST) -> Value:
         """Follow a call into a function of the reply."""
-        raise NotImplementedError
 
     def refuse(self, rule: str, node: ast.AST, what: str, remedy: str) -> None:
         """Note a fault."""

@@ -22,6 +22,7 @@ from rooflift.present.verdicts import (
     step_table,
     warnings,
 )
+from rooflift.templating import environment
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -32,21 +33,13 @@ _BOLD = re.compile(r"\*\*(.+?)\*\*")
 
 def write_page(story: Story, folder: Path) -> Path:
     """Write report.html with the figures that lie in the folder, and return its path."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("rooflift.present"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
-    environment.filters["strong"] = strong
-    environment.globals["sort_key"] = sort_key
+    templates = environment("rooflift.present", html=True)
+    templates.filters["strong"] = strong
+    templates.globals["sort_key"] = sort_key
     manifest = story.manifest
     path = folder / "report.html"
     path.write_text(
-        environment.get_template("report.html.j2").render(
+        templates.get_template("report.html.j2").render(
             manifest=manifest,
             first_lines=first_lines(story),
             warnings=warnings(manifest, story.summary, story.comparison),

@@ -30,6 +30,7 @@ from rooflift.present.verdicts import (
     warnings,
 )
 from rooflift.records import CaseRecord, CheckRecord, Manifest, Roofs
+from rooflift.templating import environment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,17 +231,7 @@ def write_report(story: Story, folder: Path) -> Path:
 
     It stays below `LONGEST_COMMENT`: of a run too large for that the longest tables are left out, and it says so.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("rooflift.present"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  # Markdown; the tables escape their cells
-    )
-    template = environment.get_template("report.md.j2")
+    template = environment("rooflift.present").get_template("report.md.j2")  # the tables escape their cells
     context = _context(story, [path.name for path in folder.glob("*.svg")])
     text = template.render(context)
     for part, told in LEFT_OUT.items():
