@@ -149,11 +149,15 @@ def profile(
         bool, typer.Option("--no-counters", help="Do without ncu: times, correctness, compiled resources.")
     ] = False,
     suite: Annotated[
-        bool, typer.Option("--suite", help="Time every bench case in all its dtypes, beside the slow peers.")
+        bool, typer.Option("--suite", help="Time every bench case in all its dtypes.")
     ] = False,
     peers: Annotated[
-        bool, typer.Option("--peers", help="Time torch_channels_last and torch_compile as well, which take seconds.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--peers/--no-peers",
+            help="Time torch_channels_last and torch_compile as well, which take seconds. Default: with --suite.",
+        ),
+    ] = None,
     sanitize: Sanitize = False,
     precision: Precision = None,
     budget: Budget = None,
@@ -502,7 +506,7 @@ def _request(
     timeout: float,
     use: str,
     suite: bool = False,
-    peers: bool = False,
+    peers: bool | None = None,
 ) -> Request:
     from rooflift.catalog.cases import DTYPES
     from rooflift.catalog.families import load_family
@@ -519,7 +523,7 @@ def _request(
         "profile",
         family,
         *(word for option, values in options for v in values or () for word in (option, v)),
-        *(option for option, given in (("--suite", suite), ("--peers", peers)) if given),
+        *(option for option, given in (("--suite", suite), ("--peers", peers), ("--no-peers", peers is False)) if given),
     ]
     return Request(
         root=top,
@@ -532,7 +536,7 @@ def _request(
         command=[*command, *(["--no-counters"] if counters == "none" else ["--counters", counters])],
         named=bool(cases),
         suite=suite,
-        slow_peers=suite or peers,
+        slow_peers=suite if peers is None else peers,
     )
 
 

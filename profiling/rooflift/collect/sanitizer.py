@@ -32,7 +32,7 @@ from rooflift.errors import CatalogError, KernelFault, SanitizerFault
 from rooflift.records import SanitizerRecord
 
 TOOLS = ("memcheck", "racecheck", "initcheck")
-AT_ONCE = 8  # processes that share the GPU: each spends its time on imports and on the tool's bookkeeping
+AT_ONCE = 16  # processes that share the GPU: each spends its time on imports and on the tool's bookkeeping
 LOG = "sanitizer.log"
 PRINTED = 1000  # findings that a tool writes out; the rest is only counted
 INSTALL_REMEDY = (
