@@ -1,15 +1,16 @@
 """What a version would need on another GPU, from its counters and both GPUs' sheets. No files, no GPU.
 
-Each resource has work, counted on the source, and a rate on the target; their quotient is its time at peak. A resource
-sustains a share of its peak, and a kernel takes as long as its slowest resource, plus what no resource explains, such
-as latency and the tail of the last programs. On the source itself this gives back the measured time. It is the roofline
-model (Williams, Waterman and Patterson, CACM 52(4), 2009) with one ceiling for each resource.
+Each resource has work, counted on the source, and a rate on the target; their quotient is its time at peak, of which it
+sustains a share. Resources that overlap perfectly take as long as the slowest of them, the roofline model (Williams,
+Waterman and Patterson, CACM 52(4), 2009) with one ceiling for each; without any overlap they take their sum. Between
+the two lies the p-norm of their times, and the p that gives the time measured on the source is kept for the target.
+What even the sum does not explain, such as latency and the tail of the last programs, is added.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rooflift.catalog.gpus import GpuSheet
@@ -21,6 +22,7 @@ SCHEDULERS_PER_SM = 4  # each issues one warp instruction a clock, on every GPU 
 SUSTAINED = 0.85  # of the peak of an SM unit: kernels that one of them bounds reach 82 to 87 % on an H100
 CACHES = ("l1_pct", "l2_pct")  # no kernel here is bound by one; taken to sustain their peak
 DRAM_SUSTAINED = 0.9  # of the sheet's bandwidth, where no copy was timed: one reaches 90 % on an H100
+MOST_OVERLAP = 100.0  # the p-norm of nine equal times is then 2 % above the largest
 NEEDED = ("inst_executed", "issue_active_pct", "dram_read_bytes", "dram_write_bytes", "ncu_time_ns")
 
 
@@ -42,7 +44,7 @@ class Projection:
     time_us: float
     source_time_us: float
     resource: str
-    unexplained_us: float  # of the kernels' time on the target
+    unexplained_us: float  # of the kernels' time on the target: more than all resources one after the other
     needs: tuple[Need, ...]
     assumptions: tuple[str, ...]
 
@@ -95,11 +97,14 @@ def project(figures: Mapping[str, float], source: GpuSheet, target: GpuSheet, co
     copy_there = _ratio(copies.target, target.dram_bytes_per_s, copy_here)
     beaten = max(1.0, here["dram_pct"] / kernel_us / copy_here)  # where the version is faster than the copy
     sustained["dram_pct"] = copy_here * beaten
-    explained_us = max(us / sustained[name] for name, us in here.items())
+    times = [us / sustained[name] for name, us in here.items() if name in RESOURCES]
+    p = overlap(times, kernel_us)
+    explained_us = norm(times, p)
     sustained["dram_pct"] = min(1.0, copy_there * beaten)
     resident = _resident_warps(figures, source) / _resident_warps(figures, target)
     unexplained_us = max(kernel_us - explained_us, 0.0) * resident
-    kernel_there_us = max(us / sustained[name] for name, us in there.items()) + unexplained_us
+    times = [us / sustained[name] for name, us in there.items() if name in RESOURCES]
+    kernel_there_us = norm(times, p) + unexplained_us
     pct = {name: 100 * us / kernel_there_us for name, us in there.items()}
     return Projection(
         time_us=figures.get("time_us", math.nan) * kernel_there_us / kernel_us,
@@ -112,6 +117,25 @@ def project(figures: Mapping[str, float], source: GpuSheet, target: GpuSheet, co
         ),
         assumptions=_assumptions(source, target, copies, copy_there, cycles / kernel_us),
     )
+
+
+def overlap(times: Sequence[float], whole: float) -> float:
+    """Return the p for which the p-norm of `times` is `whole`: 1 where their sum is less, infinity at the largest."""
+    if whole >= sum(times):
+        return 1.0
+    low, high = 1.0, MOST_OVERLAP
+    if norm(times, high) >= whole:
+        return math.inf
+    for _ in range(60):  # the norm falls as p rises
+        middle = (low + high) / 2
+        low, high = (middle, high) if norm(times, middle) > whole else (low, middle)
+    return low
+
+
+def norm(times: Sequence[float], p: float) -> float:
+    """Return the p-norm of times that are not negative: their sum for 1, the largest for infinity."""
+    largest = max(times)
+    return largest if math.isinf(p) or not largest else largest * sum((t / largest) ** p for t in times) ** (1 / p)
 
 
 def _ratio(reached: float, published: float, otherwise: float) -> float:
@@ -147,7 +171,8 @@ def _assumptions(
         f"DRAM sustains {copy_share:.0%} of its {target.dram_bytes_per_s / 1e9:.0f} GB/s, {dram}.",
         f"A pipe, or the issue slots, sustain {SUSTAINED:.0%} of their peak, or more if they did so on the source.",
         "L1 and L2 sustain their peak.",
-        "What no resource explains of the time takes as long, by the warps that the GPUs hold at once.",
+        "Resources overlap as well as they did on the source.",
+        "What their sum does not explain of the time takes as long, by the warps that the GPUs hold at once.",
         "Nothing is said of power limits, of what else runs on the GPU, or of launch overhead.",
     )
 
