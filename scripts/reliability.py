@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import datetime
 import importlib.util
+import json
 import math
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from rooflift import runs
@@ -33,7 +36,8 @@ FIXTURES = ROOT / "tests" / "fixtures"
 REPORTS = [FIXTURES / "h100_flat_depthwise.ncu-rep", FIXTURES / "h100_run" / "ncu" / "depthwise_conv2d.ncu-rep"]
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- reliability: begin -->", "<!-- reliability: end -->"
-MUTANTS, RUNS = 2000, 1000
+MUTANTS, RUNS, CASES, KILLS = 2000, 1000, 500, 150
+COMMANDS = ("profile", "compare", "climb")
 NAMES = [name for metric in METRICS for name in metric.ncu]
 
 
@@ -137,21 +141,60 @@ def first_number(values: dict[str, Any], names: Sequence[str]) -> float:
     return next((float(v) for v in found if isinstance(v, int | float) and math.isfinite(v)), math.nan)
 
 
+def command_s(words: Sequence[str | Path]) -> float:
+    """Return the seconds that a whole command takes, from the start of python; it must end well."""
+    begin = time.perf_counter()
+    command = [sys.executable, "-m", "rooflift", *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "profiling")}
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
+    return time.perf_counter() - begin
+
+
 def list_runs(count: int) -> float:
-    """Return the seconds that it takes to list so many runs and to find the newest one."""
+    """Return the seconds of `rooflift list --runs` on so many runs."""
     manifest = (FIXTURES / "h100_run" / "run.json").read_bytes()
     with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
+        Path(name, "kernels").mkdir()
         for number in range(count):
-            folder = Path(name, "depthwise_conv2d", f"run-{number}")
+            folder = Path(name, "reports", "depthwise_conv2d", f"run-{number}")
             folder.mkdir(parents=True)
             (folder / "run.json").write_bytes(manifest)
-        begin = time.perf_counter()
-        assert len(runs.find_runs(Path(name))) == count
-        runs.newest_run(Path(name), "depthwise_conv2d")
-        return time.perf_counter() - begin
+        assert len(runs.find_runs(Path(name, "reports"))) == count
+        return command_s(["list", "--runs", "--root", name])
 
 
-def table(fuzzed: Fuzzed, seconds: dict[str, float], listed_s: float) -> str:
+def compare_cases(count: int) -> float:
+    """Return the seconds of `rooflift compare` of two versions over so many cases, each with its own samples."""
+    run = runs.read_run(FIXTURES / "h100_run")
+    names = ["main", *(f"case_{number}" for number in range(1, count))]
+    with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
+        folder = Path(name)
+        for file, frame in (("metrics", run.metrics), ("timings", run.timings)):
+            pd.concat([frame.assign(case=case) for case in names]).to_csv(folder / f"{file}.csv", index=False)
+        samples = [run.samples.assign(case=case) for case in names]
+        pd.concat(samples, ignore_index=True).to_parquet(folder / "samples.parquet", index=False)
+        cases = [msgspec.structs.replace(run.manifest.cases[0], case=case) for case in names]
+        runs.write_manifest(folder, msgspec.structs.replace(run.manifest, cases=cases))
+        return command_s(["compare", f"{folder}:v0", ":v1"])
+
+
+def kill(count: int) -> list[dict[str, Any]]:
+    """Kill each of the commands so often, side by side, and return what came of it."""
+
+    def one(command: str) -> dict[str, Any]:
+        words = [sys.executable, str(ROOT / "tests" / "killing.py"), command, str(count), "1"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "profiling")}
+        ended = subprocess.run(words, env=environment, stdout=subprocess.PIPE, check=True)
+        found: dict[str, Any] = json.loads(ended.stdout)
+        return found
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(one, COMMANDS))
+
+
+def table(
+    fuzzed: Fuzzed, seconds: dict[str, float], listed_s: float, compared_s: float, killed: Sequence[dict[str, Any]]
+) -> str:
     """Return the Markdown between the marks."""
     bare_s, ours_s = seconds["bare"], seconds["rooflift"]
     refused = sum(fuzzed.refused.values())
@@ -165,7 +208,14 @@ def table(fuzzed: Fuzzed, seconds: dict[str, float], listed_s: float) -> str:
         (f"a report of {seconds['launches']:,.0f} launches into a frame", f"{ours_s:.1f} s, bare loop {bare_s:.1f} s"),
         ("its speed relative to the bare loop", f"{bare_s / ours_s:.2f}x"),
         ("largest process", f"{seconds['ours_mib']:,.0f} MiB, bare loop {seconds['bare_mib']:,.0f} MiB"),
-        (f"listing {RUNS:,} runs and finding the newest", f"{listed_s:.2f} s"),
+        (f"`rooflift list --runs` of {RUNS:,} runs", f"{listed_s:.1f} s"),
+        (f"`rooflift compare` over {CASES} cases", f"{compared_s:.1f} s"),
+        *((f"`rooflift {one['command']}` killed", f"{one['kills']} times") for one in killed),
+        ("calls that went on after them to their end", f"{sum(one['finished'] for one in killed)}"),
+        (
+            "runs that were shown and not whole, ends unlike an unkilled call's",
+            f"{sum(len(o['wrong']) for o in killed)}",
+        ),
     ]
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("ncu-report", "pandas"))
     lines = ["| what | reached |", "| --- | --- |", *(f"| {what} | {reached} |" for what, reached in rows)]
@@ -175,15 +225,18 @@ def table(fuzzed: Fuzzed, seconds: dict[str, float], listed_s: float) -> str:
 
 def main() -> int:
     """Write the table; exit code 1 when something was wrong."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
     fuzzed = fuzz(range(MUTANTS), processes=os.cpu_count() or 1)
     seconds = load(ROOT / "benchmarks" / "read_report.py").measure()
-    said = table(fuzzed, seconds, list_runs(RUNS))
-    print(said, *fuzzed.wrong, sep="\n")
+    killed = kill(KILLS)
+    said = table(fuzzed, seconds, list_runs(RUNS), compare_cases(CASES), killed)
+    wrong = [*fuzzed.wrong, *(text for one in killed for text in one["wrong"])]
+    print(said, *wrong, sep="\n")
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(
+        BEGIN
+    )  # now: somebody may have written in the meantime
+    _, _, after = rest.partition(END)
     PAGE.write_text(f"{before}{BEGIN}\n{said}\n{END}{after}", encoding="utf-8")
-    return 1 if fuzzed.wrong else 0
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -18,7 +18,20 @@ import pytest
 from rooflift import __version__, cli
 from rooflift.catalog.families import Family, family_names, load_family
 
-COMMANDS = ("doctor", "list", "profile", "verify", "roofs", "inspect", "show", "report", "check", "compare", "gate")
+COMMANDS = (
+    "doctor",
+    "list",
+    "profile",
+    "verify",
+    "roofs",
+    "inspect",
+    "show",
+    "report",
+    "check",
+    "compare",
+    "gate",
+    "verify-run",
+)
 HEAVY = {"torch", "triton", "pandas", "numpy", "matplotlib", "ncu_report", "pyarrow", "pynvml"}
 SMALL_CASES = """
 [main]
@@ -64,7 +77,10 @@ def test_help_lists_the_commands_and_the_exit_codes(as_typed: Callable[..., Any]
     for command in COMMANDS:
         assert f" {command} " in said
     words = " ".join(said.split())
-    assert "0 fine, 1 `verify`, `check` or `gate` found a fault or `compare` nothing comparable, 2 the work" in words
+    assert (
+        "0 fine, 1 `verify`, `verify-run`, `check` or `gate` found a fault or `compare` nothing comparable, 2 the work"
+        in words
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -122,7 +122,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str],
     """
     measured: list[str] = []
 
-    def profile(request: Request, out: Path, _: object) -> None:
+    def profile(request: Request, out: Path, _: object) -> Any:
         run = read_run(h100_run)
         names = [version.name for version in request.versions]
         measured.append(names[-1])
@@ -147,6 +147,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str],
         pd.concat(tables["samples"]).to_parquet(out / "samples.parquet", index=False)
         versions = [msgspec.structs.replace(run.manifest.versions[0], version=name, expect=[]) for name in names]
         write_manifest(out, msgspec.structs.replace(run.manifest, name=out.name, versions=versions))
+        return type("Told", (), {"taken_up": ""})
 
     def interpreted(*words: Any, interpret: bool) -> gates.Examination:
         assert not interpret  # what is timed is judged on the GPU
@@ -199,12 +200,12 @@ def test_the_faster_replies_are_kept_and_the_climb_ends_at_the_roof(
 def test_on_a_gpu_exactly_the_right_ones_of_a_list_are_kept(checkout: Path, rooflift: Rooflift, tmp_path: Path) -> None:
     writer = shlex.join([sys.executable, str(PLAY), str(FIXTURES / "climb" / "replies.txt")])
     words = ["climb", "depthwise_conv2d", "--writer", writer, "--out", tmp_path / "climb", "--root", checkout]
-    said = rooflift(*words, "--stages", "grid,tiling,memory", "--trust", "--json")
+    said = rooflift(*words, "--stages", "grid,memory", "--trust", "--json")
     assert said.code == 0, said.err
     told = json.loads(said.out)
     found = [one["at"] for one in told["tries"]]
-    assert found == ["gates", "check", None, None, "verdict", "verdict", None], told
-    assert told["kept"] == ["v1_grid", "v2_tiling", "v3_memory"]
+    assert found == ["gates", "check", None, "verdict", "check", None], told
+    assert told["kept"] == ["v1_grid", "v2_memory"]
     assert "of the roof" in told["stopped"]
 
 

@@ -118,7 +118,8 @@ def test_revisions_are_measured_in_one_run(
 ) -> None:
     asked = []
 
-    def profile(request: Any, out: Path, progress: Any) -> Any:
+    def profile(request: Any, out: Path, progress: Any, *, numbered: bool) -> Any:
+        assert not numbered  # the folder was named
         asked.append(request)
         shutil.copytree(h100_run, out)
         manifest = read_run(out).manifest
@@ -127,7 +128,7 @@ def test_revisions_are_measured_in_one_run(
         samples.to_parquet(out / "samples.parquet", index=False)
         versions = [msgspec.structs.replace(v, version=names[v.version]) for v in manifest.versions]
         write_manifest(out, msgspec.structs.replace(manifest, versions=versions))
-        return type("Told", (), {"folder": out})
+        return type("Told", (), {"folder": out, "taken_up": ""})
 
     monkeypatch.setattr(machine, "driver", lambda: machine.Driver("580.1", [H100]))
     monkeypatch.setattr("rooflift.pipeline.profile", profile)

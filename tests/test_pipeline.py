@@ -232,10 +232,3 @@ def test_uncommitted_changes_show_in_the_name(folder_for: Callable[..., Path]) -
 
 def test_checkout_without_git_shows_in_the_name(folder_for: Callable[..., Path]) -> None:
     assert folder_for(commit=None).name == "2026-11-22-h100-nocommit"
-
-
-def test_folder_that_exists_keeps_its_name(folder_for: Callable[..., Path]) -> None:
-    folder_for().mkdir(parents=True)
-    assert folder_for().name == "2026-11-22-h100-8d0b822-2"
-    folder_for().mkdir()
-    assert folder_for().name == "2026-11-22-h100-8d0b822-3"

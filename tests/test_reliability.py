@@ -31,17 +31,25 @@ def test_committed_table_has_the_rows_of_the_script_and_nothing_wrong(reliabilit
     page = reliability.PAGE.read_text(encoding="utf-8")
     committed = cells(page.partition(reliability.BEGIN)[2].partition(reliability.END)[0])
     seconds = {"launches": 10_000, "bare": 1.0, "rooflift": 1.0, "ours_mib": 1, "bare_mib": 1}
-    made = cells(reliability.table(reliability.Fuzzed(reliability.MUTANTS), seconds, 0.1))
+    killed = [{"command": name, "kills": 1, "finished": 1, "wrong": []} for name in reliability.COMMANDS]
+    made = cells(reliability.table(reliability.Fuzzed(reliability.MUTANTS), seconds, 0.1, 0.1, killed))
     assert [row[0] for row in committed] == [row[0] for row in made]
     reached = dict(committed)
     assert reached["mutants of two real reports"].startswith("2,000,")
     assert reached["wrong values, hangs, crashes of rooflift"] == "0"
     assert float(reached["its speed relative to the bare loop"].removesuffix("x")) >= 0.5
-    assert float(reached["listing 1,000 runs and finding the newest"].removesuffix(" s")) < 2
+    assert float(reached["`rooflift list --runs` of 1,000 runs"].removesuffix(" s")) < 2
+    assert float(reached["`rooflift compare` over 500 cases"].removesuffix(" s")) < 10
+    assert sum(int(reached[f"`rooflift {name}` killed"].split()[0]) for name in reliability.COMMANDS) >= 200
+    assert reached["runs that were shown and not whole, ends unlike an unkilled call's"] == "0"
 
 
 def test_thousand_runs_are_listed_in_two_seconds(reliability: ModuleType) -> None:
     assert reliability.list_runs(1000) < 2
+
+
+def test_five_hundred_cases_are_compared_in_ten_seconds(reliability: ModuleType) -> None:
+    assert reliability.compare_cases(500) < 10
 
 
 def test_many_launches_are_read_about_as_fast_as_by_a_bare_loop_and_in_less_memory(reliability: ModuleType) -> None:

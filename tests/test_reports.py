@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -17,9 +18,10 @@ ROOT = Path(__file__).parents[1]
 COMMITTED = runs.find_runs(ROOT / "reports")
 
 
-def test_every_family_has_a_run_on_an_h100() -> None:
+def test_every_family_has_a_run_and_the_first_one_of_two_gpus() -> None:
     assert {path.parent.name for path in COMMITTED} >= {"depthwise_conv2d", "rms_norm"}
-    assert "H100" in runs.newest_run(ROOT / "reports", "depthwise_conv2d").manifest.machine.gpu
+    for gpu, suite in itertools.product(("H100", "H200"), (False, True)):
+        assert runs.newest_run(ROOT / "reports", "depthwise_conv2d", suite=suite, gpu=gpu).manifest.suite == suite
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: f"{path.parent.name}-{path.name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -12,26 +13,28 @@ from pathlib import Path
 import msgspec
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rooflift.errors import RunFault
 from rooflift.records import CompiledRow, MetricRow, Roofs, TimingRow
 from rooflift.runs import (
+    Verified,
     find_runs,
-    free_name,
     newest_roofs,
     newest_run,
     read_roofs,
     read_run,
     read_table,
+    resolve_folders,
     resolve_run,
     roofs_path,
     to_frame,
+    verify,
     write_manifest,
     write_roofs,
-    writing,
 )
+from rooflift.store import writing
 
 
 @pytest.fixture
@@ -71,9 +74,9 @@ def test_run_that_is_read_and_written_again_is_the_same(h100_run: Path, tmp_path
     for name in ("metrics", "timings", "samples", "compiled"):
         pd.testing.assert_frame_equal(getattr(again, name), getattr(run, name), check_exact=True)
     parquet_aside = {"samples.parquet": ""}  # its bytes depend on the writer's version
-    assert msgspec.structs.replace(again.manifest, sha256=again.manifest.sha256 | parquet_aside) == (
-        msgspec.structs.replace(run.manifest, sha256=run.manifest.sha256 | parquet_aside)
-    )
+    assert msgspec.structs.replace(
+        again.manifest, sha256=again.manifest.sha256 | parquet_aside, sha256_self=None
+    ) == msgspec.structs.replace(run.manifest, sha256=run.manifest.sha256 | parquet_aside)
 
 
 def test_run_without_compiled_kernels_has_an_empty_table_of_them(h100_run: Path) -> None:
@@ -310,52 +313,6 @@ def test_samples_that_are_missing_or_broken_are_named(run_copy: Path, data: byte
         _ = read_run(run_copy).samples
 
 
-# --- whole or not at all
-
-
-def test_folder_appears_whole(tmp_path: Path) -> None:
-    place = tmp_path / "reports" / "twice" / "run"
-    with writing(place) as folder:
-        (folder / "run.json").write_text("{}")
-        assert not place.exists()
-        assert folder.parent == place.parent  # of one file system, so that the rename is one step
-    assert [path.name for path in place.parent.iterdir()] == ["run"]
-    assert (place / "run.json").read_text() == "{}"
-
-
-@pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_nothing_is_left_when_the_block_raises(tmp_path: Path, fault: type[BaseException]) -> None:
-    def half_a_run() -> None:
-        with writing(tmp_path / "twice" / "run") as folder:
-            (folder / "ncu").mkdir()
-            (folder / "ncu" / "half.ncu-rep").write_bytes(b"half")
-            raise fault
-
-    with pytest.raises(fault):
-        half_a_run()
-    assert list((tmp_path / "twice").iterdir()) == []
-
-
-def test_run_that_exists_is_never_written_over(tmp_path: Path) -> None:
-    place = tmp_path / "run"
-    place.mkdir()
-    (place / "run.json").write_text("old")
-    with pytest.raises(RunFault, match="exists"), writing(place) as folder:
-        (folder / "run.json").write_text("new")
-    assert (place / "run.json").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-
-
-def test_free_name_counts_on_from_2(tmp_path: Path) -> None:
-    wanted = tmp_path / "2026-11-22-h100-8d0b822"
-    names = []
-    for _ in range(3):
-        free = free_name(wanted)
-        free.mkdir()
-        names.append(free.name)
-    assert names == [wanted.name, f"{wanted.name}-2", f"{wanted.name}-3"]
-
-
 # --- finding
 
 
@@ -489,3 +446,73 @@ def test_file_that_holds_no_roofs_is_told_by_its_name(tmp_path: Path, text: str)
         read_roofs(path)
     with pytest.raises(RunFault, match=r"nowhere\.json"):
         read_roofs(tmp_path / "nowhere.json")
+
+
+# --- verified
+
+
+@pytest.fixture
+def sealed(h100_run: Path, tmp_path: Path) -> Path:
+    """A run whose run.json holds its own sha256."""
+    folder = Path(shutil.copytree(h100_run, tmp_path / "sealed"))
+    write_manifest(folder, read_run(folder).manifest)
+    return folder
+
+
+def test_whole_run_has_no_faults(sealed: Path, h100_run: Path) -> None:
+    assert verify(sealed) == Verified(sealed, [], [])
+    (note,) = verify(h100_run).notes  # from before run.json held its own
+    assert "cannot be told" in note
+    assert verify(h100_run).whole
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_every_altered_byte_is_found(sealed: Path, data: st.DataObject) -> None:
+    files = sorted(path for path in sealed.rglob("*") if path.is_file())
+    path = data.draw(st.sampled_from([*files, sealed / "run.json"]))
+    before = path.read_bytes()
+    at = data.draw(st.integers(0, len(before) - 1))
+    other = data.draw(st.integers(1, 255))
+    path.write_bytes(before[:at] + bytes([before[at] ^ other]) + before[at + 1 :])
+    try:
+        assert next(file for file, _ in verify(sealed).faults) == path.relative_to(sealed).as_posix()
+    finally:
+        path.write_bytes(before)
+    assert verify(sealed).whole
+
+
+def test_files_that_are_missing_additional_or_none_are_named(sealed: Path, tmp_path: Path) -> None:
+    (sealed / "timings.csv").unlink()
+    (sealed / "ncu" / "notes.txt").write_text("mine")
+    (sealed / ".hidden").write_text("")
+    (sealed / "metrics.csv").rename(tmp_path / "metrics.csv")
+    (sealed / "metrics.csv").symlink_to(tmp_path / "metrics.csv")  # the same bytes, elsewhere
+    (sealed / "samples.parquet").unlink()
+    os.mkfifo(sealed / "samples.parquet")  # whoever opened it would wait
+    assert dict(verify(sealed).faults) == {
+        "timings.csv": "missing",
+        "ncu/notes.txt": "additional",
+        ".hidden": "additional",
+        "metrics.csv": "no regular file",
+        "samples.parquet": "no regular file",
+    }
+
+
+def test_kernel_files_that_changed_since_are_a_note(sealed: Path, tmp_path: Path) -> None:
+    kernel = tmp_path / "kernels" / "twice" / "v0_probe.py"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text("x = 1")
+    sha256 = {"kernels/twice/v0_probe.py": hashlib.sha256(b"x = 1").hexdigest(), "kernels/twice/v1.py": "0" * 64}
+    write_manifest(sealed, msgspec.structs.replace(read_run(sealed).manifest, sha256=sha256))
+    found = verify(sealed, tmp_path)
+    assert (found.whole, found.notes) == (True, ["changed since it was measured, or gone: kernels/twice/v1.py"])
+
+
+def test_names_and_families_stand_for_their_folders(two_days: Path) -> None:
+    folders = sorted((two_days / "rms_norm").iterdir())
+    (folders[0] / "run.json").write_text("{")
+    assert resolve_folders(two_days, "rms_norm") == folders
+    assert resolve_folders(two_days, folders[0].name) == folders[:1]
+    with pytest.raises(RunFault, match="no such run"):
+        resolve_folders(two_days, "nothing")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 import typer.core
 
-from rooflift import __version__, climbing, guiding
+from rooflift import __version__, climbing, guiding, keeping
 from rooflift.completion import families as _families
 from rooflift.completion import runs as _runs
 from rooflift.console import (
@@ -28,6 +28,7 @@ from rooflift.console import (
 )
 from rooflift.errors import CatalogError, KernelFault, NoGpu, RoofliftError, RunFault, WrongResult, did_you_mean
 from rooflift.judging import Budget, Precision, find_run, find_side, precision_words, register, share_of
+from rooflift.templating import printable
 
 if TYPE_CHECKING:
     from rooflift.catalog.families import Family
@@ -54,8 +55,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 fine, 1 `verify`, `check` or `gate` found a fault or `compare` nothing comparable, "
-    "2 the work could not be done, 130 stopped by Ctrl-C.",
+    epilog="Exit codes: 0 fine, 1 `verify`, `verify-run`, `check` or `gate` found a fault or `compare` nothing "
+    "comparable, 2 the work could not be done, 130 stopped by Ctrl-C.",
 )
 
 
@@ -104,22 +105,30 @@ def doctor(as_json: AsJson = False, root: Root = None) -> None:
 
 
 @app.command("list")
-def list_(as_json: AsJson = False, root: Root = None) -> None:
+def list_(
+    family: Annotated[str | None, typer.Argument(help="This family alone.", autocompletion=_families)] = None,
+    runs: Annotated[bool, typer.Option("--runs", help="A table of the recorded runs.")] = False,
+    as_json: AsJson = False,
+    root: Root = None,
+) -> None:
     """List families, their versions and cases, and the runs."""
     from rooflift.catalog.families import family_names, load_family
     from rooflift.runs import find_runs
 
     top = _root(root)
+    if runs:
+        keeping.print_runs(top, family, as_json=as_json)
+        return
     found: list[dict[str, Any]] = []
-    for name in family_names(top):
-        family = load_family(top, name)
+    for name in [family] if family else family_names(top):
+        of_family = load_family(top, name)
         found.append(
             {
                 "family": name,
                 "versions": [
-                    {"version": v.name, "stage": v.header.stage, "title": v.header.title} for v in family.versions
+                    {"version": v.name, "stage": v.header.stage, "title": v.header.title} for v in of_family.versions
                 ],
-                "cases": {case.name: sorted(case.use) for case in family.cases.values()},
+                "cases": {case.name: sorted(case.use) for case in of_family.cases.values()},
                 "runs": [path.name for path in find_runs(top / "reports", name)],
             }
         )
@@ -129,11 +138,11 @@ def list_(as_json: AsJson = False, root: Root = None) -> None:
     from rich.markup import escape
 
     for entry in found:
-        console().print(f"[bold]{entry['family']}[/]")
+        console().print(f"[bold]{escape(entry['family'])}[/]")
         for version in entry["versions"]:
             console().print(f"  {version['version']:<24} {escape(version['stage']):<10} {escape(version['title'])}")
-        console().print(f"  cases: {', '.join(entry['cases'])}")
-        console().print(f"  runs:  {', '.join(entry['runs']) or 'none'}")
+        console().print(f"  cases: {', '.join(entry['cases'])}", markup=False)
+        console().print(f"  runs:  {', '.join(entry['runs']) or 'none'}", markup=False)
 
 
 @app.command()
@@ -148,9 +157,7 @@ def profile(
     no_counters: Annotated[
         bool, typer.Option("--no-counters", help="Do without ncu: times, correctness, compiled resources.")
     ] = False,
-    suite: Annotated[
-        bool, typer.Option("--suite", help="Time every bench case in all its dtypes.")
-    ] = False,
+    suite: Annotated[bool, typer.Option("--suite", help="Time every bench case in all its dtypes.")] = False,
     peers: Annotated[
         bool | None,
         typer.Option(
@@ -182,6 +189,8 @@ def profile(
     try:
         with progress_shown() as progress:
             told = pipeline.profile(request, out, progress, sanitize)
+        if told.taken_up:
+            note(told.taken_up)
     except NoGpu as absent:
         _without_gpu(request, out, absent, as_json)
         return
@@ -421,7 +430,7 @@ def report(
         progress("reading the reports and drawing")
         told = pipeline.retell(run, folder, find_side(root, base) if base else None, page=True)
         if zipped:
-            told.written.append(pipeline.bundle(run, folder))
+            told.written.append(pipeline.bundle(run, folder, told.written))
     if as_json:
         print_json(story_as_json(told))
         return
@@ -454,7 +463,8 @@ def check(
         print_json({"file": str(file), "accepted": not found, "findings": found, "unchecked": gaps})
     else:
         for finding in findings:
-            typer.echo(f"{file}:{finding.line}:{finding.column}: {finding.rule}: {finding.what}\n  {finding.remedy}")
+            found_at = f"{file}:{finding.line}:{finding.column}: {finding.rule}"
+            typer.echo(printable(f"{found_at}: {finding.what}\n  {finding.remedy}"))
         typer.echo(f"{file}: {f'rejected, findings: {len(findings)}' if findings else 'accepted'}")
         for gap in gaps:
             note(gap)
@@ -523,7 +533,11 @@ def _request(
         "profile",
         family,
         *(word for option, values in options for v in values or () for word in (option, v)),
-        *(option for option, given in (("--suite", suite), ("--peers", peers), ("--no-peers", peers is False)) if given),
+        *(
+            option
+            for option, given in (("--suite", suite), ("--peers", peers), ("--no-peers", peers is False))
+            if given
+        ),
     ]
     return Request(
         root=top,
@@ -549,6 +563,7 @@ def _root(root: Path | None) -> Path:
 register(app)
 guiding.register(app)
 climbing.register(app)
+keeping.register(app)
 
 
 def main() -> NoReturn:
@@ -559,9 +574,9 @@ def main() -> NoReturn:
     except RoofliftError as error:
         if "--json" in sys.argv:
             print_json({"error": type(error).__name__, "message": error.message, "remedy": error.remedy})
-        typer.echo(f"rooflift: {error.message}\n  {error.remedy}", err=True)
+        note(f"rooflift: {error.message}\n  {error.remedy}")
         sys.exit(error.exit_code)
     except OSError as error:
-        typer.echo(f"rooflift: {error}\n  Name a place that can be written.", err=True)
+        note(f"rooflift: {error}\n  Name a place that can be written.")
         sys.exit(2)
     sys.exit(0)

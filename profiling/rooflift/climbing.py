@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from rooflift import completion
+from rooflift import completion, store
+from rooflift.collect import privacy
 from rooflift.console import note, print_json, progress_shown, shown
 from rooflift.errors import CatalogError, EnvironmentFault, KernelFault, NoGpu, RunFault, WrongResult, did_you_mean
 from rooflift.guiding import FamilyName, newest_on, roofs_of
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from rooflift.brief.climb import Entry, Gate, Started, State, Step, Tried
     from rooflift.catalog.families import Family, Version
     from rooflift.catalog.gpus import GpuSheet
-    from rooflift.collect.gates import Limits
+    from rooflift.collect.confinement import Confinement
     from rooflift.model.selection import Subject
     from rooflift.runs import Run
 
@@ -48,8 +49,7 @@ class Setting:
     folder: Path
     writer: Sequence[str]
     writer_timeout_s: float | None
-    isolation: Sequence[str]
-    limits: Limits
+    confinement: Confinement
     timeout_s: float  # of a profile
     counters: str
 
@@ -68,6 +68,7 @@ class Climb:
     def __init__(self, setting: Setting, started: Started) -> None:
         self.setting = setting
         self.kernels = setting.folder / "kernels" / setting.family.name
+        self.hidden = privacy.secrets(setting.root)
         self.state = self._open(started)
 
     def _open(self, started: Started) -> State:
@@ -81,7 +82,8 @@ class Climb:
 
         folder, journal = self.setting.folder, self.setting.folder / JOURNAL
         if not journal.exists() or b"\n" not in journal.read_bytes():  # killed before the first line was whole
-            foreign = [path.name for path in folder.iterdir() if path.name not in ("kernels", ".lock", JOURNAL)]
+            own = ("kernels", ".lock", JOURNAL)
+            foreign = [p.name for p in folder.iterdir() if p.name not in own and not p.name.startswith(store.PREFIX)]
             if foreign:
                 raise RunFault(f"{folder} holds {foreign[0]} and no climb", "Name a new folder with --out.")
             self.kernels.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,7 @@ class Climb:
                 if path.exists():
                     shutil.copy(path, self.kernels)
             shutil.copy(self.setting.base.path, self.kernels / f"{started.base}.py")
-            journal.write_bytes(_line(started))
+            store.write_file(journal, _line(started))
         data = journal.read_bytes()
         try:
             entries, whole = read_journal(data)
@@ -149,7 +151,8 @@ class Climb:
         except NotKept as end:
             reply = place / "reply.txt"
             found = {"reply_sha256": _sha256(reply)} if reply.exists() else {}
-            return Tried(**common, at=end.at, why=end.why, **found, **end.found)  # type: ignore[arg-type]
+            why = [privacy.blot_text(text, self.hidden) for text in end.why]  # a traceback holds paths
+            return Tried(**common, at=end.at, why=why, **found, **end.found)  # type: ignore[arg-type]
         return Tried(**common, at=None, why=[], **found)  # type: ignore[arg-type]
 
     def _reply(self, step: Step, place: Path) -> Path:
@@ -174,7 +177,7 @@ class Climb:
             )
         if ended.returncode != 0:
             raise NotKept("writer", [f"the writer ended with code {ended.returncode}"])
-        _write_whole(reply, ended.output)
+        store.write_file(reply, privacy.blot_text(ended.output, self.hidden))
         return reply
 
     def brief(self, step: Step) -> str:
@@ -186,9 +189,8 @@ class Climb:
         family, version = self._current()
         root, sheet = self.setting.root, self.setting.sheet
         here, there = (roofs_of(root, name) for name in (run.manifest.machine.gpu, sheet.matches[0]))
-        return markdown(brief(family, version, step.stage, sheet, run, about, here, there)) + before_in_words(
-            self.state
-        )
+        told = markdown(brief(family, version, step.stage, sheet, run, about, here, there))
+        return privacy.blot_text(told + before_in_words(self.state), self.hidden)
 
     def _judge(self, step: Step, reply: Path, place: Path) -> dict[str, object]:
         """Return what is known of a kept reply; its version lies in the climb's folder then."""
@@ -212,13 +214,11 @@ class Climb:
         seeds = random.Random(f"{self.state.started.seed} {step.number}").sample(range(2**31), SEEDS)  # noqa: S311
         setting, interpret = self.setting, self.state.started.gpu is None
         with progress_shown() as progress:
-            told = examine(
-                setting.family, candidate, setting.isolation, seeds, progress, setting.limits, interpret=interpret
-            )
+            told = examine(setting.family, candidate, setting.confinement, seeds, progress, interpret=interpret)
         if told.faults:
             raise NotKept("gates", told.reasons())
         found = self._timed(candidate, place) if self.state.started.gpu else {"flag": "not timed"}
-        _write_whole(self.kernels / candidate.name, text)
+        store.write_file(self.kernels / candidate.name, text)
         return {"version": name, "title": title, "reply_sha256": _sha256(reply), **found}
 
     def _timed(self, candidate: Path, place: Path) -> dict[str, object]:
@@ -308,10 +308,12 @@ class Climb:
                 command=["rooflift", "climb", family.name],
                 about=f"Versions of a climb from {self.state.started.base}: {self.state.started.base} is"
                 f" {self.setting.base.name} of the project.",
+                confinement=self.setting.confinement,
             )
-            out.parent.mkdir(parents=True, exist_ok=True)
             with progress_shown() as progress:
-                pipeline.profile(request, out, progress)
+                told = pipeline.profile(request, out, progress)
+            if told.taken_up:
+                note(told.taken_up)
         return read_run(out)
 
     def _reached(self) -> str:
@@ -342,7 +344,7 @@ class Climb:
                 continue
             numbers = [int(p.stem[1:].split("_")[0]) for p in folder.glob("v*_*.py") if p.stem[1:2].isdigit()]
             target = folder / f"v{max(numbers, default=-1) + 1}_{one.version.partition('_')[2]}.py"
-            shutil.copy(source, target)
+            store.write_file(target, source.read_bytes(), replace=False)
             written.append(target)
         return written
 
@@ -367,9 +369,7 @@ def climb(
     keep: Annotated[
         Path | None, typer.Option(help="Copy kept versions here in the end, as the next numbers; none is overwritten.")
     ] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Run replies also where they cannot be kept off the network.")
-    ] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Run replies also where they cannot be confined.")] = False,
     writer_timeout: Annotated[float | None, typer.Option(help="Seconds a writer may take. Default: no limit.")] = None,
     memory_gib: Annotated[float, typer.Option(help="Host memory that a reply may hold.", min=1)] = 16,
     gate_timeout: Annotated[float, typer.Option(help="Seconds that a reply may take on all test cases.", min=1)] = 300,
@@ -384,8 +384,7 @@ def climb(
     from rooflift.brief.climb import Started
     from rooflift.brief.stages import stage
     from rooflift.catalog.families import find_root, load_family
-    from rooflift.collect.confinement import require_isolation
-    from rooflift.collect.gates import Limits
+    from rooflift.collect.confinement import Limits, require_confinement
     from rooflift.extract.registry import COUNTER_SETS
 
     top = find_root((root or Path.cwd()).resolve())
@@ -411,12 +410,10 @@ def climb(
         gpu=None if no_gpu else sheet.name,
         seed=random.SystemRandom().randrange(2**31),
     )
-    setting = Setting(
-        top, of_family, start, sheet, folder, words, writer_timeout, require_isolation(trust=trust),
-        Limits(gate_timeout, int(memory_gib * 2**30)), timeout, counters,
-    )  # fmt: skip
-    if not setting.isolation:
-        note("Replies run without isolation from the network, as --trust says.")
+    held = replace(require_confinement(trust=trust), limits=Limits(gate_timeout, int(memory_gib * 2**30)))
+    setting = Setting(top, of_family, start, sheet, folder, words, writer_timeout, held, timeout, counters)
+    if held.missing:
+        note(f"Replies are not confined in: {', '.join(held.missing)}. --trust allows that.")
     try:
         with filelock.FileLock(folder / ".lock", timeout=0):
             climbing = Climb(setting, started)
@@ -488,13 +485,6 @@ def register(app: typer.Typer) -> None:
 
 def _line(entry: Entry) -> bytes:
     return msgspec.json.encode(entry) + b"\n"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    staged = path.with_name(f".writing-{path.name}")
-    staged.write_text(text, encoding="utf-8")
-    staged.replace(path)
 
 
 def _sha256(path: Path) -> str:

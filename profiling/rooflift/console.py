@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from rooflift.templating import plain, printable
+
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
@@ -19,10 +21,14 @@ if TYPE_CHECKING:
 
 
 def console() -> Console:
-    """Return the terminal, or a wide page where standard output is a pipe or a file."""
+    """Return the terminal, or a wide page where standard output is a pipe or a file; it takes no escape sequences."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty())
+    class Cleaned(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
+
+    return Cleaned(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def print_story(told: Told) -> None:
@@ -75,7 +81,7 @@ def print_json(value: Any) -> None:
 
 def note(text: str) -> None:
     """Tell the user something that is no result: it goes to standard error."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)
 
 
 def shown(path: Path) -> str:
@@ -92,12 +98,12 @@ def lower_first(text: str) -> str:
 def progress_shown() -> Iterator[Callable[[str], None]]:
     """Show what is being done: a spinner with the time on a terminal, a line each elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda text: typer.echo(f"  {text}", err=True)
+        yield lambda text: note(f"  {text}")
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting")
-        yield lambda text: bar.update(task, description=text)
+        yield lambda text: bar.update(task, description=plain(text))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rooflift import completion
+from rooflift import completion, store
 from rooflift.console import console, note, print_json, records_of, shown
 from rooflift.errors import CatalogError, RunFault, did_you_mean
 from rooflift.judging import AsJson, Root, find_run
@@ -69,7 +69,7 @@ def import_(
         print_json({"run": shown(run.folder), **msgspec.to_builtins(run.manifest)})
         return
     manifest = run.manifest
-    typer.echo(f"Wrote {shown(run.folder)}: {manifest.family}, on {manifest.machine.gpu}")
+    console().print(f"Wrote {shown(run.folder)}: {manifest.family}, on {manifest.machine.gpu}", markup=False)
     for text in manifest.notes:
         note(text)
 
@@ -216,8 +216,7 @@ def project(
         note(f"{text}: the report is believed.")
     if out is not None and truth is not None:
         table = forecast.error_table(held, run.manifest, truth.manifest, assumptions)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(table, encoding="utf-8")
+        store.write_file(out, table)
     if as_json:
         print_json({"run": shown(run.folder), "target": target.name, "rows": records_of(rows), "assumed": assumptions})
         return

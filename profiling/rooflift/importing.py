@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from rooflift import runs
+from rooflift import runs, store
 from rooflift.catalog.families import Family, Version
 from rooflift.catalog.gpus import GpuSheet, overruled, sheet_for_name
 from rooflift.collect import privacy
@@ -49,7 +49,7 @@ def import_file(path: Path, label: Label, root: Path, out: Path) -> Run:
     """Make the run folder `out` of a .ncu-rep or a metrics JSON, whole or not at all, and read it back.
 
     Raises:
-        RunFault: `path` is missing or no metrics JSON, or `out` exists.
+        RunFault: `path` is missing or no metrics JSON, or `out` exists or cannot be written.
         ReportFault: `path` is no report with a kernel launch.
         CatalogError: the label contradicts what a report of rooflift says of itself.
     """
@@ -59,7 +59,7 @@ def import_file(path: Path, label: Label, root: Path, out: Path) -> Run:
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
     is_report = path.suffix == ".ncu-rep"
     hidden = privacy.secrets(root)
-    with runs.writing(out) as folder:
+    with store.writing(out) as folder:
         if is_report:
             device = report_device(path)
             kept = folder / "ncu" / path.name

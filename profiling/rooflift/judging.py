@@ -10,6 +10,7 @@ import typer
 
 from rooflift.console import console, note, print_json, progress_shown, shown
 from rooflift.errors import CatalogError, RunFault, did_you_mean
+from rooflift.templating import emphasised, escaped
 
 if TYPE_CHECKING:
     from rooflift.collect.request import Request
@@ -185,12 +186,14 @@ def _measure(request: Request, out: Path | None, rule: Rule, as_json: bool) -> N
     from rooflift import pipeline
     from rooflift.model.compare import compare as judge
     from rooflift.model.compare import side
-    from rooflift.runs import free_name, read_run
+    from rooflift.runs import read_run
 
-    folder = out or free_name(request.root / "build" / "compare" / request.family.name)
+    folder = out or request.root / "build" / "compare" / request.family.name
     with progress_shown() as progress:
-        told = pipeline.profile(request, folder, progress)
+        told = pipeline.profile(request, folder, progress, numbered=out is None)
     run = read_run(told.folder)
+    if told.taken_up:
+        note(told.taken_up)
     if not as_json:
         console().print(request.about, markup=False)
     note(f"Wrote {shown(told.folder)}")
@@ -243,8 +246,8 @@ def _print_compiled(request: Request, targets: list[int], *, as_json: bool, mark
     frame, columns = compiled_table(kernels)
     first = compiled_lines(kernels)
     if markdown:
-        lines = [f"# {request.family.name}, compiled", first, request.about, tables.markdown(frame, columns)]
-        typer.echo("\n\n".join(lines))
+        about = [f"# {escaped(request.family.name)}, compiled", emphasised(first), escaped(request.about)]
+        typer.echo("\n\n".join([*about, tables.markdown(frame, columns)]))
         return
     console().print(request.about, markup=False)
     console().print(tables.terminal(frame, columns, "Compiled here, not run: base → head"))

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import datetime
-import tempfile
+import io
 import threading
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from rooflift import runs
+from rooflift import runs, store
 from rooflift.catalog.families import load_family
 from rooflift.collect import machine, privacy, sanitizer
 from rooflift.collect.measure import Counters, Measurement, Progress, measure
 from rooflift.collect.ncu import find_ncu
+from rooflift.collect.parts import Begun, kept, record
 from rooflift.collect.plan import AGAIN, CaseSeen, Device
 from rooflift.collect.request import Request
 from rooflift.collect.timing import BUDGET_S, PRECISE_BUDGET_S
@@ -26,7 +28,7 @@ from rooflift.extract.inspection import compile_tables
 from rooflift.extract.reports import NOT_COLLECTED, read_reports
 from rooflift.model.compare import Side, noise_of
 from rooflift.present.page import write_page
-from rooflift.present.report import Story, draw, tell, write_report
+from rooflift.present.report import PICTURES, SUITE_PICTURE, Story, draw, tell, write_report
 from rooflift.present.style import page
 from rooflift.records import (
     CaseRecord,
@@ -35,6 +37,7 @@ from rooflift.records import (
     Manifest,
     MetricRow,
     Sampling,
+    SanitizerRecord,
     TimingRow,
     VersionRecord,
 )
@@ -53,28 +56,30 @@ class Told:
     folder: Path
     story: Story
     written: list[Path]
+    taken_up: str = ""  # what an interrupted call had finished, in words
 
 
-def profile(request: Request, out: Path | None, progress: Progress, sanitize: bool = False) -> Told:
+def profile(
+    request: Request, out: Path | None, progress: Progress, sanitize: bool = False, *, numbered: bool = False
+) -> Told:
     """Measure on this machine's GPU and leave a run folder, whole or not at all.
 
-    `out` is the folder to make, by default reports/<family>/<date>-<gpu>-<commit>. With `sanitize` the versions also
-    run under compute-sanitizer on the test cases, and the run says what it found.
+    `out` is the folder to make, numbered the first of `out`, `out`-2, ... that is free; by default it is numbered
+    reports/<family>/<date>-<gpu>-<commit>. With `sanitize` the versions also run under compute-sanitizer on the test
+    cases, and the run says what it found. What the same call had finished when it was interrupted is taken up.
 
     Raises:
         NoGpu, NcuFault, CounterPermission, SanitizerFault, KernelFault, WrongResult: as their names say; nothing is
             left behind.
-        RunFault: `out` exists.
+        RunFault: `out` exists or cannot be written; the next call goes on with what was measured.
     """
     driver = machine.driver()
     if request.counters != "none":
         find_ncu()
-    if out is not None and out.exists():
+    if out is not None and out.exists() and not numbered:
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
-    started = datetime.datetime.now(datetime.UTC)
-    sampling = _sampling(request, started)
+    store.require_writable((out or request.root / "reports" / request.family.name / "run").parent)
     commit, dirty = (request.commit, False) if request.commit else machine.git_state(request.root)
-    findings = sanitizer.sanitize(request, request.family.select_cases([], "test"), progress) if sanitize else []
     draws = threading.Thread(target=_get_ready_to_draw, daemon=True)
 
     def prepared(text: str) -> None:
@@ -83,18 +88,27 @@ def profile(request: Request, out: Path | None, progress: Progress, sanitize: bo
             draws.start()
         progress(text)
 
-    with tempfile.TemporaryDirectory(prefix="rooflift-") as temporary:
-        report = Path(temporary, "report.ncu-rep")
-        counters = _counters(request.counters, report)
-        seen = measure(request, counters, sampling, prepared, known_flop(request))
+    about = record(request, driver, commit, dirty=dirty, sanitized=sanitize)
+    with kept(request.root, about) as parts:
+        now = datetime.datetime.now(datetime.UTC)
+        parts.begun = begun = parts.begun or Begun(now, _sampling(request, now))
+        findings = parts.take("sanitizer", list[SanitizerRecord])
+        if findings is None and sanitize:
+            findings = sanitizer.sanitize(request, request.family.select_cases([], "test"), progress)
+            parts.put("sanitizer", findings)
+        counters = _counters(request.counters, parts.report)
+        seen = measure(request, counters, begun.sampling, prepared, known_flop(request), parts)
         prepared("reading the report and drawing")
         draws.join()  # matplotlib draws in one thread at a time
-        place = out or default_folder(request, seen, started, commit, dirty)
-        manifest = _manifest(request, seen, driver.version, place.name, started, commit, dirty)
-        manifest = msgspec.structs.replace(manifest, sanitizer=findings, sampling=sampling)
-        with runs.writing(place) as folder:
-            story = _write(folder, request, manifest, seen, report)
-    return Told(place, story, sorted(path for path in place.rglob("*") if path.is_file()))
+        wanted = out or default_folder(request, seen, begun.at, commit, dirty)
+        with store.writing_named(wanted, numbered=numbered or out is None) as (folder, place):
+            manifest = _manifest(request, seen, driver.version, place.name, begun.at, commit, dirty)
+            notes = [*manifest.notes, *([parts.in_words()] if parts.taken else [])]
+            manifest = msgspec.structs.replace(manifest, sanitizer=findings or [], sampling=begun.sampling, notes=notes)
+            story = _write(folder, request, manifest, seen, parts.report)
+            parts.put("run", str(place.absolute()))
+    files = sorted(path for path in place.rglob("*") if path.is_file())
+    return Told(place, story, files, parts.in_words())
 
 
 def _write(folder: Path, request: Request, manifest: Manifest, seen: Measurement, report: Path) -> Story:
@@ -141,7 +155,7 @@ def retell(run: runs.Run, out: Path, base: Side | None = None, *, page: bool = F
     report.html, too.
 
     Raises:
-        RunFault: the reports and metrics.csv disagree.
+        RunFault: the reports and metrics.csv disagree, or `out` cannot be written.
     """
     metrics = run.metrics
     if run.reports:
@@ -152,25 +166,32 @@ def retell(run: runs.Run, out: Path, base: Side | None = None, *, page: bool = F
             raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
     story = tell(run.manifest, metrics, run.timings, run.compiled, run.samples, base)
     measured = runs.newest_roofs(run.folder.resolve().parent.parent, run.manifest.machine.gpu)
-    out.mkdir(parents=True, exist_ok=True)
-    written = [*draw(story, out, measured), write_report(story, out)]
-    return Told(run.folder, story, [*written, write_page(story, out)] if page else written)
+    with store.refreshing(out) as folder:
+        files = [*draw(story, folder, measured), write_report(story, folder)]
+        files += [write_page(story, folder)] if page else []
+        written = [out / path.relative_to(folder) for path in files]
+    for name in (*PICTURES, SUITE_PICTURE):  # of a run that was told here before
+        if out / name not in written:
+            (out / name).unlink(missing_ok=True)
+    return Told(run.folder, story, written)
 
 
-def bundle(run: runs.Run, out: Path) -> Path:
-    """Write one zip of what was told into `out` and of the run's data and .ncu-rep files; return its path.
+def bundle(run: runs.Run, out: Path, told: Sequence[Path]) -> Path:
+    """Write one zip of what was told, files in `out`, and of the run's data and .ncu-rep files; return its path.
 
-    The same files give the same bytes.
+    Whatever else lies in `out` stays out of it. The same files give the same bytes.
     """
-    files = {path.relative_to(out): path for path in out.rglob("*") if path.is_file() and path.suffix != ".zip"}
+    files = {path.relative_to(out): path for path in told}
     kept = ("run.json", "metrics.csv", "timings.csv", "compiled.csv", "samples.parquet")
     data = [path for path in (*(run.folder / name for name in kept), *run.reports) if path.exists()]
     files |= {path.relative_to(run.folder): path for path in data}
     target = out / f"{run.folder.name}.zip"
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
             about = zipfile.ZipInfo(f"{run.folder.name}/{name.as_posix()}")
             archive.writestr(about, files[name].read_bytes(), zipfile.ZIP_DEFLATED)
+    store.write_file(target, whole.getvalue())
     return target
 
 
@@ -256,9 +277,8 @@ def timing_tables(seen: Measurement) -> tuple[pd.DataFrame, pd.DataFrame]:
 def default_folder(
     request: Request, seen: Measurement, started: datetime.datetime, commit: str | None, dirty: bool
 ) -> Path:
-    """Return reports/<family>/<date>-<gpu>-<commit>, with a number behind it when that exists."""
-    name = runs.dated_name(_device(seen).gpu, started, commit, dirty)
-    return runs.free_name(request.root / "reports" / request.family.name / name)
+    """Return reports/<family>/<date>-<gpu>-<commit>."""
+    return request.root / "reports" / request.family.name / runs.dated_name(_device(seen).gpu, started, commit, dirty)
 
 
 def _device(seen: Measurement) -> Device:
@@ -340,8 +360,6 @@ def _target(manifest: Manifest) -> int:
 
 def _get_ready_to_draw() -> None:
     """Import what draws, and draw a little: the first figure of a process finds and loads the fonts."""
-    import io
-
     import jinja2  # noqa: F401  # imported for the time it takes
     import pandas  # noqa: F401
     import pyarrow.parquet  # noqa: F401

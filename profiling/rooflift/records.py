@@ -193,6 +193,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     noise: list[NoiseRecord] = []  # empty when no version was timed under two names
     gpu_states: list[GpuState] = []
     origin: Origin | None = None  # None: rooflift measured it
+    sha256_self: str | None = None  # of run.json with "" in this place; None in runs from before it was recorded
 
 
 class RoofRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

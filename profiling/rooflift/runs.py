@@ -1,4 +1,4 @@
-"""Run folders and roof files: written whole or not at all, read back with every field checked. Draws nothing."""
+"""Run folders and roof files: found, read with every field checked, verified byte by byte. Draws nothing."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import csv
 import datetime
 import hashlib
 import math
-import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from rooflift import store
 from rooflift.errors import RunFault, did_you_mean
 from rooflift.records import SCHEMA_VERSION, CompiledRow, Manifest, MetricRow, Roofs, TimingRow
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = TypeVar("Row", bound=msgspec.Struct)
+KERNELS = "kernels/"  # the sha256 of a file of the project, not of the run folder, is under such a name
 SAMPLE_COLUMNS = ("subject", "case", "dtype", "round", "position", "time_us")
 
 
@@ -145,15 +145,23 @@ def read_run(folder: Path) -> Run:
         RunFault: there is no run.json, it is of another schema version, or a field is missing or wrong.
     """
     path = folder / "run.json"
+    if folder.name.startswith(store.PREFIX):
+        raise RunFault(f"{folder}: it is being written, or was left by a killed process", "Take a whole one.")
     if not path.is_file():
         raise RunFault(f"{folder}: not a run folder, it has no run.json", "`rooflift list` shows the runs.")
     return Run(folder, _read_record(path, Manifest))
 
 
+class _Schema(msgspec.Struct):
+    """What is read first; all else is passed over."""
+
+    schema: object = None
+
+
 def _read_record(path: Path, record: type[Row]) -> Row:
     try:
         data = path.read_bytes()
-        schema = msgspec.json.decode(data, type=dict[str, object]).get("schema")
+        schema = msgspec.json.decode(data, type=_Schema).schema
         if schema != SCHEMA_VERSION:
             remedy = f"This rooflift reads version {SCHEMA_VERSION}: use the rooflift that wrote it."
             raise RunFault(f"{path}: schema is {schema!r}", remedy)
@@ -164,14 +172,21 @@ def _read_record(path: Path, record: type[Row]) -> Row:
 
 def find_runs(reports: Path, family: str | None = None) -> list[Path]:
     """Return the run folders below `reports`, oldest first; unreadable ones before all others."""
-    pattern = f"{family or '*'}/[!.]*/run.json"  # a folder that is being written begins with a point
-    return sorted((path.parent for path in reports.glob(pattern)), key=lambda f: (_created(f), f.name))
+    return [folder for folder, _ in list_runs(reports, family)]
 
 
-def _created(folder: Path) -> str:
-    with contextlib.suppress(RunFault):
-        return read_run(folder).manifest.created
-    return ""
+def list_runs(reports: Path, family: str | None = None) -> list[tuple[Path, Manifest | RunFault]]:
+    """Return the run folders below `reports` with their manifests, or why one cannot be read; oldest first.
+
+    Unreadable ones stand before all others. Nothing but the manifests is read.
+    """
+    found: list[tuple[Path, Manifest | RunFault]] = []
+    for path in reports.glob(f"{family or '*'}/[!.]*/run.json"):  # what is being written begins with a point
+        try:
+            found.append((path.parent, read_run(path.parent).manifest))
+        except RunFault as fault:
+            found.append((path.parent, fault))
+    return sorted(found, key=lambda run: ("" if isinstance(run[1], RunFault) else run[1].created, run[0].name))
 
 
 def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "") -> Run:
@@ -206,61 +221,122 @@ def resolve_run(reports: Path, wanted: str, suite: bool = False) -> Run:
     """
     if (Path(wanted) / "run.json").exists():
         return read_run(Path(wanted))
-    runs = find_runs(reports)
-    families = {path.parent.name: path.parent for path in runs}
-    named = [path for path in runs if path.name == wanted]
-    if len(named) > 1:
-        raise RunFault(f"{wanted}: several runs have this name", f"Name one: {', '.join(map(str, named))}.")
-    if named:
-        return read_run(named[0])
-    if wanted in families:
+    found = resolve_folders(reports, wanted)
+    if found[0].name != wanted:
         return newest_run(reports, wanted, suite)
-    raise RunFault(
-        f"{wanted}: no such run", did_you_mean(wanted, dict.fromkeys([*families, *(path.name for path in runs)]))
-    )
+    if len(found) > 1:
+        raise RunFault(f"{wanted}: several runs have this name", f"Name one: {', '.join(map(str, found))}.")
+    return read_run(found[0])
 
 
-@contextlib.contextmanager
-def writing(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `folder` when the block ends, and vanishes when it fails.
+def resolve_folders(reports: Path, wanted: str) -> list[Path]:
+    """Return the run folders that a folder, a name or a family stand for, readable or not, oldest first.
 
     Raises:
-        RunFault: `folder` exists; it is left as it is. `free_name` finds a name that does not.
+        RunFault: nothing of that name; near names are suggested.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staged = folder.parent / f".writing-{folder.name}-{os.getpid()}"
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir()
-    try:
-        yield staged
-        _move(staged, folder)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
-
-
-def _move(staged: Path, folder: Path) -> None:
-    if folder.exists():
-        raise RunFault(f"{folder} exists", "A run is never overwritten: name a folder that does not exist.")
-    staged.rename(folder)
-
-
-def free_name(folder: Path) -> Path:
-    """Return `folder`, or the first of `folder`-2, -3, ... that does not exist."""
-    candidate, number = folder, 2
-    while candidate.exists():
-        candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
-    return candidate
+    if (Path(wanted) / "run.json").exists():
+        return [Path(wanted)]
+    runs = find_runs(reports)
+    found = [path for path in runs if path.name == wanted] or [path for path in runs if path.parent.name == wanted]
+    if found:
+        return found
+    known = dict.fromkeys([*(path.parent.name for path in runs), *(path.name for path in runs)])
+    raise RunFault(f"{wanted}: no such run", did_you_mean(wanted, known))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write run.json, the sha256 of every other file of the folder added."""
-    digests = dict(manifest.sha256)
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != "run.json":
-            digests[path.relative_to(folder).as_posix()] = sha256(path)
-    data = msgspec.json.encode(msgspec.structs.replace(manifest, sha256=digests))
-    (folder / "run.json").write_bytes(msgspec.json.format(data, indent=2) + b"\n")
+    """Write run.json: the manifest, the sha256 of every other file of the folder, and its own."""
+    digests = {name: digest for name, digest in manifest.sha256.items() if name.startswith(KERNELS)}
+    digests |= {name: sha256(path) for name, path in _files(folder).items() if name != "run.json"}
+    data = _json(msgspec.structs.replace(manifest, sha256=digests, sha256_self=""))
+    own = hashlib.sha256(data).hexdigest()
+    (folder / "run.json").write_bytes(data.replace(_own_line(""), _own_line(own), 1))
+
+
+def _json(record: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+
+
+def _own_line(digest: str) -> bytes:
+    """Return how a run.json spells its own sha256, which is that of the file with "" in its place."""
+    return f'  "sha256_self": "{digest}"'.encode()
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Return all that lies in a folder and is no folder, by its name, in order."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
+    return {path.relative_to(folder).as_posix(): path for path in paths}
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a run folder is found to be: what is wrong with it, and what cannot be told."""
+
+    folder: Path
+    faults: list[tuple[str, str]]  # a file of the folder, and what is wrong with it
+    notes: list[str]
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is wrong with it."""
+        return not self.faults
+
+
+def verify(folder: Path, root: Path | None = None) -> Verified:
+    """Hold every byte of a run folder against the sha256 in its run.json.
+
+    With the project's folder a note says whether its kernel files still are those that were measured. Who alters a
+    run on purpose may alter the sha256 with it; version control tells.
+
+    Raises:
+        RunFault: `folder` has no run.json.
+    """
+    try:
+        manifest = read_run(folder).manifest
+    except RunFault as fault:
+        if not (folder / "run.json").exists():
+            raise
+        return Verified(folder, [("run.json", fault.message.removeprefix(f"{folder / 'run.json'}: "))], [])
+    faults, notes = [], []
+    data = (folder / "run.json").read_bytes()
+    if manifest.sha256_self is None:
+        notes.append("run.json does not hold its own sha256: whether it was altered cannot be told")
+    elif _own_digest(data, manifest.sha256_self) != manifest.sha256_self:
+        faults.append(("run.json", "altered"))
+    there = _files(folder)
+    there.pop("run.json")
+    own = {name: digest for name, digest in manifest.sha256.items() if not name.startswith(KERNELS)}
+    for name in sorted(own.keys() | there.keys()):
+        wrong = _wrong(there.get(name), own.get(name))
+        faults += [(name, wrong)] if wrong else []
+    if root is not None:
+        notes += _kernels_since(manifest, root)
+    return Verified(folder, faults, notes)
+
+
+def _wrong(path: Path | None, digest: str | None) -> str:
+    """Return what is wrong with a file of a run folder, "" when nothing is."""
+    if path is None:
+        return "missing"
+    if digest is None:
+        return "additional"
+    if path.is_symlink() or not path.is_file():  # a pipe is never opened
+        return "no regular file"
+    try:
+        return "" if sha256(path) == digest else "altered"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _own_digest(data: bytes, digest: str) -> str:
+    return hashlib.sha256(data.replace(_own_line(digest), _own_line(""), 1)).hexdigest()
+
+
+def _kernels_since(manifest: Manifest, root: Path) -> list[str]:
+    measured = {name: digest for name, digest in manifest.sha256.items() if name.startswith(KERNELS)}
+    changed = [n for n, digest in measured.items() if not (root / n).is_file() or sha256(root / n) != digest]
+    return [f"changed since it was measured, or gone: {', '.join(changed)}"] if changed else []
 
 
 def sha256(path: Path) -> str:
@@ -286,17 +362,11 @@ def write_roofs(path: Path, roofs: Roofs, *, force: bool = False) -> None:
     """Write measured roofs, whole or not at all.
 
     Raises:
-        RunFault: `path` exists and `force` is not given.
+        RunFault: `path` exists and `force` is not given, or it cannot be written.
     """
     if path.exists() and not force:
         raise RunFault(f"{path} exists", "Name another file with --out, or replace it with --force.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".writing-{path.name}-{os.getpid()}")
-    try:
-        staged.write_bytes(msgspec.json.format(msgspec.json.encode(roofs), indent=2) + b"\n")
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
+    store.write_file(path, _json(roofs), replace=force)
 
 
 def read_roofs(path: Path) -> Roofs:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from rooflift.collect import doctor, machine
+from rooflift.collect.confinement import Confinement
 from rooflift.collect.doctor import Finding, examine
 from rooflift.errors import NcuFault, NoGpu
 
@@ -25,7 +26,7 @@ def sound(monkeypatch: pytest.MonkeyPatch) -> Set:
 
     def replace(**parts: Any) -> None:
         for name, part in parts.items():
-            owner = doctor.shutil if name == "disk_usage" else machine
+            owner = {"disk_usage": doctor.shutil, "confinement": doctor}.get(name, machine)
             monkeypatch.setattr(owner, name, part)
 
     replace(
@@ -35,6 +36,7 @@ def sound(monkeypatch: pytest.MonkeyPatch) -> Set:
         may_profile_anyway=lambda: False,
         package_version=lambda name: "1.2",
         disk_usage=lambda root: Usage(100 * 2**30),
+        confinement=lambda: Confinement((), ()),
     )
     return replace
 
@@ -55,7 +57,9 @@ def raising(error: Exception) -> Callable[[], Any]:
 
 def test_sound_machine_has_no_problem_and_tells_what_it_has(sound: Set, tmp_path: Path) -> None:
     findings = found(tmp_path)
-    assert list(findings) == ["python", "gpu", "ncu", "counters", "ncu-report", "torch", "triton", "disk"]
+    assert [name for name in findings if not name.startswith("confined ")] == [
+        *("python", "gpu", "ncu", "counters", "ncu-report", "torch", "triton", "disk")
+    ]
     assert {finding.status for finding in findings.values()} == {"ok"}
     assert findings["gpu"].detail == "NVIDIA H100 80GB HBM3, NVIDIA L4 (driver 580.1)"
     assert findings["ncu"].detail == "2025.3.1.0"
@@ -103,6 +107,18 @@ def test_missing_package_is_named_with_its_use_and_the_command_that_installs_it(
 def test_little_disk_is_a_problem(sound: Set, tmp_path: Path, free: int, status: str) -> None:
     sound(disk_usage=lambda root: Usage(free))
     assert found(tmp_path)["disk"].status == status
+
+
+def test_each_confinement_that_is_missing_is_a_problem(sound: Set, tmp_path: Path) -> None:
+    sound(confinement=lambda: Confinement((), ("processes", "files read")))
+    rows = {name: finding for name, finding in found(tmp_path).items() if name.startswith("confined ")}
+    assert {name: finding.status for name, finding in rows.items()} == {
+        "confined network": "ok",
+        "confined processes": "problem",
+        "confined files written": "ok",
+        "confined files read": "problem",
+    }
+    assert "--trust" in rows["confined processes"].remedy
 
 
 def test_folder_that_does_not_exist_is_a_finding_and_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from rooflift.errors import CounterPermission, KernelFault, NcuFault, ReportFaul
 from rooflift.extract.reports import read_reports
 from rooflift.pipeline import Told
 from rooflift.records import GpuState, Sampling, SanitizerRecord
-from rooflift.runs import Run, read_run
+from rooflift.runs import Run, find_runs, read_run
 
 REFUSED = "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters"
 # the request that the run of the fixtures answers
@@ -159,6 +159,30 @@ def test_measurement_leaves_a_whole_run_folder(stand: Stand, request_: Request, 
     assert (run.manifest.commit, run.manifest.dirty) == (None, False)
     pd.testing.assert_frame_equal(run.samples, measured.samples, check_dtype=False)
     assert "1.99x" in (told.folder / "report.md").read_text()
+
+
+def test_measurement_that_was_stopped_before_its_folder_was_whole_is_taken_up(
+    stand: Stand, request_: Request, h100_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "write_report", stop)
+        with pytest.raises(KeyboardInterrupt):
+            profile(request_)
+    assert find_runs(request_.root / "reports") == []
+    stand.programs["time"] = "exit 1"  # neither is started again
+    ncu = stand.folder / "ncu"
+    written_ns = ncu.stat().st_mtime_ns
+    stand.ncu("exit 1")
+    os.utime(ncu, ns=(written_ns, written_ns))  # another ncu would be another request
+    told = profile(request_)
+    assert told.taken_up.startswith("An interrupted measurement was taken up: times, counters of 20")
+    run = read_run(told.folder)
+    assert told.taken_up in run.manifest.notes
+    pd.testing.assert_frame_equal(run.samples, read_run(h100_run).samples, check_dtype=False)
+    assert not (request_.root / "build").exists()
 
 
 def test_command_prints_the_table_and_what_it_wrote(

@@ -113,6 +113,21 @@ print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], s
     assert ends(int(ended.output))
 
 
+def test_child_that_closes_its_output_is_watched_on(tmp_path: Path) -> None:
+    program = "import os, time; os.close(1); os.close(2); time.sleep(60)"
+    looks: list[int] = []
+
+    def watch(pid: int) -> None:
+        looks.append(pid)
+        if len(looks) > 5:
+            raise ValueError("seen enough")
+
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match="seen enough"):
+        asyncio.run(stream([sys.executable, "-c", program], tmp_path, {}, lambda line: None, watch=watch))
+    assert time.monotonic() - begun < 20
+
+
 def test_capture_of_a_missing_command_is_127() -> None:
     ended = capture(["/nowhere/at-all"])
     assert ended.returncode == 127

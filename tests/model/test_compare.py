@@ -70,8 +70,9 @@ def judged() -> Callable[..., list[str]]:
         for place, own in enumerate(noise):
             count = len(range(place, trials, len(noise)))
             both = own[draw.integers(len(own), size=(count, rounds_for(own, precision)))]
-            swapped = draw.random(count) < 0.5  # no pair has a first
-            both[swapped] = both[swapped][:, :, ::-1]
+            # whose each of a round's two is, is drawn: with one median, but not one distribution, the two would differ
+            swapped = draw.random(both.shape[:2]) < 0.5
+            both[swapped] = both[swapped][:, ::-1]
             every = estimate(both[:, :, 0], factor * both[:, :, 1], paired=paired, level=0.01)
             for n in range(count):
                 alone = Estimates(*(values[n : n + 1] for values in every))

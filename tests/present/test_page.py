@@ -82,6 +82,11 @@ def test_page_says_what_the_report_says(page: Path) -> None:
         assert part in text
 
 
+def test_figures_stand_behind_the_table_of_the_versions(page: Path) -> None:
+    text = page.read_text()
+    assert text.index("<h2>Versions on") < text.index("<figure") < text.index("<h2>Predictions")
+
+
 def test_every_heading_of_a_table_is_a_button(page: Path) -> None:
     seen = [tag for tag, _ in read(page).seen]
     assert seen.count("th") == seen.count("button") > 20

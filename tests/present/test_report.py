@@ -10,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import jinja2.meta
 import msgspec
 import pandas as pd
@@ -21,6 +20,7 @@ from rooflift.present.report import Story, _context, draw, headline, write_repor
 from rooflift.present.tables import MISSING
 from rooflift.records import CheckRecord, CompiledRow, Roofs, SanitizerRecord
 from rooflift.runs import Run, to_frame
+from rooflift.templating import environment
 
 LONGEST_COMMENT = 65_536  # characters that GitHub takes in the text of a pull request
 UNESCAPED_PIPE = re.compile(r"(?<!\\)\|")
@@ -95,6 +95,10 @@ def test_every_prediction_has_its_figure_and_verdict(report: str) -> None:
         ["v1_grid", "alu_pct < 50", "66.3", "miss"],
         ["v1_grid", "excess_traffic < 1.05", "0.993", "hit"],
     ]
+
+
+def test_predictions_are_counted(report: str) -> None:
+    assert "before the measurement. Of 9: 7 hit, 2 missed.\n" in section(report, "## Predictions")
 
 
 def test_machine_is_told_in_full(report: str, story: Story) -> None:
@@ -184,9 +188,18 @@ def test_form_is_sound(form_of: Callable[[str], Story], written: Written, form: 
             assert before == "", line
 
 
+def test_versions_with_much_to_say_fit_into_a_comment(h100: Run, told_with: ToldWith, written: Written) -> None:
+    one = msgspec.structs.replace(h100.manifest.versions[0], why="so that it may be seen " * 60)
+    versions = [msgspec.structs.replace(one, version=f"v{number}_x") for number in range(80)]
+    report = written(told_with(versions=versions))
+    assert len(report) < LONGEST_COMMENT
+    assert "> **Note** What the versions change, and why, is left out for its length: run.json has it." in report
+    assert "## Versions" not in report
+
+
 def test_template_uses_every_value_that_it_is_given(story: Story) -> None:
     source = resources.files("rooflift.present").joinpath("templates/report.md.j2").read_text(encoding="utf-8")
-    used = jinja2.meta.find_undeclared_variables(jinja2.Environment(autoescape=True).parse(source))
+    used = jinja2.meta.find_undeclared_variables(environment("rooflift.present", markdown=True).parse(source))
     assert used == set(_context(story, []))
 
 
@@ -278,6 +291,12 @@ def test_result_above_the_roof_of_another_case_is_suspect(h100: Run, told_with: 
 def test_fastest_version_is_named_also_when_it_is_not_the_last(h100: Run, told_with: ToldWith) -> None:
     line = headline(told_with(timings=faster(h100.timings, "v1_grid", 4030.304)))
     assert line.startswith("**v0_baseline** is the fastest: 2.015 ms, 1.00x over v0_baseline, 35.5 %")
+
+
+def test_versions_that_are_as_fast_are_named_beside_the_fastest(h100: Run, told_with: ToldWith) -> None:
+    level = told_with(timings=faster(h100.timings, "v0_baseline", 1015.0))
+    assert headline(level).endswith("bound by issue slots; within 1 % of it: v0_baseline.")
+    assert "within 1 %" not in headline(told_with(timings=faster(h100.timings, "v0_baseline", 1025.0)))
 
 
 def test_one_version_is_compared_with_no_other(h100: Run, told_with: ToldWith) -> None:

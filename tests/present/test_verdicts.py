@@ -73,6 +73,13 @@ def test_each_verdict_has_its_words(found: Comparison, verdict: str, said: str) 
     assert verdict_line(other, "main", "float32").startswith(said)
 
 
+def test_a_change_that_is_too_small_says_so(found: Comparison) -> None:
+    small = {"verdict": "within noise", "time_x": 0.993, "low": 0.992, "high": 0.994, "least_effect": 0.01, "cause": ""}
+    line = verdict_line(with_cases(found, small, small | {"case": "a"}), "main", "float32")
+    assert "0.9930x (0.9920 to 0.9940), and below 1 % a change is none. The same in all 2 cases and dtypes." in line
+    assert "is none" not in verdict_line(with_cases(found, small | {"high": 1.001}), "main", "float32")
+
+
 def test_the_same_version_of_two_runs_is_named_with_its_run(h100: Run) -> None:
     other = msgspec.structs.replace(h100.manifest, name="other")
     found = compare(side(h100, "v1_grid"), Side(other, "v1_grid", h100.samples, h100.metrics))

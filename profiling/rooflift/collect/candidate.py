@@ -1,25 +1,28 @@
 """The programs behind the gates: one runs a candidate and keeps what it gave, the other judges that and never loads it.
 
 `python -m rooflift.collect.candidate run` reads trial.json in the working directory and leaves one file a trial below
-results/. `... judge FOLDER` makes the same inputs again, compares the files in FOLDER with the reference, and prints a
-Judgement. The two share nothing but files, so a candidate finds neither the expected results nor their judge.
+results/. `... judge`, in another folder, makes the same inputs again, compares the files that were moved there with the
+reference, and prints a Judgement. The two share nothing else, so a candidate finds neither the expected results nor
+their judge. Both confine themselves to their folder before anything else.
 """
 
 from __future__ import annotations
 
 import os
-import resource
+import stat
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 import msgspec
 
+from rooflift.collect.confine import confine_if_asked
 from rooflift.collect.correctness import Mismatch, compare, poisoned_memory
 from rooflift.collect.interpreter import mend_interpreter
 from rooflift.collect.operators import CasePlan, load_module, make_inputs, make_model, make_pair
@@ -29,7 +32,6 @@ Gate = Literal[
     "threads", "limits",
 ]  # fmt: skip
 LOG = "output.log"
-LARGEST_FILE = 2**30  # bytes: test cases are small, and a candidate may write what it likes
 HOLD_CYCLES = 20_000_000  # some 10 ms, in which the host launches the call that must wait
 SETTLE_S = 1.0  # for threads that a call left behind
 
@@ -165,8 +167,8 @@ def _copies(result: Any) -> list[Any]:
     return [x.detach().clone().cpu() if type(x) in plain else type(x).__name__ for x in _as_list(result)]
 
 
-def judge(plan: Trials, folder: Path) -> Judgement:
-    """Compare what a candidate left in `folder` with the reference."""
+def judge(plan: Trials) -> Judgement:
+    """Compare what a candidate left in results/ with the reference."""
     import torch
 
     on = device()
@@ -182,7 +184,7 @@ def judge(plan: Trials, folder: Path) -> Judgement:
                     raise
                 refused += 1
                 continue
-            found = _read(folder / f"{number}.pt")
+            found = _read(Path("results", f"{number}.pt"))
             compared += 1
             for fault in _faults(found, trial, values(reference, trial, on), expected):
                 faults.setdefault(fault.gate, fault)
@@ -204,13 +206,13 @@ def _expected(reference: ModuleType, trial: Trial, on: str) -> list[Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read what a candidate left; weights_only runs no code of the file."""
+    """Read what a candidate left; weights_only runs no code of the file, and nothing waits for a pipe."""
     import torch
 
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001  # a candidate may have written anything
-        found = None
+    found = None
+    with suppress(Exception):  # a candidate may have written anything
+        if stat.S_ISREG(path.lstat().st_mode):
+            found = torch.load(path, map_location="cpu", weights_only=True)
     return found if isinstance(found, dict) else {"error": "the process ended before it had a result"}
 
 
@@ -282,12 +284,11 @@ def _in_words(error: BaseException) -> str:
 
 def main() -> int:
     """Do what the command line says; the output of a candidate goes into a file, whose size is bounded."""
+    confine_if_asked()
     plan = msgspec.json.decode(Path("trial.json").read_bytes(), type=Trials)
     if sys.argv[1] == "judge":
-        sys.stdout.write(f"\n{msgspec.json.encode(judge(plan, Path(sys.argv[2]))).decode()}\n")
+        sys.stdout.write(f"\n{msgspec.json.encode(judge(plan)).decode()}\n")
         return 0
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
     log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -11,6 +11,8 @@ from typing import Literal
 import msgspec
 
 from rooflift.collect import machine
+from rooflift.collect.confine import ROWS
+from rooflift.collect.confinement import REMEDY, confinement
 from rooflift.collect.ncu import COUNTERS_REMEDY
 from rooflift.errors import RoofliftError
 
@@ -27,7 +29,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def examine(root: Path) -> list[Finding]:
-    """Look at GPU, driver, ncu, counters, packages and disk. Never raises for what it finds."""
+    """Look at GPU, driver, ncu, counters, packages, disk, confinement. Never raises for what it finds."""
     looks: list[Callable[[], Finding]] = [
         _python,
         _gpu,
@@ -35,6 +37,7 @@ def examine(root: Path) -> list[Finding]:
         _counters,
         *(lambda name=name, why=why: _package(name, why) for name, why in PACKAGES.items()),
         lambda: _disk(root),
+        *(lambda row=row: _confined(row) for row in ROWS),
     ]
     return [look() for look in looks]
 
@@ -97,3 +100,18 @@ def _disk(root: Path) -> Finding:
     if free < LEAST_DISK_BYTES:
         return Finding("disk", "problem", detail, "Free some space: a run needs up to 2 GiB for caches and reports.")
     return Finding("disk", "ok", detail)
+
+
+CONFINED = {
+    "network": "untrusted kernels have none",
+    "processes": "those of untrusted kernels end with them",
+    "files written": "by untrusted kernels in a scratch folder alone",
+    "files read": "by untrusted kernels those of the system and Python alone",
+}
+
+
+def _confined(row: str) -> Finding:
+    name = f"confined {row}"
+    if row in confinement().missing:
+        return Finding(name, "problem", "untrusted kernels cannot be confined in this", REMEDY)
+    return Finding(name, "ok", CONFINED[row])

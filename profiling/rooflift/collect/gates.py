@@ -7,11 +7,14 @@ inputs, results remembered from an earlier call, results that are not there yet 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
+import stat
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,10 +23,10 @@ import msgspec
 from rooflift.catalog.cases import Case
 from rooflift.catalog.families import Family
 from rooflift.collect.candidate import LOG, Fault, Judgement, Trial, Trials
-from rooflift.collect.confinement import TooMuchMemory, bare_environment, memory_watch
+from rooflift.collect.confinement import Confinement, OverLimit
 from rooflift.collect.measure import Progress, describe
 from rooflift.collect.operators import CasePlan
-from rooflift.collect.processes import Ended, stream
+from rooflift.collect.processes import Ended
 from rooflift.errors import CatalogError, KernelFault
 
 MOST_GENERATED = 12  # shapes; in the interpreter a case takes about a second
@@ -36,16 +39,8 @@ REMEDIES = {
     "second_call": "Compute from the inputs of each call; keep nothing from one to the next.",
     "result_overwritten": "Allocate the result in each call.",
     "threads": "Start no threads.",
-    "limits": "Stay within time and memory.",
+    "limits": "Stay within time and memory, start no processes, and write no files.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a candidate may use; `memory_bytes` is the host's, and with CUDA some 3 GiB are gone before it begins."""
-
-    time_s: float = 300
-    memory_bytes: int = 16 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +96,9 @@ def trials(cases: Sequence[Case], seeds: Sequence[int]) -> list[Trial]:
 def examine(
     family: Family,
     candidate: Path,
-    isolation: Sequence[str],
+    confinement: Confinement,
     seeds: Sequence[int],
     progress: Progress,
-    limits: Limits | None = None,
     *,
     interpret: bool,
 ) -> Examination:
@@ -119,7 +113,7 @@ def examine(
         raise CatalogError(f"{family.name}: no case to check", "Give a small case use = ['test'] in cases.toml.")
     plan = Trials("reference.py", "reply.py", trials(cases, seeds))
     with tempfile.TemporaryDirectory(prefix="rooflift-", ignore_cleanup_errors=True) as one, \
-            tempfile.TemporaryDirectory(prefix="rooflift-") as other:  # fmt: skip
+            tempfile.TemporaryDirectory(prefix="rooflift-", ignore_cleanup_errors=True) as other:  # fmt: skip
         theirs, ours = Path(one), Path(other)
         for folder in (theirs, ours):
             shutil.copy(family.reference, folder / "reference.py")
@@ -127,12 +121,16 @@ def examine(
         shutil.copy(candidate, theirs / "reply.py")
         (theirs / "results").mkdir()
         progress("running the reply")
-        fault = asyncio.run(_confined(theirs, isolation, limits or Limits(), interpret))
-        if fault is not None:
-            return Examination([fault], 0)
+        ended = asyncio.run(_within(confinement, candidate_command("run"), theirs, interpret, lambda _: None))
+        if isinstance(ended, Fault):
+            return Examination([ended], 0)
+        if ended.returncode != 0:
+            what = f"its process ended with code {ended.returncode}:\n{_last_words(theirs, ended)}"
+            return Examination([Fault("runs", what)], 0)
         progress("judging its results")
-        found = asyncio.run(_judge(ours, theirs / "results", interpret))
-    return Examination(found.faults, found.compared)
+        with suppress(OSError):  # whatever it is by now; the judge sees its own folder and no other
+            (theirs / "results").rename(ours / "results")
+        return _judged(confinement, ours, interpret)
 
 
 def candidate_command(task: str, *words: str) -> list[str]:
@@ -140,38 +138,40 @@ def candidate_command(task: str, *words: str) -> list[str]:
     return [sys.executable, "-m", "rooflift.collect.candidate", task, *words]
 
 
-async def _confined(folder: Path, isolation: Sequence[str], limits: Limits, interpret: bool) -> Fault | None:
-    """Run the candidate; return why it did not come to an end."""
-    environment = bare_environment(folder) | _interpreted(interpret)
-    command = [*isolation, *candidate_command("run")]
+async def _within(
+    confinement: Confinement, command: Sequence[str], folder: Path, interpret: bool, on_line: Callable[[str], None]
+) -> Ended | Fault:
+    """Run a command, confined; return how it ended by itself, or which limit ended it."""
+    environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     try:
-        async with asyncio.timeout(limits.time_s):
-            ended = await stream(
-                command, folder, environment, lambda _: None, inherit=False, watch=memory_watch(limits.memory_bytes)
-            )
+        async with asyncio.timeout(confinement.limits.time_s):
+            return await confinement.run(command, folder, environment, on_line)
     except TimeoutError:
-        return Fault("limits", f"it ran past {limits.time_s:g} s")
-    except TooMuchMemory as error:
+        return Fault("limits", f"it ran past {confinement.limits.time_s:g} s")
+    except OverLimit as error:
         return Fault("limits", error.message)
-    if ended.returncode == 0:
-        return None
-    return Fault("runs", f"its process ended with code {ended.returncode}:\n{_last_words(folder, ended)}")
 
 
 def _last_words(folder: Path, ended: Ended) -> str:
-    log = folder / LOG
-    if not log.is_file():
+    """Return the end of the log; the candidate may have put a link to another file, or a pipe, in its place."""
+    try:
+        log = os.open(folder / LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
         return ended.output[-2000:]
-    with log.open("rb") as file:
-        file.seek(max(log.stat().st_size - 2000, 0))
-        return file.read().decode(errors="replace")
+    with os.fdopen(log, "rb") as file:
+        found = os.fstat(log)
+        if not stat.S_ISREG(found.st_mode):
+            return ended.output[-2000:]
+        file.seek(max(found.st_size - 2000, 0))
+        return file.read(2000).decode(errors="replace")
 
 
-async def _judge(folder: Path, results: Path, interpret: bool) -> Judgement:
+def _judged(confinement: Confinement, folder: Path, interpret: bool) -> Examination:
+    """Return what the judge says; results that take it past a limit are a fault of who made them."""
     lines: list[str] = []
-    command = candidate_command("judge", str(results))
-    environment = bare_environment(folder) | _interpreted(interpret)
-    ended = await stream(command, folder, environment, lines.append, inherit=False)
+    ended = asyncio.run(_within(confinement, candidate_command("judge"), folder, interpret, lines.append))
+    if isinstance(ended, Fault):
+        return Examination([Fault(ended.gate, f"when its results were judged, {ended.what}")], 0)
     found = [line for line in lines if line.startswith('{"faults":')]
     if ended.returncode != 0 or not found:
         tail = "\n".join(lines[-15:])
@@ -179,11 +179,8 @@ async def _judge(folder: Path, results: Path, interpret: bool) -> Judgement:
             f"the judge of the reply ended with code {ended.returncode}:\n{tail}",
             "`rooflift verify` runs the reference on the same cases; `rooflift doctor` checks torch and the GPU.",
         )
-    return msgspec.json.decode(found[-1], type=Judgement)
-
-
-def _interpreted(interpret: bool) -> dict[str, str]:
-    return {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
+    judgement = msgspec.json.decode(found[-1], type=Judgement)
+    return Examination(judgement.faults, judgement.compared)
 
 
 def _in_words(fault: Fault) -> str:

@@ -16,20 +16,26 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 import rooflift
+from rooflift import store
 from rooflift.catalog.cases import Case
 from rooflift.catalog.families import Family, Version
 from rooflift.collect import plan as says
 from rooflift.collect.correctness import FAR, Mismatch
 from rooflift.collect.ncu import explain, find_ncu, ncu_command, parse_version, progress_line
 from rooflift.collect.operators import CasePlan
+from rooflift.collect.parts import Parts
 from rooflift.collect.processes import stream
 from rooflift.collect.request import Request, case_plans
 from rooflift.errors import KernelFault, WrongResult
 from rooflift.records import CheckRecord, GpuState, Sampling
+
+if TYPE_CHECKING:
+    from rooflift.collect.confinement import Confinement
 
 Progress = Callable[[str], None]
 Job = Callable[[], Coroutine[None, None, None]]
@@ -63,6 +69,13 @@ class Measurement:
     left_out: list[says.LeftOut] = field(default_factory=list)
     ncu_command: list[str] = field(default_factory=list)
     ncu_version: str | None = None
+
+
+class Profiled(NamedTuple):
+    """What is known of ncu's report beside itself."""
+
+    command: list[str]  # as it is published
+    version: str
 
 
 @contextmanager
@@ -122,20 +135,26 @@ def measure(
     sampling: Sampling,
     progress: Progress,
     flop: Mapping[tuple[str, str], int | None],
+    parts: Parts | None = None,
 ) -> Measurement:
     """Check and time the versions on this machine's GPU, and profile them under one ncu process.
 
-    `flop` holds what is known of the cases' FLOP, by case and dtype; the rest is counted.
+    `flop` holds what is known of the cases' FLOP, by case and dtype; the rest is counted. What `parts` holds is not
+    measured again, and what is finished is put there.
 
     Raises:
         KernelFault: a version does not compile or run, or the time limit is over.
         WrongResult: a version differs from the reference.
         NcuFault: ncu is missing or failed; CounterPermission when it was refused the counters.
     """
-    seen = Measurement(flop=dict(flop))
+    parts = parts or Parts(None)
     work = request.timed
     count_flop = any((plan.case, plan.dtype) not in flop for plan in work)
     processes = checking_processes(len(work), len(request.versions), os.cpu_count() or 1)
+    timed = parts.take("times", Measurement)
+    checked = parts.take("checks", Measurement) if timed is None and processes else None
+    seen = timed or checked or Measurement(flop=dict(flop))
+    profiled = parts.take("counters", Profiled) if counters is not None and counters.report.exists() else None
     total = len(work) * len(request.versions) * SEEDS
 
     def with_count(text: str) -> None:
@@ -154,12 +173,28 @@ def measure(
         count_flop=count_flop,
     ) as stage:
         checks: list[Job] = [
-            partial(run_target, stage, "check", {}, seen, with_count, f"{index}/{processes}")
+            partial(run_target, stage, "check", {}, seen, with_count, f"{index}/{processes}", request.confinement)
             for index in range(processes)
         ]
-        jobs: list[Job] = [partial(_profile, stage, counters, seen, progress)] if counters is not None else []
-        jobs.append(partial(run_target, stage, "time", {}, seen, progress))
-        asyncio.run(_in_turn([checks, jobs], request.timeout_s))
+
+        async def check_done() -> None:
+            parts.put("checks", seen)
+
+        async def time() -> None:
+            await run_target(stage, "time", {}, seen, progress, confinement=request.confinement)
+            parts.put("times", seen)
+
+        async def profile(counters: Counters) -> None:
+            nonlocal profiled
+            profiled = await _profile(stage, counters, progress, request.confinement)
+            parts.put("counters", profiled)
+
+        jobs: list[Job] = [partial(profile, counters)] if counters is not None and profiled is None else []
+        jobs += [time] if timed is None else []
+        before: list[list[Job]] = [checks, [check_done]] if processes and jobs and not seen.checks else []
+        asyncio.run(_in_turn([*before, jobs], request.timeout_s))
+    if profiled is not None:
+        seen.ncu_command, seen.ncu_version = profiled.command, profiled.version
     order = {(plan.case, plan.dtype): place for place, plan in enumerate(work)}
     seen.checks.sort(key=lambda check: order.get((check.case, check.dtype), 0))  # stable: seeds and versions stay
     return seen
@@ -190,12 +225,12 @@ async def _in_turn(stages: Sequence[Sequence[Job]], timeout_s: float) -> None:
         ) from None
 
 
-async def _profile(stage: Path, counters: Counters, seen: Measurement, progress: Progress) -> None:
+async def _profile(stage: Path, counters: Counters, progress: Progress, confinement: Confinement | None) -> Profiled:
     ncu = str(find_ncu())
     command = ncu_command(
         ncu, target_command("profile"), "report.ncu-rep", counters.metrics, counters.sections, counters.full_set
     )
-    seen.ncu_command = ncu_command(
+    published = ncu_command(
         "ncu", ["python", *target_command("profile")[1:]], "report.ncu-rep", counters.metrics, counters.sections,
         counters.full_set,
     )  # fmt: skip  # as it is published: without the paths of this machine
@@ -207,13 +242,19 @@ async def _profile(stage: Path, counters: Counters, seen: Measurement, progress:
         if said:
             progress(said)
 
-    ended = await stream(command, stage, target_environment(), on_line)
-    seen.ncu_version = parse_version((await release).output)
+    if confinement is None:
+        ended = await stream(command, stage, target_environment(), on_line)
+    else:
+        ended = await confinement.run(command, stage, {}, on_line, "profiled")
+    version = parse_version((await release).output)
     report = stage / "report.ncu-rep"
-    fault = explain(ended.output, ended.returncode, report.exists(), shutil.disk_usage(stage).free)
+    written = report.is_file() and not report.is_symlink()  # a version may have put a link in its place
+    fault = explain(ended.output, ended.returncode, written, shutil.disk_usage(stage).free)
     if fault is not None:
         raise fault
-    shutil.move(report, counters.report)
+    with store.told(counters.report):
+        shutil.move(report, counters.report)
+    return Profiled(published, version)
 
 
 async def run_target(
@@ -223,6 +264,7 @@ async def run_target(
     seen: Measurement,
     progress: Progress,
     part: str = says.WHOLE,
+    confinement: Confinement | None = None,
 ) -> None:
     """Run the target program for one task, or a part of it, and collect what it says.
 
@@ -231,8 +273,16 @@ async def run_target(
         WrongResult: a version differs from the reference.
     """
     command = target_command(task, part)
-    ended = await stream(command, stage, target_environment() | environment, lambda line: _hear(line, seen, progress))
-    if ended.returncode != 0 or not _complete(stage, task, seen, part):
+    plan = msgspec.json.decode((stage / "plan.json").read_bytes(), type=says.Plan)  # before a version can write there
+
+    def on_line(line: str) -> None:
+        _hear(line, seen, progress)
+
+    if confinement is None:
+        ended = await stream(command, stage, target_environment() | environment, on_line)
+    else:
+        ended = await confinement.run(command, stage, environment, on_line)
+    if ended.returncode != 0 or not _complete(plan, task, seen, part):
         early = "" if ended.returncode else " before it was done"
         raise KernelFault(
             f"the program that runs the kernels ended with code {ended.returncode}{early}:\n{_tail(ended.output)}",
@@ -240,9 +290,8 @@ async def run_target(
         )
 
 
-def _complete(stage: Path, task: says.Task, seen: Measurement, part: str) -> bool:
+def _complete(plan: says.Plan, task: says.Task, seen: Measurement, part: str) -> bool:
     """Tell whether the program said all that its plan asks for: a kernel file may have left it with code 0."""
-    plan = msgspec.json.decode((stage / "plan.json").read_bytes(), type=says.Plan)
     own = {(case.case, case.dtype) for case in says.shard(plan.work, part)}
     checks = sum((check.case, check.dtype) in own for check in seen.checks)
     if checks != len(plan.versions) * len(own) * len(plan.seeds):

@@ -114,10 +114,12 @@ async def stream(
             lines.append(line)
             on_line(line)
 
-    reading = asyncio.create_task(read())
+    reading, ending = asyncio.create_task(read()), asyncio.create_task(process.wait())
     try:
-        while not reading.done() and process.returncode is None:  # wait() would wait for the end of the output, too
-            await asyncio.wait({reading}, timeout=0.2)
+        while process.returncode is None:  # wait() would wait for the end of the output, too, and may come to it later
+            await asyncio.wait({ending} if reading.done() else {reading}, timeout=0.2)
+            if reading.done():
+                reading.result()
             watch(process.pid)
         await asyncio.wait({reading}, timeout=LAST_WORDS_S)
         if reading.done():
@@ -125,6 +127,7 @@ async def stream(
             await process.wait()
     finally:
         reading.cancel()
+        ending.cancel()
         await _end_group(process)
     assert process.returncode is not None  # it has been waited for
     return Ended(process.returncode, "\n".join(lines))

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rooflift.catalog.cases import Case
 from rooflift.catalog.families import Family, Version
 from rooflift.collect.operators import CasePlan
+
+if TYPE_CHECKING:
+    from rooflift.collect.confinement import Confinement
 
 
 def case_plans(cases: Sequence[Case], dtypes: Sequence[str]) -> list[CasePlan]:
@@ -36,6 +40,7 @@ class Request:
     noise: bool = False  # the last version is timed under two names
     commit: str | None = None  # the kernels are those of this commit; None: those of the working tree
     about: str = ""  # a note for the reader of the run
+    confinement: Confinement | None = None  # None: somebody vouches for the versions
 
     @property
     def counted(self) -> list[CasePlan]:

@@ -21,6 +21,7 @@ import msgspec
 
 from rooflift.collect import machine
 from rooflift.collect import plan as says
+from rooflift.collect.confine import confine_if_asked
 from rooflift.collect.correctness import Mismatch, check_version, reference_result
 from rooflift.collect.interpreter import mend_interpreter
 from rooflift.collect.operators import (
@@ -275,6 +276,7 @@ def _free() -> None:
 
 def main() -> int:
     """Run the task named on the command line; 0 done, 3 stopped after an event that says why."""
+    confine_if_asked()
     task, part = sys.argv[1], next(iter(sys.argv[2:]), says.WHOLE)
     plan = msgspec.json.decode(Path("plan.json").read_bytes(), type=says.Plan)
     try:

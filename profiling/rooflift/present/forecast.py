@@ -11,6 +11,7 @@ from rooflift.model.projection import Held, Projection
 from rooflift.model.selection import Subject
 from rooflift.present.tables import Column, duration, markdown, number
 from rooflift.records import Manifest
+from rooflift.templating import escaped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,18 +68,19 @@ def error_table(held: Sequence[Held], source: Manifest, target: Manifest, assump
     """Return the error table of two runs as Markdown, with the largest error and what was assumed."""
     import pandas as pd
 
+    run = escaped(source.name)
     errors = [abs(row.error_pct) for row in held if not math.isnan(row.error_pct)]
     worst = f"The largest error of a time is {max(errors):.1f} %." if errors else "The target was not timed."
     lines = [
-        f"# From {source.machine.gpu} to {target.machine.gpu}",
+        f"# From {escaped(source.machine.gpu)} to {escaped(target.machine.gpu)}",
         "",
-        f"{source.family}: projected by `rooflift project` from the counters of run {source.name} and the sheets of",
-        f"both GPUs, beside what run {target.name} measured. {worst}",
+        f"{escaped(source.family)}: projected by `rooflift project` from the counters of run {run} and the sheets of",
+        f"both GPUs, beside what run {escaped(target.name)} measured. {worst}",
         "",
         markdown(pd.DataFrame([asdict(row) for row in held]), HELD_COLUMNS),
         "",
         "Assumed:",
         "",
-        *(f"- {text}" for text in assumptions),
+        *(f"- {escaped(text)}" for text in assumptions),
     ]
     return "\n".join(lines) + "\n"

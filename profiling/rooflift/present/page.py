@@ -22,7 +22,7 @@ from rooflift.present.verdicts import (
     step_table,
     warnings,
 )
-from rooflift.templating import environment
+from rooflift.templating import environment, plain
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -46,6 +46,7 @@ def write_page(story: Story, folder: Path) -> Path:
             sections=_sections(story),
             details=_details(story),
             pictures=_pictures(folder),
+            behind=int(story.comparison is not None),  # the figures stand behind the table of the versions
             provenance=story.provenance,
             commands=[shlex.join(words) for words in (manifest.command, manifest.ncu_command) if words],
         ),
@@ -58,7 +59,7 @@ def strong(text: str) -> Markup:
     """Return a line with its **bold** parts as elements; everything else is escaped."""
     from markupsafe import Markup, escape
 
-    return Markup(_BOLD.sub(r"<strong>\1</strong>", str(escape(text))))  # noqa: S704  # escaped before
+    return Markup(_BOLD.sub(r"<strong>\1</strong>", str(escape(plain(text)))))  # noqa: S704  # escaped before
 
 
 def sort_key(text: str) -> str:
@@ -83,7 +84,7 @@ def _sections(story: Story) -> list[tuple[str, str, Texts]]:
     if not story.suite.empty:
         found.append(("Suite", "Percent of the copy floor.", tables.texts(*tables.suite_table(story.suite))))
     judged = tables.texts(story.judged, tables.PREDICTION_COLUMNS)
-    return [*found, ("Predictions", "Written into the versions' headers before the measurement.", judged)]
+    return [*found, ("Predictions", tables.predictions_text(story.judged), judged)]
 
 
 def _details(story: Story) -> list[tuple[str, Texts]]:

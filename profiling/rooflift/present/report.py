@@ -30,7 +30,7 @@ from rooflift.present.verdicts import (
     warnings,
 )
 from rooflift.records import CaseRecord, CheckRecord, Manifest, Roofs
-from rooflift.templating import environment
+from rooflift.templating import Markdown, environment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,13 +42,15 @@ PICTURES = {
     "stalls.svg": "Warp stalls of each version",
 }
 SUITE_PICTURE = "suite.svg"
-LONGEST_COMMENT = 65_536  # characters that code hosts take in one comment
+LONGEST_COMMENT = 65_000  # characters; code hosts take 65 536, and who posts it adds a mark and a link
 LEFT_OUT = {  # the longest tables, the first to go first
     "timing_tables": "The times of every subject are left out of this text for its length: timings.csv has them.",
     "case_tables": "The counters of the other cases are left out for its length: metrics.csv has them.",
     "gpu_table": "The states of the GPU are left out for its length: run.json has them.",
     "suite_table": "The table of the suite is left out for its length: timings.csv has the times, suite.svg shows it.",
     "comparison_table": "The table of the comparison is left out for its length: `rooflift compare` prints it.",
+    "stories": "What the versions change, and why, is left out for its length: run.json has it.",
+    "prediction_table": "The table of the predictions is left out for its length: `rooflift show` prints it.",
 }
 NAMED = 3  # of the rows that the first lines speak of
 
@@ -126,8 +128,8 @@ def _comparisons(
     sides = [Side(manifest, v.version, samples, metrics) for v in manifest.versions if v.version in timed]
     case = main_case(manifest.cases)
     alone = msgspec.structs.replace(manifest, cases=[case])
-    few = [_of_case(frame, case) for frame in (samples, metrics)]
-    short = [Side(alone, side.version, *few) for side in sides]
+    few, none = _of_case(samples, case), metrics.iloc[:0]  # of the steps the times are shown, no counters
+    short = [Side(alone, side.version, few, none) for side in sides]
     steps = tuple(compare(one, other, rule) for one, other in pairwise(short))
     if base is None and len(sides) > 1:
         base = sides[-2]
@@ -173,7 +175,7 @@ def draw(story: Story, folder: Path, measured: Roofs | None = None) -> list[Path
 
 
 def headline(story: Story) -> str:
-    """Return the first line of a report: the fastest version and how far it is from the floor."""
+    """Return the first line of a report: the fastest version, how far it is from the floor, and which are as fast."""
     timed = story.main.dropna(subset=["time_us"])
     if timed.empty:
         return "No version was timed."
@@ -182,10 +184,14 @@ def headline(story: Story) -> str:
     above = story.summary[story.summary["roof_pct"] > 100]
     names = ", ".join(f"{row.version} ({row.case} {row.dtype})" for row in above.head(NAMED).itertuples())
     names += f" and {len(above) - NAMED} more" if len(above) > NAMED else ""
+    near = timed[(timed["time_us"] <= (1 + Rule().least_effect) * best["time_us"]) & (timed.index != best.name)]
+    level = [str(version) for version in near.sort_values("time_us")["version"]]
+    close = f"; within {100 * Rule().least_effect:g} % of it: {', '.join(level[:NAMED])}" if level else ""
+    close += f" and {len(level) - NAMED} more" if len(level) > NAMED else ""
     suspect = f" **Suspect: above the measured roof: {names}.**" if names else ""
     return (
         f"**{best['version']}** is the fastest: {tables.duration(best['time_us'])}{versus}, "
-        f"{tables.number(best['roof_pct'], 1)} % of the measured roof, bound by {best['bound']}.{suspect}"
+        f"{tables.number(best['roof_pct'], 1)} % of the measured roof, bound by {best['bound']}{close}.{suspect}"
     )
 
 
@@ -231,14 +237,14 @@ def write_report(story: Story, folder: Path) -> Path:
 
     It stays below `LONGEST_COMMENT`: of a run too large for that the longest tables are left out, and it says so.
     """
-    template = environment("rooflift.present").get_template("report.md.j2")  # the tables escape their cells
+    template = environment("rooflift.present", markdown=True).get_template("report.md.j2")
     context = _context(story, [path.name for path in folder.glob("*.svg")])
     text = template.render(context)
     for part, told in LEFT_OUT.items():
         if len(text) < LONGEST_COMMENT:
             break
         if context[part]:
-            context |= {part: context[part][:0], "left_out": [*context["left_out"], told]}
+            context |= {part: context[part][:0], "left_out": [*context["left_out"], Markdown(told)]}
             text = template.render(context)
     path = folder / "report.md"
     path.write_text(text, encoding="utf-8")
@@ -264,11 +270,13 @@ def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
         "warnings": warnings(manifest, story.summary, story.comparison),
         **_comparison_context(story),
         "left_out": [],
+        "stories": manifest.versions,
         "gpu_table": tables.markdown(*gpu_table(manifest.gpu_states)) if manifest.gpu_states else "",
         "sampling": manifest.sampling,
         "gigabytes": tables.number(case.compulsory_bytes / 1e9, 3),
         "floor": tables.duration(story.main.iloc[0]["floor_us"]),
         "pictures": {text: name for name, text in PICTURES.items() if name in drawn},
+        "prediction_text": tables.predictions_text(story.judged),
         "prediction_table": tables.markdown(story.judged, tables.PREDICTION_COLUMNS),
         "limits": story.main[["version", "bound", "evidence"]].to_dict("records"),
         "case_tables": [
@@ -319,7 +327,7 @@ def _timing_tables(story: Story) -> list[tuple[str, str]]:
             (f"{name} {dtype}", tables.markdown(rows, tables.TIMING_COLUMNS))
             for (name, dtype), rows in story.timings.groupby(["case", "dtype"], sort=False)
         ]
-    found = []
+    found: list[tuple[str, str]] = []
     for name, own in story.timings.groupby("case", sort=False):
         rows: dict[str, dict[str, Any]] = {}
         for row in own.to_dict("records"):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from rooflift.templating import plain
 
 if TYPE_CHECKING:  # matplotlib costs half a second; importing this module costs nothing
     from pathlib import Path
@@ -18,6 +21,8 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F
 INK, GREY, PALE = "#222222", "#767676", "#dddddd"
 WIDTH_IN = 9.0  # 900 px at 100 dpi, the width of a pull request
 FONT_PT = 9.0
+LINE_IN = 0.18
+LONGEST_NAME = 24  # characters of a version's or a case's name
 
 _STYLE: dict[str, object] = {
     "axes.edgecolor": GREY,
@@ -39,18 +44,28 @@ def styled() -> Iterator[None]:
     """Matplotlib's defaults and `_STYLE`, whatever the caller's own settings are, which come back afterwards."""
     from matplotlib import style
 
-    with style.context(["default", _STYLE]):
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of a name: the SVG holds it as text
         yield
 
 
 def page(title: str, footnote: str, height_in: float) -> Figure:
-    """Return an empty white figure with its title on top and where it was measured at the bottom."""
+    """Return an empty white figure with its title on top and where it was measured at the bottom.
+
+    `height_in` has room for a line above and two below; for more of them the figure grows.
+    """
     from matplotlib.figure import Figure
 
+    above, below = _lines(title, 84, most=2), _lines(footnote, 130, most=5)
+    height_in += LINE_IN * (above.count("\n") + max(0, below.count("\n") - 1))
     page = Figure(figsize=(WIDTH_IN, height_in), facecolor="white", layout="constrained")
-    page.suptitle(textwrap.fill(title, 84), x=0.01, ha="left", fontsize=FONT_PT + 3, fontweight="bold")
-    page.supxlabel(textwrap.fill(footnote, 130), x=0.01, ha="left", fontsize=FONT_PT, color=GREY)
+    page.suptitle(above, x=0.01, ha="left", fontsize=FONT_PT + 3, fontweight="bold")
+    page.supxlabel(below, x=0.01, ha="left", fontsize=FONT_PT, color=GREY)
     return page
+
+
+def _lines(text: str, width: int, most: int) -> str:
+    return textwrap.fill(plain(text), width, max_lines=most, placeholder=" …")
 
 
 @styled()
@@ -76,7 +91,8 @@ def colour_of(number: int) -> str:
 
 def shown_name(version: str) -> str:
     """Return a version's name as figures print it."""
-    return textwrap.shorten(version.replace("_", " "), 24, placeholder=" …")
+    name = plain(version).replace("_", " ").strip()
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 2].rstrip() + " …"
 
 
 def number_text(value: float) -> str:

@@ -9,6 +9,8 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from rooflift.templating import Markdown, escaped, plain
+
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
@@ -184,19 +186,29 @@ def _count(column: str, row: dict[str, float]) -> str:
     return number(row[column])
 
 
+def predictions_text(judged: pd.DataFrame) -> str:
+    """Return how the predictions came out, in one line."""
+    told = _counted(judged["verdict"])
+    return f"Written into the versions' headers before the measurement. Of {len(judged)}: {told or 'none'}."
+
+
 def with_predictions(summary: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
     """Return the summary with a column `predictions`: "3 hit, 2 missed" of each version."""
     texts = {}
     for version, verdicts in judged.groupby("version")["verdict"]:
-        counts = {"hit": (verdicts == "hit").sum(), "missed": (verdicts == "miss").sum()}
-        counts["not judged"] = len(verdicts) - sum(counts.values())
-        texts[version] = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        texts[version] = _counted(verdicts)
     return summary.assign(predictions=[texts.get(version, MISSING) for version in summary["version"]])
+
+
+def _counted(verdicts: pd.Series) -> str:
+    counts = {"hit": (verdicts == "hit").sum(), "missed": (verdicts == "miss").sum()}
+    counts["not judged"] = len(verdicts) - sum(counts.values())
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
 
 
 def cells(frame: pd.DataFrame, columns: Sequence[Column]) -> list[list[str]]:
     """Return the texts of a frame's rows."""
-    return [[column.text(row) for column in columns] for row in frame.to_dict("records")]
+    return [[plain(column.text(row)) for column in columns] for row in frame.to_dict("records")]
 
 
 def texts(frame: pd.DataFrame, columns: Sequence[Column]) -> Texts:
@@ -204,19 +216,19 @@ def texts(frame: pd.DataFrame, columns: Sequence[Column]) -> Texts:
     return Texts([column.heading for column in columns], [column.right for column in columns], cells(frame, columns))
 
 
-def markdown(frame: pd.DataFrame, columns: Sequence[Column]) -> str:
-    """Return a Markdown table; a pipe inside a cell is escaped."""
+def markdown(frame: pd.DataFrame, columns: Sequence[Column]) -> Markdown:
+    """Return a Markdown table, its cells escaped."""
     return in_markdown(texts(frame, columns))
 
 
-def in_markdown(table: Texts) -> str:
-    """Return a table in Markdown; a pipe inside a cell is escaped."""
+def in_markdown(table: Texts) -> Markdown:
+    """Return a table in Markdown, its cells escaped."""
     lines = [
-        "| " + " | ".join(table.headings) + " |",
+        "| " + " | ".join(map(escaped, table.headings)) + " |",
         "| " + " | ".join("---:" if right else "---" for right in table.right) + " |",
     ]
-    lines += ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in table.rows]
-    return "\n".join(lines)
+    lines += ["| " + " | ".join(map(escaped, row)) + " |" for row in table.rows]
+    return Markdown("\n".join(lines))
 
 
 def terminal(frame: pd.DataFrame, columns: Sequence[Column], title: str) -> Table:
@@ -224,9 +236,9 @@ def terminal(frame: pd.DataFrame, columns: Sequence[Column], title: str) -> Tabl
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(title=Text(plain(title)), title_justify="left", title_style="bold", header_style="bold")
     for column in columns:
-        table.add_column(column.heading, justify="right" if column.right else "left")
+        table.add_column(Text(plain(column.heading)), justify="right" if column.right else "left")
     for row in cells(frame, columns):
         table.add_row(*map(Text, row))
     return table

@@ -151,6 +151,8 @@ def verdict_line(comparison: Comparison, case: str, dtype: str) -> str:
     }[first["verdict"]]
     ratio = "" if math.isnan(first["time_x"]) else f": time ratio {interval(first)}"
     line = f"{what} on {first['case']} {first['dtype']}{ratio}"
+    if first["verdict"] == "within noise" and not first["low"] <= 1 <= first["high"]:  # a change, and a small one
+        line += f", and below {100 * first['least_effect']:.2g} % a change is none"
     line += f", {first['cause']}." if first["cause"] else "."
     if len(cases) == 1:
         return line
@@ -161,6 +163,8 @@ def _others(comparison: Comparison) -> str:
     words: tuple[Verdict, ...] = ("faster", "slower", "within noise", "not comparable")
     counts = [f"{word} in {comparison.count(word)}" for word in words if comparison.count(word)]
     text = f"Of {len(comparison.cases)} cases and dtypes: {', '.join(counts)}"
+    if len(counts) == 1:
+        text = f"The same in all {len(comparison.cases)} cases and dtypes"
     slower = comparison.cases[comparison.cases["verdict"] == "slower"].sort_values("time_x", ascending=False)
     if not slower.empty:
         names = [f"{row.case} {row.dtype} {row.time_x:.3f}x" for row in slower.head(NAMED).itertuples()]
