@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rooflift.collect import confinement as module
-from rooflift.collect.confine import ROWS
+from rooflift.collect.confine import ROWS, VARIABLE
 from rooflift.collect.confinement import (
     Confinement,
     Limits,
@@ -32,6 +32,31 @@ def test_what_a_process_can_still_do_is_what_it_tries(tmp_path: Path) -> None:
     )
     said = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert set(said.stdout.strip().split(",")) >= {"processes", "files written", "files read"}  # and a network, if any
+
+
+NAMES_A_THREAD = """
+import threading
+from pathlib import Path
+from rooflift.collect.confine import confine_if_asked
+
+def name_it() -> None:
+    Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("named")
+
+confine_if_asked()
+thread = threading.Thread(target=name_it)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("extent", ["all", "profiled"])
+def test_a_confined_process_names_its_threads_as_cuda_does(extent: str, tmp_path: Path) -> None:
+    """CUDA gives up with "OS call failed" where it cannot."""
+    words = confinement().words if extent == "all" else ()
+    environment = bare_environment(tmp_path) | {VARIABLE: extent}
+    command = [*words, sys.executable, "-c", NAMES_A_THREAD]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ NAMED_BY = (
 )
 TOO_WIDE = ("/", "/root", "/home", "/tmp", "/var")  # noqa: S108  # never opened, whatever a variable names
 DEVICES = ("null", "zero", "full", "random", "urandom", "dxg", "nvidia*")
+OWN = Path("/proc/self")
 PROFILER_PLACES = ("/tmp", "/dev/shm")  # noqa: S108  # for ncu's library in the process that it profiles
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = (1 << bit for bit in range(4))
@@ -142,7 +143,8 @@ def _restrict_files(scratch: Path, extent: Extent) -> None:
             continue
         granted = wanted & rights & (-1 if _is_folder(path) else ON_FILES)
         _call(_libc.syscall, ADD_RULE, rules, 1, struct.pack("=Qi", granted, place), 0)
-        os.close(place)
+        if path != OWN:  # held open, it stays the folder that the rule is for
+            os.close(place)
     _call(_libc.syscall, RESTRICT_SELF, rules, 0)
     os.close(rules)
 
@@ -153,6 +155,7 @@ def _allowed(scratch: Path, extent: Extent) -> Iterator[tuple[Path, int]]:
     yield scratch, whole
     if extent == "profiled":
         yield from ((Path(place), whole) for place in PROFILER_PLACES)
+    yield OWN, READ | WRITE_FILE | TRUNCATE  # CUDA writes its threads' names there, or it does not start
     device = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | IOCTL_DEV
     for pattern in DEVICES:
         yield from ((path, device) for path in Path("/dev").glob(pattern))

@@ -22,8 +22,9 @@ from rooflift.collect.measure import target_environment
 from rooflift.collect.processes import Ended, capture, stream
 from rooflift.errors import EnvironmentFault, KernelFault
 
-# a user namespace allows the others to who is not root; the PID namespace ends with the process that made it
-UNSHARE = ("unshare", "--map-root-user", "--net", "--ipc", "--pid", "--fork", "--kill-child")
+# a user namespace allows the others to who is not root; the PID namespace ends with the process that made it, and with
+# the /proc of another one CUDA does not find its threads
+UNSHARE = ("unshare", "--map-root-user", "--net", "--ipc", "--pid", "--mount-proc", "--fork", "--kill-child")
 KEPT = (
     *("PATH", "LANG", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"),
     *("CC", "CPATH", "LIBRARY_PATH", "TRITON_LIBCUDA_PATH"),  # triton builds its launchers with a C compiler
