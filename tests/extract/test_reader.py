@@ -52,6 +52,16 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "strange.ncu-rep"
 
 
+@pytest.mark.parametrize(("workload", "time_ns"), [("range", 247136.0), ("graph", 306208.0)])
+def test_a_range_and_a_graph_are_one_workload_each(workload: str, time_ns: float) -> None:
+    """What ncu 2025.3.1 wrote of two torch kernels on an H100; the kernels' binaries, 9 MB, are cut out."""
+    path = ROOT / "tests" / "fixtures" / f"{workload}.ncu-rep"
+    frame = read_reports([path], path.parent)
+    times = frame[frame["metric"] == "ncu_time_ns"]
+    assert times[["kernel", "value"]].to_numpy().tolist() == [[workload, time_ns]]
+    assert report_gpu(path) == "NVIDIA H100 80GB HBM3"
+
+
 def refusal(path: Path) -> str:
     """Return why a file is not read; it is said in time, with the file and a remedy."""
     begin = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,20 @@ def test_the_committed_error_table_is_what_the_command_writes(
     assert said.code == 0
     assert json.loads(said.out)["rows"][0]["measured_bound"] == "DRAM"
     assert table.read_text() == (checkout / "docs" / "projections" / "h100-to-rtx4090.md").read_text()
+
+
+def test_from_the_h100_to_the_h200_every_version_is_within_10_per_cent(
+    rooflift: Callable[..., Any], checkout: Path, tmp_path: Path
+) -> None:
+    committed = checkout / "docs" / "projections" / "h100-to-h200.md"
+    runs = checkout / "reports" / "depthwise_conv2d"
+    source, truth = (runs / name for name in re.findall(r"run (\S+-h[12]00-\S+)", committed.read_text()))
+    table = tmp_path / "table.md"
+    rows = json.loads(rooflift("project", source, "--against", truth, "--out", table, "--json").out)["rows"]
+    assert len(rows) >= 14
+    assert max(abs(row["error_pct"]) for row in rows) < 10
+    assert [row["measured_bound"] for row in rows[:2]] == ["integer", "issue slots"]
+    assert table.read_text() == committed.read_text()
 
 
 @pytest.mark.parametrize(

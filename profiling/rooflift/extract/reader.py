@@ -146,12 +146,12 @@ def launch_sizes(file: IO[bytes]) -> list[int]:
         end = file.tell() + header.get(5, 0)
         if end > size:
             raise NoReportError(f"cut off: the block at byte {at} ends at byte {end}, the file at {size}")
-        sources, results, range_results = (header.get(field, 0) for field in (1, 2, 7))
-        for number in range(sources + results + range_results):
+        sources, *results = (header.get(field, 0) for field in (1, 2, 7, 9))  # of kernels, ranges and graphs
+        for number in range(sources + sum(results)):
             entry = int.from_bytes(_part(file, 4, end), "little")
             if file.seek(entry, os.SEEK_CUR) > end:
                 raise NoReportError(f"damaged: an entry of the block at byte {at} is longer than the block")
-            if sources <= number < sources + results:
+            if number >= sources:
                 launches.append(entry)
         if file.tell() != end:
             raise NoReportError(f"damaged: the block at byte {at} holds more than it lists")
