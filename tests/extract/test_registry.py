@@ -30,7 +30,7 @@ SEED = [
 ]
 NCU_NAME = re.compile(r"[a-z][a-z0-9]*__[a-z0-9_]+(?:\.[a-z_]+)*")
 SPELLED = re.compile(
-    r"\b(?:device|dram|fbpa|gpc|gpu|idc|l1tex|launch|lrc|lts|ltc|profiler|sm|smsp|sys|tpc)__\w+|\w+__throughput"
+    r"\b(?:device|dram|fbpa|gpc|gpu|idc|l1tex|launch|lrc|lts|ltc|profiler|sass|sm|smsp|sys|tpc)__\w+|\w+__throughput"
 )
 EVERY_METRIC = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 

@@ -87,7 +87,8 @@ def arrow(row: Mapping[str, Any]) -> str:
 def step_table(main: pd.DataFrame, manifest: Manifest, compiled: pd.DataFrame, steps: Iterable[Comparison]) -> Texts:
     """Return the report's table of the versions on the main case: the ratio to the version before, and all that counts.
 
-    An arrow stands where a counter moved by two points or more from the version before.
+    An arrow stands where a counter moved by two points or more from the version before. Spills are the executed ones
+    that ncu counted, in a run without counters those in the binary.
     """
     ratios = {step.head.version: step.cases.iloc[0] for step in steps}
     errors: dict[str, list[float]] = {}
@@ -109,7 +110,7 @@ def step_table(main: pd.DataFrame, manifest: Manifest, compiled: pd.DataFrame, s
                 *(_moved(row, before, name) + number(row[name]) for name in STEP_COUNTERS),
                 _moved(row, before, "excess_traffic", 0.02) + number(row["excess_traffic"], 3, "x"),
                 number(row["registers"]),
-                str(spills[version]) if version in spills else MISSING,
+                number(spills.get(version, row.get("inst_spill", math.nan))),
                 f"{max(errors[version]):.2f}" if version in errors else MISSING,
                 row["bound"],
                 row["predictions"],
