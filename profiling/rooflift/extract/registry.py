@@ -115,7 +115,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     # instructions
     _sum("inst_executed", "smsp__inst_executed.sum", "inst", "warp instructions executed"),
-    _sum("inst_spill", "sass__inst_executed_register_spilling", "inst", "warp instructions that spill or fill a register"),
+    _sum("inst_spill", "sass__inst_executed_register_spilling", "inst", "those that spill or fill a register"),
     _pct(
         "issue_active_pct",
         "smsp__issue_active.avg.pct_of_peak_sustained_active",
