@@ -33,19 +33,7 @@ COMMANDS = (
     "verify-run",
 )
 HEAVY = {"torch", "triton", "pandas", "numpy", "matplotlib", "ncu_report", "pyarrow", "pynvml"}
-SMALL_CASES = """
-[main]
-init = { in_channels = 64, kernel_size = 3 }
-inputs = [[16, 64, 512, 512]]
-dtypes = ["float32"]
-use = ["bench"]
-
-[small]
-init = { in_channels = 1, kernel_size = 3 }
-inputs = [[1, 1, 4, 5]]
-dtypes = ["float32"]
-use = ["test"]
-"""
+SMALL_CASES = (Path(__file__).parent / "fixtures" / "two_cases.toml").read_text()
 
 
 Rooflift = Callable[..., Any]

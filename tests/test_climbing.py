@@ -27,19 +27,7 @@ from rooflift.runs import read_run, write_manifest
 Rooflift = Callable[..., Any]
 PLAY = Path(__file__).parent / "brief" / "play.py"
 FIXTURES = Path(__file__).parent / "fixtures"
-CASES = """
-[main]
-init = { in_channels = 64, kernel_size = 3 }
-inputs = [[16, 64, 512, 512]]
-dtypes = ["float32"]
-use = ["bench"]
-
-[small]
-init = { in_channels = 1, kernel_size = 3 }
-inputs = [[1, 1, 4, 5]]
-dtypes = ["float32"]
-use = ["test"]
-"""
+CASES = (FIXTURES / "two_cases.toml").read_text()
 
 
 @pytest.fixture

@@ -45,19 +45,7 @@ CONFIDENTIAL = {
     "PIP_INDEX_URL": "https://mirror:pass-zebra-9@packages.example/simple",
 }
 STRANGER = "/home/ferdinanda/work/kernel.py"  # of a report that comes from elsewhere
-CASES = """
-[main]
-init = { in_channels = 64, kernel_size = 3 }
-inputs = [[16, 64, 512, 512]]
-dtypes = ["float32"]
-use = ["bench"]
-
-[small]
-init = { in_channels = 1, kernel_size = 3 }
-inputs = [[1, 1, 4, 5]]
-dtypes = ["float32"]
-use = ["test"]
-"""
+CASES = (TESTS / "fixtures" / "two_cases.toml").read_text()
 NCU = """#!/bin/sh
 if [ "$1" = --version ]; then
     echo "Version 2025.3.1.0 (build 36398880) (public-release)"

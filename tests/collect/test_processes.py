@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
+import subprocess
 import sys
 import time
 import warnings
@@ -138,6 +140,27 @@ def test_capture_of_a_command_that_hangs_is_127() -> None:
     started = time.monotonic()
     assert capture(["sleep", "60"], timeout_s=0.2).returncode == 127
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv here")
+def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    program = """
+import asyncio, sys
+from pathlib import Path
+from rooflift.collect.processes import stream
+child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+asyncio.run(stream([sys.executable, "-c", child], Path(), {}, lambda line: print(line, flush=True)))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = Path("/proc", parent.stdout.readline().strip())
+    assert child.exists()
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 10
+    while child.exists() and "\nState:\tZ" not in (child / "status").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_capture_returns_code_and_both_streams() -> None:

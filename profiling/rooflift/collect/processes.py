@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -93,9 +94,12 @@ async def stream(
     """Run a long command, hand over its lines as they come, and end its whole group when this task is cancelled.
 
     Without `inherit` it has this environment and no other. `watch` is called with its process id five times a second
-    and ends it by raising.
+    and ends it by raising. Where the system has `setpriv`, the command also ends when this process is killed.
     """
+    setpriv = shutil.which("setpriv")
+    guard = (setpriv, "--pdeathsig", "KILL") if setpriv else ()
     process = await asyncio.create_subprocess_exec(
+        *guard,
         *command,
         cwd=folder,
         env={**(os.environ if inherit else {}), **environment},
