@@ -6,7 +6,6 @@ of 10 000 launches is a real one whose single result stands in it so many times:
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import resource
 import subprocess
@@ -15,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from rooflift.collect.operators import load_module
 from rooflift.extract.registry import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,11 +39,7 @@ def timed(command: list[str]) -> tuple[float, float]:
 
 def measure(launches: int = 10_000) -> dict[str, float]:
     """Read the report as rooflift does and then in a bare loop, each as a process from its start to its end."""
-    spec = importlib.util.spec_from_file_location("strange", STRANGE)
-    assert spec is not None
-    assert spec.loader is not None
-    strange = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(strange)
+    strange = load_module(STRANGE)
     with tempfile.TemporaryDirectory(prefix="rooflift-") as folder:
         path = Path(folder, "many.ncu-rep")
         path.write_bytes(strange.repeat(REPORT.read_bytes(), launches))

@@ -7,7 +7,6 @@ the same functions for seconds.
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import json
 import math
 import os
@@ -27,6 +26,7 @@ import msgspec
 import pandas as pd
 
 from rooflift import runs
+from rooflift.collect.operators import load_module
 from rooflift.errors import ReportFault
 from rooflift.extract.registry import METRICS
 from rooflift.extract.reports import read_reports
@@ -41,18 +41,7 @@ COMMANDS = ("profile", "compare", "climb")
 NAMES = [name for metric in METRICS for name in metric.ncu]
 
 
-def load(path: Path) -> Any:
-    """Import a file that belongs to no package."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses and named tuples look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-strange = load(ROOT / "tests" / "extract" / "strange.py")
+strange = load_module(ROOT / "tests" / "extract" / "strange.py")
 
 
 @dataclass
@@ -226,7 +215,7 @@ def table(
 def main() -> int:
     """Write the table; exit code 1 when something was wrong."""
     fuzzed = fuzz(range(MUTANTS), processes=os.cpu_count() or 1)
-    seconds = load(ROOT / "benchmarks" / "read_report.py").measure()
+    seconds = load_module(ROOT / "benchmarks" / "read_report.py").measure()
     killed = kill(KILLS)
     said = table(fuzzed, seconds, list_runs(RUNS), compare_cases(CASES), killed)
     wrong = [*fuzzed.wrong, *(text for one in killed for text in one["wrong"])]

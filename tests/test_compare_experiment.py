@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rooflift.collect.operators import CasePlan
+from rooflift.collect.operators import CasePlan, load_module
 from rooflift.collect.timing import Timed
 from rooflift.records import Sampling
 
@@ -22,13 +21,7 @@ RECORDED = sorted((CHECKOUT / "reports" / "experiments").glob("compare*.csv"))
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    path = CHECKOUT / "benchmarks" / "compare_experiment.py"
-    spec = importlib.util.spec_from_file_location("compare_experiment", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(CHECKOUT / "benchmarks" / "compare_experiment.py")
 
 
 def simulated(calls: Mapping[str, Callable[[], Any]], sampling: Sampling, about: str) -> Timed:

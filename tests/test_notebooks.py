@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,17 +9,14 @@ from typing import Any
 import nbformat
 import pytest
 
+from rooflift.collect.operators import load_module
+
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def notebooks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("notebooks", ROOT / "scripts" / "notebooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(ROOT / "scripts" / "notebooks.py")
 
 
 def texts(notebook: Any) -> list[str]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from rooflift.collect.operators import load_module
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def reliability() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reliability", ROOT / "scripts" / "reliability.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["reliability"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_module(ROOT / "scripts" / "reliability.py")
 
 
 def cells(table: str) -> list[list[str]]:
@@ -53,6 +47,6 @@ def test_five_hundred_cases_are_compared_in_ten_seconds(reliability: ModuleType)
 
 
 def test_many_launches_are_read_about_as_fast_as_by_a_bare_loop_and_in_less_memory(reliability: ModuleType) -> None:
-    seconds = reliability.load(ROOT / "benchmarks" / "read_report.py").measure(2500)
+    seconds = load_module(ROOT / "benchmarks" / "read_report.py").measure(2500)
     assert seconds["rooflift"] < 2 * seconds["bare"] + 5  # both start python; one of them pandas, on a busy machine
     assert seconds["ours_mib"] < seconds["bare_mib"]

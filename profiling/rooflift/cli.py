@@ -390,7 +390,7 @@ def show(
     from rooflift.pipeline import Told
     from rooflift.present.report import tell
 
-    run = _run(root, what, suite)
+    run = find_run(root, what, suite)
     if run.manifest.origin is not None:
         _show_import(run, as_json)
         return
@@ -420,7 +420,7 @@ def report(
     from rooflift import pipeline
     from rooflift.present.report import first_lines
 
-    run = _run(root, what, suite)
+    run = find_run(root, what, suite)
     if run.manifest.origin is not None:
         raise RunFault(f"{run.folder} was imported: it has no times to report", "`rooflift advise` and `show` read it.")
     folder = out or (root or Path.cwd()) / "build" / run.manifest.family / run.folder.name
@@ -470,11 +470,6 @@ def check(
             note(gap)
     if findings:
         raise typer.Exit(1)
-
-
-def _run(root: Path | None, what: str, suite: bool) -> Run:
-    """Return a run by its folder, wherever that lies, by its name, or a family's newest."""
-    return find_run(root, what, suite)
 
 
 def _show_report(path: Path, as_json: bool) -> None:

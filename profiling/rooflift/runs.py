@@ -199,13 +199,13 @@ def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "") -
         RunFault: the family has no such run.
     """
     other = None
-    for folder in reversed(find_runs(reports, family)):
-        run = read_run(folder)
-        manifest = run.manifest
+    for folder, manifest in reversed(list_runs(reports, family)):
+        if isinstance(manifest, RunFault):
+            raise manifest
         if manifest.origin is None and gpu in manifest.machine.gpu:
             if manifest.suite == suite:
-                return run
-            other = other or run
+                return Run(folder, manifest)
+            other = other or Run(folder, manifest)
     if other is not None and not suite:
         return other
     wanted = " that timed the suite" if suite else ""

@@ -33,16 +33,7 @@ from rooflift.runs import Run, find_runs, read_run
 REFUSED = "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters"
 # the request that the run of the fixtures answers
 PROFILE = ("profile", "depthwise_conv2d", *("-v", "v0", "-v", "v1", "-c", "main", "-d", "float32"))
-NCU = """#!/bin/sh
-if [ "$1" = --version ]; then
-    echo "Version 2025.3.1.0 (build 36398880) (public-release)"
-    exit 0
-fi
-while [ $# -gt 0 ]; do
-    [ "$1" = --export ] && report=$2
-    shift
-done
-"""
+NCU = (Path(__file__).parents[1] / "fixtures" / "stand_in_ncu.sh").read_text()
 PROFILED = """
 echo '==PROF== Profiling "depthwise_conv2d_kernel" - 0: 0%....50%....100% - 9 passes'
 cp {report} "$report"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from rooflift.collect.operators import load_module
 from rooflift.errors import ReportFault
 from rooflift.extract import reports
 from rooflift.extract.reader import LONGEST_TEXT, RuleResult, parts
@@ -26,19 +25,9 @@ FOREIGN = ROOT / "tests" / "fixtures" / "h100_flat_depthwise.ncu-rep"  # one lau
 MUTANTS = int(os.environ.get("ROOFLIFT_MUTANTS", "200"))
 
 
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def reliability() -> ModuleType:
-    return load(ROOT / "scripts" / "reliability.py")
+    return load_module(ROOT / "scripts" / "reliability.py")
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from rooflift.collect.ncu import find_ncu
 from rooflift.collect.request import Request
 from rooflift.errors import RunFault
 from rooflift.records import Sampling
+from rooflift.runs import sha256
 
 Part = TypeVar("Part")
 OLDEST = datetime.timedelta(hours=24)  # parts that are older are thrown away
@@ -94,7 +95,7 @@ def record(request: Request, driver: Driver, commit: str | None, *, dirty: bool,
         "command": request.command,
         "about": request.about,
         "commit": [commit, dirty],
-        "files": {name: _sha256(path) for name, path in files.items()},
+        "files": {name: sha256(path) for name, path in files.items()},
         "work": [request.timed, request.counted],
         "options": [request.counters, request.slow_peers, request.precision, request.budget_s, request.noise],
         "sanitized": sanitized,
@@ -102,7 +103,7 @@ def record(request: Request, driver: Driver, commit: str | None, *, dirty: bool,
         "software": [sys.executable, platform.python_version(), *map(package_version, ("torch", "triton"))],
         "ncu": [str(ncu), ncu.stat().st_mtime_ns] if ncu else None,
         "settings": {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)},
-        "rooflift": {path.name: _sha256(path) for path in code_files},
+        "rooflift": {path.name: sha256(path) for path in code_files},
         "boot": BOOT.read_text(encoding="ascii") if BOOT.exists() else None,
     }
 
@@ -172,7 +173,3 @@ def _empty(folder: Path) -> None:
     (folder / BEGUN).unlink(missing_ok=True)
     for path in folder.glob("*"):  # a kill may have left no folder at all
         path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
