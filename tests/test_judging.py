@@ -246,6 +246,8 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "no samples": ("samples.parquet", Path.unlink, r"samples\.parquet: cannot be read"),
     "cut samples": ("samples.parquet", cut, r"samples\.parquet: cannot be read"),
     "nan": ("samples.parquet", with_nan, r"samples\.parquet: time_us of row 7 is nan"),
+    "no timings": ("timings.csv", Path.unlink, r"timings\.csv: the run folder lacks it"),
+    "no report": ("ncu/depthwise_conv2d.ncu-rep", Path.unlink, r"\.ncu-rep: the run folder lacks it"),
     "no metrics": ("metrics.csv", Path.unlink, r"metrics\.csv: the run folder lacks it"),
     "cut metrics": ("metrics.csv", cut, r"metrics\.csv: .*row \d+|metrics\.csv: .*\$\["),
     "cut manifest": ("run.json", cut, r"run\.json: Input data was truncated"),

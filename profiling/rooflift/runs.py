@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 KERNELS = "kernels/"  # the sha256 of a file of the project, not of the run folder, is under such a name
+DATA = (".csv", ".ncu-rep")  # of a run; samples say so themselves, texts and pictures are made of these
 SAMPLE_COLUMNS = ("subject", "case", "dtype", "round", "position", "time_us")
 
 
@@ -217,8 +218,16 @@ def resolve_run(reports: Path, wanted: str, suite: bool = False) -> Run:
     """Return the run named by a folder, by its name, or by a family (its newest, or its newest with a suite).
 
     Raises:
-        RunFault: nothing of that name; near names are suggested.
+        RunFault: nothing of that name; near names are suggested. Or a table or a report of the run is gone.
     """
+    run = _resolve_run(reports, wanted, suite)
+    for name in run.manifest.sha256:
+        if name.endswith(DATA) and not name.startswith(KERNELS) and not (run.folder / name).exists():
+            raise RunFault(f"{run.folder / name}: the run folder lacks it", "Restore it, or measure again.")
+    return run
+
+
+def _resolve_run(reports: Path, wanted: str, suite: bool) -> Run:
     if (Path(wanted) / "run.json").exists():
         return read_run(Path(wanted))
     found = resolve_folders(reports, wanted)
