@@ -53,19 +53,19 @@ class KernelCode:
         path = dotted(function, self.aliases)
         return path.removeprefix("triton.language.") if path.startswith("triton.language.") else ""
 
-    def calls(self) -> Iterator[tuple[ast.Call, str]]:
-        """Return the calls of the body with their name under triton.language, or nothing."""
-        for node in self._body():
-            if isinstance(node, ast.Call):
-                yield node, self.language(node.func)
+    @cached_property
+    def calls(self) -> list[tuple[ast.Call, str]]:
+        """The calls of the body with their name under triton.language, or nothing."""
+        return [(node, self.language(node.func)) for node in self._body if isinstance(node, ast.Call)]
 
-    def _body(self) -> Iterator[ast.AST]:
-        for statement in self.node.body:
-            yield from ast.walk(statement)
+    @cached_property
+    def _body(self) -> list[ast.AST]:
+        """Every node below the signature; helpers that call themselves are asked hundreds of times."""
+        return [node for statement in self.node.body for node in ast.walk(statement)]
 
     def helpers(self) -> Iterator[tuple[ast.Call, KernelCode]]:
         """Return the calls of other `@triton.jit` functions."""
-        for call, _ in self.calls():
+        for call, _ in self.calls:
             if isinstance(call.func, ast.Name) and call.func.id in self.others:
                 yield call, self.others[call.func.id]
 
@@ -77,7 +77,7 @@ class KernelCode:
     def axes(self, known: Mapping[str, int] | None = None, depth: int = 8) -> Iterator[tuple[int | None, ast.Call]]:
         """Return the axes asked of tl.program_id, here and in helpers; None for one that is not a literal."""
         known = known or {}
-        for call, name in self.calls():
+        for call, name in self.calls:
             if name == "program_id":
                 given = [*call.args, *(k.value for k in call.keywords if k.arg == "axis")]
                 yield (_literal(given[0], known) if given else None), call
@@ -88,7 +88,7 @@ class KernelCode:
 
     def block_sizes(self, depth: int = 8) -> Iterator[tuple[str | int, ast.expr]]:
         """Return the lengths of ranges and blocks: names and literals as they stand in arange, zeros and full."""
-        for call, name in self.calls():
+        for call, name in self.calls:
             for length in _lengths(call, name):
                 if isinstance(length, ast.Name):
                     yield length.id, length
@@ -108,7 +108,7 @@ class KernelCode:
         self.__dict__["names"] = found  # a helper that calls itself sees what is known so far
         for _ in range(8):
             before = dict(found)
-            for node in self._body():
+            for node in self._body:
                 for target, value in _bindings(node):
                     self._bind(found, target, value)
             if before == found:
@@ -157,7 +157,7 @@ class KernelCode:
     def stored(self) -> Roots:
         """The parameters through which the kernel writes memory: stores, atomics, descriptors, inline assembly."""
         self.__dict__["stored"] = _NONE  # a helper that calls itself adds nothing
-        found = _NONE.union(*(self._call_stores(call, name) for call, name in self.calls()))
+        found = _NONE.union(*(self._call_stores(call, name) for call, name in self.calls))
         for call, helper in self.helpers():
             given = helper.bound(call)
             for name, *path in helper.stored:
