@@ -7,7 +7,7 @@ of 10 000 launches is a real one whose single result stands in it so many times:
 from __future__ import annotations
 
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,11 +30,18 @@ assert len(frame) == int(sys.argv[2]) * int(sys.argv[3])
 
 
 def timed(command: list[str]) -> tuple[float, float]:
-    """Return the seconds that a command takes and the MiB of the largest process that it or one before was."""
+    """Return the seconds that a command takes and the MiB of its largest process.
+
+    Raises:
+        CalledProcessError: it ended with another code than 0.
+    """
     begin = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    taken = time.perf_counter() - begin
-    return taken, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)  # of this child and its own alone, whatever ran before
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return time.perf_counter() - begin, usage.ru_maxrss / 2**10
 
 
 def measure(launches: int = 10_000) -> dict[str, float]:
@@ -45,7 +52,7 @@ def measure(launches: int = 10_000) -> dict[str, float]:
         path.write_bytes(strange.repeat(REPORT.read_bytes(), launches))
         names = json.dumps([name for metric in METRICS for name in metric.ncu])
         ours_s, ours_mib = timed([sys.executable, "-c", OURS, str(path), str(launches), str(len(METRICS))])
-        bare_s, bare_mib = timed([sys.executable, str(STRANGE), names, str(path)])  # second: it is the larger one
+        bare_s, bare_mib = timed([sys.executable, str(STRANGE), names, str(path)])
     return {"launches": launches, "rooflift": ours_s, "bare": bare_s, "ours_mib": ours_mib, "bare_mib": bare_mib}
 
 
