@@ -7,7 +7,6 @@ of 10 000 launches is a real one whose single result stands in it so many times:
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -29,19 +28,24 @@ assert len(frame) == int(sys.argv[2]) * int(sys.argv[3])
 """
 
 
+LAUNCH = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 def timed(command: list[str]) -> tuple[float, float]:
     """Return the seconds that a command takes and the MiB of its largest process.
+
+    Linux counts what a process held before exec as its own, which is its parent's memory: a small parent starts it.
 
     Raises:
         CalledProcessError: it ended with another code than 0.
     """
     begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)  # of this child and its own alone, whatever ran before
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return time.perf_counter() - begin, usage.ru_maxrss / 2**10
+    said = subprocess.run([sys.executable, "-c", LAUNCH, *command], stdout=subprocess.PIPE, check=True)
+    return time.perf_counter() - begin, int(said.stdout) / 2**10
 
 
 def measure(launches: int = 10_000) -> dict[str, float]:
