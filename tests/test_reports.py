@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from rooflift import runs
 from rooflift.brief.climb import Tried, read_journal
+from rooflift.errors import RunFault
 from rooflift.extract.reports import read_reports
 from rooflift.pipeline import disagreement
 
@@ -24,6 +26,15 @@ def test_every_family_has_a_run_and_the_first_one_of_two_gpus() -> None:
     assert {path.parent.name for path in COMMITTED} >= {"depthwise_conv2d", "rms_norm"}
     for gpu, suite in itertools.product(("H100", "H200"), (False, True)):
         assert runs.newest_run(ROOT / "reports", "depthwise_conv2d", suite=suite, gpu=gpu).manifest.suite == suite
+
+
+def test_the_newest_run_with_a_version_may_be_older() -> None:
+    ask = functools.partial(runs.newest_run, ROOT / "reports", "depthwise_conv2d", suite=True, gpu="H100")
+    newest, older = ask(), ask(versions=["v10_shapes", "v13_registers"])
+    assert older.manifest.created < newest.manifest.created
+    assert {"v10_shapes", "v13_registers"} <= {version.version for version in older.manifest.versions}
+    with pytest.raises(RunFault, match="no run that timed the suite with v10_shapes, v99_none on H100"):
+        ask(versions=["v10_shapes", "v99_none"])
 
 
 @pytest.mark.parametrize(

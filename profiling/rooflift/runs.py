@@ -8,7 +8,7 @@ import datetime
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -190,11 +190,13 @@ def list_runs(reports: Path, family: str | None = None) -> list[tuple[Path, Mani
     return sorted(found, key=lambda run: ("" if isinstance(run[1], RunFault) else run[1].created, run[0].name))
 
 
-def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "") -> Run:
+def newest_run(
+    reports: Path, family: str, suite: bool = False, gpu: str = "", versions: Collection[str] = ()
+) -> Run:
     """Return the newest run of a family, with `suite` the newest that timed every bench case; on a GPU of that name.
 
-    Without `suite` a run of the suite, which may hold few versions, is taken only where there is no other. A run that
-    was imported is passed over: it has no times.
+    Only a run that holds all of `versions` counts. Without `suite` a run of the suite, which may hold few versions, is
+    taken only where there is no other. A run that was imported is passed over: it has no times.
 
     Raises:
         RunFault: the family has no such run.
@@ -203,13 +205,15 @@ def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "") -
     for folder, manifest in reversed(list_runs(reports, family)):
         if isinstance(manifest, RunFault):
             raise manifest
-        if manifest.origin is None and gpu in manifest.machine.gpu:
+        held = {version.version for version in manifest.versions}
+        if manifest.origin is None and gpu in manifest.machine.gpu and held.issuperset(versions):
             if manifest.suite == suite:
                 return Run(folder, manifest)
             other = other or Run(folder, manifest)
     if other is not None and not suite:
         return other
     wanted = " that timed the suite" if suite else ""
+    wanted += f" with {', '.join(versions)}" if versions else ""
     remedy = f"Make one with `rooflift profile{' --suite' if suite else ''}` on a machine with a GPU."
     raise RunFault(f"{reports / family}: no run{wanted}{f' on {gpu}' if gpu else ''}", remedy)
 
