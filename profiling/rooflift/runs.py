@@ -190,9 +190,7 @@ def list_runs(reports: Path, family: str | None = None) -> list[tuple[Path, Mani
     return sorted(found, key=lambda run: ("" if isinstance(run[1], RunFault) else run[1].created, run[0].name))
 
 
-def newest_run(
-    reports: Path, family: str, suite: bool = False, gpu: str = "", versions: Collection[str] = ()
-) -> Run:
+def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "", versions: Collection[str] = ()) -> Run:
     """Return the newest run of a family, with `suite` the newest that timed every bench case; on a GPU of that name.
 
     Only a run that holds all of `versions` counts. Without `suite` a run of the suite, which may hold few versions, is
