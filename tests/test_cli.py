@@ -399,10 +399,11 @@ def test_stopped_verify_leaves_no_process_behind(
     sent: signal.Signals,
     codes: set[int],
 ) -> None:
-    """Two versions, each in a process of its own; both hang."""
+    """Two processes, each with a part of the cases; both hang."""
     note = f"pathlib.Path({str(tmp_path)!r}, f'{{os.getpid()}}.pid').touch()"
     hang = version_text(top=f"import os, pathlib, time; {note}; time.sleep(600)")
-    family = make_family(hang, hang)
+    case = 'main = { init = {}, inputs = [[4, 8]], use = ["bench", "test"] }'  # in three dtypes
+    family = make_family(hang, hang, cases=case)
     process = as_typed(["verify", "twice", "--interpret"], family.folder, {"CUDA_VISIBLE_DEVICES": ""})
     deadline = time.monotonic() + 30
     while len(children := [int(path.stem) for path in tmp_path.glob("*.pid")]) < 2 and time.monotonic() < deadline:

@@ -61,6 +61,30 @@ empty = { init = {}, inputs = [[0, 5]], dtypes = ["float16"], use = ["test"] }
     assert sorted((c.version, c.case, c.dtype, c.seed) for c in checks) == sorted(wanted)
 
 
+def test_cases_are_dealt_out_to_processes_and_answered_for_in_their_order(
+    check: Check, make_family: MakeFamily, version_text: VersionText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    computes = (
+        f"        import os\n        print(os.getpid(), len(x), file=open({str(log)!r}, 'a'))\n        return 2 * x"
+    )
+    cases = "\n".join(
+        f'of_{rows} = {{ init = {{}}, inputs = [[{rows}, 5]], dtypes = ["float32"], use = ["test"] }}'
+        for rows in (2, 9, 4, 7)
+    )
+    cases += '\nmain = { init = {}, inputs = [[4, 8]], use = ["bench"] }'
+    reference = REFERENCE.replace("        return 2 * x", computes)
+    monkeypatch.setattr(measure.os, "cpu_count", lambda: 16)
+    checks = check(make_family(version_text(), version_text(), cases=cases, reference=reference))
+    assert [(c.case, c.version) for c in checks] == [
+        (f"of_{rows}", version) for rows in (2, 9, 4, 7) for version in ("v0_probe", "v1_probe")
+    ]
+    computed = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
+    assert sorted(rows for _, rows in computed) == [2, 4, 7, 9]  # once a case, for both versions
+    own = {frozenset(rows for process, rows in computed if process == one) for one, _ in computed}
+    assert own == {frozenset({9, 4}), frozenset({7, 2})}  # no more processes than versions; the large cases apart
+
+
 def test_part_of_the_work_is_checked_alone_and_the_reference_is_computed_once_for_all_versions(
     make_family: MakeFamily, version_text: VersionText, tmp_path: Path
 ) -> None:

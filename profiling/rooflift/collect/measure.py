@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -155,11 +155,7 @@ def measure(
     checked = parts.take("checks", Measurement) if timed is None and processes else None
     seen = timed or checked or Measurement(flop=dict(flop))
     profiled = parts.take("counters", Profiled) if counters is not None and counters.report.exists() else None
-    total = len(work) * len(request.versions) * SEEDS
-
-    def with_count(text: str) -> None:
-        progress(f"checked {len(seen.checks)} of {total}, {text}")
-
+    with_count = _with_count(seen, len(work) * len(request.versions) * SEEDS, progress)
     with staged(
         request.family,
         request.versions,
@@ -195,8 +191,7 @@ def measure(
         asyncio.run(_in_turn([*before, jobs], request.timeout_s))
     if profiled is not None:
         seen.ncu_command, seen.ncu_version = profiled.command, profiled.version
-    order = {(plan.case, plan.dtype): place for place, plan in enumerate(work)}
-    seen.checks.sort(key=lambda check: order.get((check.case, check.dtype), 0))  # stable: seeds and versions stay
+    seen.checks = _in_order(seen.checks, work)
     return seen
 
 
@@ -362,7 +357,7 @@ def _tail(output: str) -> str:
 def verify(
     request: Request, cases: Sequence[Case], interpret: bool, seeds: int, progress: Progress
 ) -> list[CheckRecord]:
-    """Compare versions with the reference: on the GPU in one process, or in Triton's interpreter in one a version.
+    """Compare versions with the reference, on the GPU or in Triton's interpreter; the cases are dealt out to processes.
 
     Raises:
         KernelFault, WrongResult: as `measure`.
@@ -370,19 +365,26 @@ def verify(
     work = case_plans(cases, request.dtypes)
     if not work:
         return []
+    cores, versions = os.cpu_count() or 1, len(request.versions)
+    processes = min(cores, versions, len(work)) if interpret else checking_processes(len(work), versions, cores) or 1
     environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
-    groups = [[version] for version in request.versions] if interpret else [request.versions]
-    cores = asyncio.Semaphore(os.cpu_count() or 1)
-    seen = [Measurement() for _ in groups]
-
-    async def check(stage: Path, heard: Measurement) -> None:
-        async with cores:
-            await run_target(stage, "check", environment, heard, progress)
-
-    with ExitStack() as stages:
-        jobs = [
-            partial(check, stages.enter_context(staged(request.family, group, work, seeds)), heard)
-            for group, heard in zip(groups, seen, strict=True)
+    seen = Measurement()
+    with_count = _with_count(seen, len(work) * versions * seeds, progress)
+    with staged(request.family, request.versions, work, seeds) as stage:
+        jobs: list[Job] = [
+            partial(run_target, stage, "check", environment, seen, with_count, f"{index}/{processes}")
+            for index in range(processes)
         ]
         asyncio.run(_in_turn([jobs], request.timeout_s))
-    return [check for heard in seen for check in heard.checks]
+    return _in_order(seen.checks, work)
+
+
+def _with_count(seen: Measurement, total: int, progress: Progress) -> Progress:
+    """Return a progress that begins with how many comparisons are done."""
+    return lambda text: progress(f"checked {len(seen.checks)} of {total}, {text}")
+
+
+def _in_order(checks: list[CheckRecord], work: Sequence[CasePlan]) -> list[CheckRecord]:
+    """Return checks in the order of the work; seeds and versions of a case stay as they came."""
+    order = {(plan.case, plan.dtype): place for place, plan in enumerate(work)}
+    return sorted(checks, key=lambda check: order.get((check.case, check.dtype), 0))

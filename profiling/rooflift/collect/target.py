@@ -11,7 +11,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -227,14 +227,14 @@ def run(task: says.Task, plan: says.Plan, part: str) -> None:
     from filelock import FileLock
 
     device = "cuda"
+    turn: AbstractContextManager[object] = FileLock(says.GPU_LOCK)
     if os.environ.get("TRITON_INTERPRET") == "1":
-        device = "cpu"
+        device, turn = "cpu", nullcontext()
         mend_interpreter()
     program = Program(plan, device)
     torch.empty(1, device=device)  # makes the CUDA context, while the other process may hold the lock
     if task == "time":
         machine.gpu_state(gpu_uuid(), "", "", "before")  # wakes NVML, too
-    turn = FileLock(says.GPU_LOCK)
     with torch.no_grad():
         if task == "check":
             for case in says.shard(plan.work, part):
