@@ -190,6 +190,22 @@ def test_measured_roofs_beside_the_datasheets_are_labelled_without_touching_a_li
         assert not any(path.intersects_path(outline(label), filled=False) for path in paths), label.get_text()
 
 
+@pytest.mark.parametrize("versions", [9, 21])
+def test_labels_of_many_versions_below_the_lower_of_two_compute_roofs_find_room(versions: int) -> None:
+    """Seven by seven filters, some of them on the tensor cores: the FP32 roof is right above the versions."""
+    roof_pcts = [40 + 45 * number / versions for number in range(versions)]
+    summary = trail(roof_pcts)
+    summary = summary.assign(intensity=[24 + number % 9 for number in range(versions)])
+    figure = roofline(summary.assign(flops_per_s=[pct * 0.56e12 for pct in roof_pcts]), TF32)
+    assert_apart(figure)
+    assert_all_inside(figure)
+    lines = [line for line in figure.axes[0].lines if line.get_gid() != "dot"]
+    paths = [line.get_transform().transform_path(line.get_path()) for line in lines]
+    labels = [text for text in texts(figure) if text.get_gid() in {"label", "badge", "roof-label"}]
+    for label in labels:
+        assert not any(path.intersects_path(outline(label), filled=False) for path in paths), label.get_text()
+
+
 def test_labels_of_versions_right_under_a_compute_roof_stay_clear_of_its_label() -> None:
     summary = trail([20, 55, 96, 97, 98])
     figure = roofline(

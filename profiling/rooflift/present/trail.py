@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rooflift.model.roofline import Roof, attainable_flops_per_s
 from rooflift.present.style import (
+    FONT_PT,
     GREY,
     INK,
     PALE,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:  # matplotlib and pandas cost a second; importing this module 
 READ_IN_WHITE = PALETTE[0], PALETTE[2], PALETTE[3]  # a number on the others is dark
 BADGE_PT = 13.0
 ROW_PT = 15.5  # from one line of the label column to the next
+LABEL_PT = 2 * 1.2 * FONT_PT + 4  # a roof's label of two lines, and its distance from the line
+COLUMN_AT = 0.7  # the column begins right of here, as a share of the axis
 SHORT_LABEL = 35  # characters: a roof's label of this length is one line
 
 
@@ -59,6 +62,7 @@ def roofline_figure(summary: pd.DataFrame, roofs: Sequence[Roof], *, title: str,
     axes.set(xscale="log", yscale="log", xlabel=f"FLOP per {_counted(summary)} byte", ylabel="TFLOP/s")
     start = _set_limits(axes, points, roofs)
     sheet.draw_without_rendering()  # the layout is settled: angles and pixels can be computed from here on
+    _make_room(axes, points, roofs)
     sheet.set_layout_engine("none")
     labels = [_draw_roof(axes, roof, roofs, start) for roof in roofs]
     _draw_trail(axes, points)
@@ -118,6 +122,17 @@ def _set_limits(axes: Axes, points: Sequence[_Point], roofs: Sequence[Roof]) -> 
     axes.minorticks_off()
     axes.grid(color=PALE, linewidth=0.5)
     return start
+
+
+def _make_room(axes: Axes, points: Sequence[_Point], roofs: Sequence[Roof]) -> None:
+    """Make the figure taller where the column's lines have no room below the roof there and its label."""
+    sheet, (left, right), (low, high) = axes.figure, axes.get_xlim(), axes.get_ylim()
+    roof = min(attainable_flops_per_s(left * (right / left) ** COLUMN_AT, roofs) / 1e12, high)
+    share = math.log(roof / low) / math.log(high / low)
+    lacking_pt = (len(points) * ROW_PT + LABEL_PT) / share - axes.get_window_extent().height / sheet.dpi * 72
+    if lacking_pt > 0:
+        sheet.set_figheight(sheet.get_figheight() + lacking_pt / 72)
+        sheet.draw_without_rendering()
 
 
 def _draw_roof(axes: Axes, roof: Roof, roofs: Sequence[Roof], start: float) -> Annotation:
