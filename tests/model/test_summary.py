@@ -343,6 +343,16 @@ def test_predictions_are_about_the_main_case_in_its_first_dtype(
     assert main_case(manifest.cases[:1]).case == "small"
 
 
+def test_predictions_are_not_judged_on_another_case(
+    manifest_of: ManifestOf, metrics_of: FrameOf, timings_of: FrameOf
+) -> None:
+    manifest = manifest_of({"v0_a": ["time_us 4..4"]}, [("small", "float32", 500)])
+    times = timings_of({("v0_a", "small", "float32"): 4.0})
+    judged = judge(manifest, summarize(manifest, metrics_of({V0: [{"sm_pct": 1.0}]}), times))
+    assert judged.empty
+    assert "verdict" in judged
+
+
 def test_version_that_expects_nothing_has_no_verdict(manifest_of: ManifestOf, metrics_of: FrameOf) -> None:
     manifest = manifest_of({"v0_a": []})
     judged = judge(manifest, summarize(manifest, metrics_of({V0: [{"sm_pct": 1.0}]}), NO_TIMINGS))

@@ -9,6 +9,7 @@ import re
 import unicodedata
 import xml.etree.ElementTree
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from rich.console import Console
 
+from rooflift.model.summary import judge, summarize
 from rooflift.pipeline import bundle, retell
 from rooflift.present import tables
 from rooflift.present.page import write_page
@@ -98,11 +100,15 @@ def strangely(h100: Run) -> Callable[[str], tuple[Manifest, dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module", params=STRANGE)
-def told(request: pytest.FixtureRequest, strangely: Any, tmp_path_factory: Any) -> tuple[str, Story, Path]:
+def told(request: pytest.FixtureRequest, h100: Run, strangely: Any, tmp_path_factory: Any) -> tuple[str, Story, Path]:
     """A strange text, the story that is full of it, and the folder in which it is told."""
     text = STRANGE[request.param]
     manifest, frames = strangely(text)
     story = tell(manifest, frames["metrics"], frames["timings"], frames["compiled"], frames["samples"])
+    assert story.judged.empty  # no case is called main here
+    judged = judge(h100.manifest, summarize(h100.manifest, h100.metrics, h100.timings))
+    names = {old.version: new.version for old, new in zip(h100.manifest.versions, manifest.versions, strict=True)}
+    story = replace(story, judged=judged.assign(version=judged["version"].map(names), prediction=text))
     folder = tmp_path_factory.mktemp("told")
     draw(story, folder)
     write_report(story, folder)

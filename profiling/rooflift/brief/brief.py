@@ -17,7 +17,7 @@ from rooflift.extract.reports import RuleResult, report_device
 from rooflift.model import selection
 from rooflift.model.advice import Diagnosis
 from rooflift.model.selection import Subject
-from rooflift.model.summary import KEY, judge, main_case
+from rooflift.model.summary import KEY, MAIN, judge
 from rooflift.records import Roofs
 from rooflift.runs import Run, sha256
 from rooflift.templating import environment
@@ -320,7 +320,6 @@ def _tried(run: Run, about: Subject) -> list[Tried]:
     """Return the versions of the run on the subject's case; predictions are judged on the main case."""
     every = selection.figures(run)
     judged = judge(run.manifest, every) if run.manifest.cases else None
-    main = main_case(run.manifest.cases).case if run.manifest.cases else ""
     found = []
     for record in run.manifest.versions:
         row = selection.of(every, Subject(record.version, about.case, about.dtype))
@@ -336,7 +335,7 @@ def _tried(run: Run, about: Subject) -> list[Tried]:
                 roof=_known(row.get("roof_pct"), " % of the roof"),
                 bound=str(row.get("bound", "unknown")),
                 predictions=[
-                    f"{v['prediction']}: {_known(v['value'], '')}, {v['verdict']} on {main}" for v in verdicts
+                    f"{v['prediction']}: {_known(v['value'], '')}, {v['verdict']} on {MAIN}" for v in verdicts
                 ],
             )
         )

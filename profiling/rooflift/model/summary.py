@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 KEY = ["version", "case", "dtype"]
 FLOOR = "copy_floor"
+MAIN = "main"  # the case that a ladder is about; every family has it, not every run
 TENSOR_IN_USE_PCT = 5.0
 
 
@@ -134,7 +135,7 @@ def roofs(manifest: Manifest, summary: pd.DataFrame, measured: Roofs | None = No
 
 
 def judge(manifest: Manifest, summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the predictions with their verdicts, on the case `main` (the run's first without one) and its first dtype.
+    """Return the predictions with their verdicts, on the case `main` in its first dtype; none without it.
 
     Columns: version, prediction, metric, value (NaN when missing), verdict (hit, miss, or not judged: why).
     """
@@ -142,7 +143,7 @@ def judge(manifest: Manifest, summary: pd.DataFrame) -> pd.DataFrame:
 
     case = main_case(manifest.cases)
     rows = []
-    for version in manifest.versions:
+    for version in manifest.versions if case.case == MAIN else ():
         row = summary[(summary[KEY] == [version.version, case.case, case.dtype]).all(axis=1)].iloc[0]
         for text in version.expect:
             prediction = parse_prediction(text)
@@ -158,5 +159,5 @@ def judge(manifest: Manifest, summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def main_case(cases: Sequence[CaseRecord]) -> CaseRecord:
-    """Return the case that the headers speak of."""
-    return next((case for case in cases if case.case == "main"), cases[0])
+    """Return the case that the headers speak of, or the first where it was not measured."""
+    return next((case for case in cases if case.case == MAIN), cases[0])

@@ -83,8 +83,10 @@ def _sections(story: Story) -> list[tuple[str, str, Texts]]:
     found.append((f"Versions on {case}", "Roof % = floor / time, the floor a device copy of as many bytes.", steps))
     if not story.suite.empty:
         found.append(("Suite", "Percent of the copy floor.", tables.texts(*tables.suite_table(story.suite))))
-    judged = tables.texts(story.judged, tables.PREDICTION_COLUMNS)
-    return [*found, ("Predictions", tables.predictions_text(story.judged), judged)]
+    if not story.judged.empty:
+        judged = tables.texts(story.judged, tables.PREDICTION_COLUMNS)
+        found.append(("Predictions", tables.predictions_text(story.judged), judged))
+    return found
 
 
 def _details(story: Story) -> list[tuple[str, Texts]]:

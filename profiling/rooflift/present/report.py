@@ -277,7 +277,7 @@ def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
         "floor": tables.duration(story.main.iloc[0]["floor_us"]),
         "pictures": {text: name for name, text in PICTURES.items() if name in drawn},
         "prediction_text": tables.predictions_text(story.judged),
-        "prediction_table": tables.markdown(story.judged, tables.PREDICTION_COLUMNS),
+        "prediction_table": "" if story.judged.empty else tables.markdown(story.judged, tables.PREDICTION_COLUMNS),
         "limits": story.main[["version", "bound", "evidence"]].to_dict("records"),
         "case_tables": [
             (f"{c.case} {c.dtype}", tables.markdown(story.of(c), tables.SUMMARY_COLUMNS[:-1]))

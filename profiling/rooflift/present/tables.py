@@ -188,8 +188,10 @@ def _count(column: str, row: dict[str, float]) -> str:
 
 def predictions_text(judged: pd.DataFrame) -> str:
     """Return how the predictions came out, in one line."""
+    if judged.empty:
+        return "None is judged: the versions' headers make none, or not for the cases of this run."
     told = _counted(judged["verdict"])
-    return f"Written into the versions' headers before the measurement. Of {len(judged)}: {told or 'none'}."
+    return f"Written into the versions' headers before the measurement. Of {len(judged)}: {told}."
 
 
 def with_predictions(summary: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:

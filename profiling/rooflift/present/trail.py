@@ -62,7 +62,7 @@ def roofline_figure(summary: pd.DataFrame, roofs: Sequence[Roof], *, title: str,
     axes.set(xscale="log", yscale="log", xlabel=f"FLOP per {_counted(summary)} byte", ylabel="TFLOP/s")
     start = _set_limits(axes, points, roofs)
     sheet.draw_without_rendering()  # the layout is settled: angles and pixels can be computed from here on
-    _make_room(axes, points, roofs)
+    _make_room(sheet, axes, points, roofs)
     sheet.set_layout_engine("none")
     labels = [_draw_roof(axes, roof, roofs, start) for roof in roofs]
     _draw_trail(axes, points)
@@ -124,9 +124,9 @@ def _set_limits(axes: Axes, points: Sequence[_Point], roofs: Sequence[Roof]) -> 
     return start
 
 
-def _make_room(axes: Axes, points: Sequence[_Point], roofs: Sequence[Roof]) -> None:
+def _make_room(sheet: Figure, axes: Axes, points: Sequence[_Point], roofs: Sequence[Roof]) -> None:
     """Make the figure taller where the column's lines have no room below the roof there and its label."""
-    sheet, (left, right), (low, high) = axes.figure, axes.get_xlim(), axes.get_ylim()
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     roof = min(attainable_flops_per_s(left * (right / left) ** COLUMN_AT, roofs) / 1e12, high)
     share = math.log(roof / low) / math.log(high / low)
     lacking_pt = (len(points) * ROW_PT + LABEL_PT) / share - axes.get_window_extent().height / sheet.dpi * 72
