@@ -29,6 +29,7 @@ LARGE = CasePlan("large", "float16", {"in_channels": 64, "kernel_size": 3, "padd
 PLANES = (0, 127, 128, 191)
 
 
+@pytest.mark.timeout(1200)  # a ladder of 21 versions is some 1 200 kernels, compiled for each case and dtype
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_every_version_agrees_with_the_reference_on_the_gpu(rooflift: Rooflift, family: Family) -> None:
     said = rooflift("verify", family.name, "--json")
