@@ -34,7 +34,7 @@ def console() -> Console:
 def print_story(told: Told) -> None:
     """Print a run's table, what bounds each version, the predictions with their verdicts, and the suite."""
     from rooflift.present import tables
-    from rooflift.present.report import suite_line
+    from rooflift.present.report import limits, suite_line
 
     story = told.story
     manifest = story.manifest
@@ -42,8 +42,8 @@ def print_story(told: Told) -> None:
         f"{manifest.family}, {story.case.case} {story.case.dtype}, on {manifest.machine.gpu} ({manifest.created[:10]})"
     )
     console().print(tables.terminal(story.main, tables.SUMMARY_COLUMNS, title))
-    for row in story.main.to_dict("records"):
-        console().print(f"{row['version']} is bound by {row['bound']}: {row['evidence']}", markup=False)
+    for row in limits(story.main):
+        console().print(f"Limit of {row['version']}: {row['bound']} ({row['evidence']})", markup=False)
     for row in story.judged.to_dict("records"):
         value = tables.PREDICTION_COLUMNS[2].text(row)
         console().print(f"  {row['version']}: {row['prediction']}: measured {value}, {row['verdict']}", markup=False)

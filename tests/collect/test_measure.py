@@ -188,7 +188,7 @@ def test_command_prints_the_table_and_what_it_wrote(
     words = (*PROFILE, "--out", tmp_path / "run")
     said = rooflift(*words, folder=checkout)
     assert said.code == 0, said.err
-    for part in ("2.015 ms", "1.011 ms", "v1_grid is bound by", "time_x 0.40..0.55: measured 0.502, hit"):
+    for part in ("2.015 ms", "1.011 ms", "Limit of v1_grid: issue slots (", "time_x 0.40..0.55: measured 0.502, hit"):
         assert part in said.out
     assert f"Wrote {tmp_path / 'run'} (" in said.out
     assert "ncu recorded depthwise_conv2d_kernel in 9 passes" in said.err

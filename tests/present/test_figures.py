@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D, Bbox
+from PIL import Image
 
 from rooflift.model.roofline import Roof
 from rooflift.present.figures import DEFAULT_PANELS, counters_figure, stalls_figure
@@ -350,6 +351,16 @@ def test_saving_the_same_input_twice_gives_the_same_bytes(
     first, second = (save(draw(summary), tmp_path / stem) for stem in ("first", "v1.second"))
     assert [path.name for path in second] == ["v1.second.svg", "v1.second.png"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+@pytest.mark.parametrize("draw", [roofline, counters, stalls])
+def test_png_looks_as_drawn_in_half_of_the_bytes(draw: Callable[[pd.DataFrame], Figure], tmp_path: FilePath) -> None:
+    summary = with_counters(trail(TRAILS["thirteen"]))
+    draw(summary).savefig(tmp_path / "drawn.png", dpi=150)
+    png = save(draw(summary), tmp_path / "figure")[1]
+    drawn, saved = (np.asarray(Image.open(path).convert("RGB"), int) for path in (tmp_path / "drawn.png", png))
+    assert abs(saved - drawn).max() <= 8  # of 255
+    assert png.stat().st_size < (tmp_path / "drawn.png").stat().st_size / 2
 
 
 @pytest.mark.parametrize("draw", [roofline, counters, stalls])

@@ -83,6 +83,16 @@ def test_every_version_has_its_row_its_bound_and_its_story(report: str, story: S
         assert f"Why: {version.why}" in stories
 
 
+def test_without_counters_one_line_says_that_no_limit_is_known(
+    h100: Run, told_with: ToldWith, written: Written
+) -> None:
+    uncounted = told_with(metrics=h100.metrics.iloc[:0])
+    assert section(written(uncounted), "## What bounds each version").strip() == (
+        "- **v0_baseline, v1_grid**: unknown (the counters of memory and pipes were not collected)"
+    )
+    assert headline(uncounted).endswith("% of the measured roof.")
+
+
 def test_every_prediction_has_its_figure_and_verdict(report: str) -> None:
     assert rows(section(report, "## Predictions")) == [
         ["v0_baseline", "sm_pct > 80", "82.1", "hit"],

@@ -29,7 +29,7 @@ from rooflift.present.verdicts import (
     verdict_line,
     warnings,
 )
-from rooflift.records import CaseRecord, CheckRecord, Manifest, Roofs
+from rooflift.records import UNKNOWN, CaseRecord, CheckRecord, Manifest, Roofs
 from rooflift.templating import Markdown, environment
 
 if TYPE_CHECKING:
@@ -189,10 +189,21 @@ def headline(story: Story) -> str:
     close = f"; within {100 * Rule().least_effect:g} % of it: {', '.join(level[:NAMED])}" if level else ""
     close += f" and {len(level) - NAMED} more" if len(level) > NAMED else ""
     suspect = f" **Suspect: above the measured roof: {names}.**" if names else ""
+    limit = "" if best["bound"] == UNKNOWN else f", bound by {best['bound']}"
     return (
         f"**{best['version']}** is the fastest: {tables.duration(best['time_us'])}{versus}, "
-        f"{tables.number(best['roof_pct'], 1)} % of the measured roof, bound by {best['bound']}{close}.{suspect}"
+        f"{tables.number(best['roof_pct'], 1)} % of the measured roof{limit}{close}.{suspect}"
     )
+
+
+def limits(main: pd.DataFrame) -> list[dict[str, str]]:
+    """Return `version`, `bound` and `evidence` a row; the versions of which no limit is known share the last."""
+    found = main[["version", "bound", "evidence"]]
+    unknown = found["bound"] == UNKNOWN
+    rows: list[dict[str, str]] = found[~unknown].to_dict("records")
+    if unknown.any():
+        rows.append(found[unknown].iloc[0].to_dict() | {"version": ", ".join(found["version"][unknown])})
+    return rows
 
 
 def first_lines(story: Story) -> list[str]:
@@ -278,7 +289,7 @@ def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
         "pictures": {text: name for name, text in PICTURES.items() if name in drawn},
         "prediction_text": tables.predictions_text(story.judged),
         "prediction_table": "" if story.judged.empty else tables.markdown(story.judged, tables.PREDICTION_COLUMNS),
-        "limits": story.main[["version", "bound", "evidence"]].to_dict("records"),
+        "limits": limits(story.main),
         "case_tables": [
             (f"{c.case} {c.dtype}", tables.markdown(story.of(c), tables.SUMMARY_COLUMNS[:-1]))
             for c in others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import textwrap
 import warnings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # matplotlib costs half a second; importing this module costs
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442")
 INK, GREY, PALE = "#222222", "#767676", "#dddddd"
 WIDTH_IN = 9.0  # 900 px at 100 dpi, the width of a pull request
+DPI = 150
 FONT_PT = 9.0
 LINE_IN = 0.18
 LONGEST_NAME = 24  # characters of a version's or a case's name
@@ -70,9 +72,17 @@ def _lines(text: str, width: int, most: int) -> str:
 
 @styled()
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem`.svg, its text kept as text, and `stem`.png at 150 dpi; the same figure gives the same bytes."""
+    """Write `stem`.svg, its text kept as text, and `stem`.png at 150 dpi; the same figure gives the same bytes.
+
+    The PNG has a palette: a figure's shades fit in 256, each within 8 of 255 of what it was, in a third of the bytes.
+    """
+    from PIL import Image
+
     svg, png = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("svg", "png"))
-    figure.savefig(png, dpi=150, facecolor="white", metadata={"Software": None})
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI, facecolor="white", pil_kwargs={"compress_level": 1})
+    shades = Image.open(drawn).convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    shades.save(png, dpi=(DPI, DPI))
     figure.set_layout_engine("none")  # the first drawing has settled it, and it takes half of the time of each
     figure.savefig(svg, facecolor="white", metadata={"Date": None})
     return [svg, png]
