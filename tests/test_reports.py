@@ -93,6 +93,9 @@ class TestCommittedRun:
 
     def test_its_metrics_are_the_reports(self, folder: Path) -> None:
         run = runs.read_run(folder)
+        if run.manifest.counters == "none":
+            assert (run.reports, len(run.metrics)) == ([], 0)
+            return
         assert disagreement(read_reports(run.reports, run.folder), run.metrics) == ""
         values = run.metrics[run.metrics["missing"] == ""].groupby(["version", "case", "dtype", "launch"], sort=False)
         actions = [

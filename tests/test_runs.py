@@ -26,6 +26,7 @@ from rooflift.runs import (
     read_roofs,
     read_run,
     read_table,
+    recorded_cases,
     resolve_folders,
     resolve_run,
     roofs_path,
@@ -373,6 +374,20 @@ def two_days(reports: Callable[..., Path]) -> Path:
         ("rms_norm", "2026-11-21-h100-aaaaaaa", "2026-11-21T09:00:00Z"),
         ("rms_norm", "2026-11-22-h100-bbbbbbb", "2026-11-22T09:00:00Z"),
     )
+
+
+def test_a_case_is_what_the_newest_run_that_has_it_recorded(two_days: Path) -> None:
+    newest = two_days / "rms_norm" / "2026-11-22-h100-bbbbbbb"
+    manifest = read_run(newest).manifest
+    (main,) = manifest.cases
+    half = msgspec.structs.replace(main, dtype="float16", compulsory_bytes=7)
+    write_manifest(newest, msgspec.structs.replace(manifest, name=newest.name, cases=[half]))
+    found = recorded_cases(two_days, "rms_norm")
+    assert [(case.compulsory_bytes, run.created[:10]) for case, run in found.values()] == [
+        (main.compulsory_bytes, "2026-11-21"),
+        (7, "2026-11-22"),
+    ]
+    assert list(found) == [("main", "float32"), ("main", "float16")]
 
 
 def test_run_is_found_by_path_by_name_and_by_family(two_days: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def _manifest(origin: Origin, label: Label, device: Device, metrics: pd.DataFram
     family = label.family
     cases, recorded_in = _cases(family, metrics, root)
     if cases:
-        notes.append(f"The compulsory traffic is that of run {recorded_in}.")
+        notes.append(f"The compulsory traffic is that of run {', '.join(recorded_in)}.")
     known = {metric.name for metric in METRICS}
     foreign = [n for n in dict.fromkeys(metrics["metric"]) if n not in known]
     if foreign:
@@ -183,20 +183,19 @@ def _machine(label: Label, device: Device, origin: Origin) -> tuple[Machine, lis
     ), notes
 
 
-def _cases(family: Family | None, metrics: pd.DataFrame, root: Path) -> tuple[list[CaseRecord], str]:
-    """Return the cases as the family's newest run recorded them, with their compulsory traffic, and that run's name.
+def _cases(family: Family | None, metrics: pd.DataFrame, root: Path) -> tuple[list[CaseRecord], list[str]]:
+    """Return the cases as the family's newest runs recorded them, with their compulsory traffic, and those runs' names.
 
-    None at all unless that run has every case of the import and its versions are named: a summary has a row for each.
+    None at all unless every case of the import was recorded and its versions are named: a summary has a row for each.
     """
     if family is None or not all(metrics["version"]):
-        return [], ""
-    try:
-        newest = runs.newest_run(root / "reports", family.name).manifest
-    except RunFault:
-        return [], ""
-    recorded = {(case.case, case.dtype): case for case in newest.cases}
+        return [], []
+    recorded = runs.recorded_cases(root / "reports", family.name)
     wanted = dict.fromkeys((row.case, row.dtype) for row in metrics.itertuples())
-    return ([recorded[key] for key in wanted] if wanted.keys() <= recorded.keys() else []), newest.name
+    if not wanted.keys() <= recorded.keys():
+        return [], []
+    found = [recorded[key] for key in wanted]
+    return [case for case, _ in found], list(dict.fromkeys(run.name for _, run in found))
 
 
 def _version_record(name: str, family: Family | None) -> VersionRecord:

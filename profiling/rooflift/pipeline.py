@@ -241,19 +241,15 @@ def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
 
 
 def known_flop(request: Request) -> dict[tuple[str, str], int | None]:
-    """Return the FLOP that the family's newest run has of the same cases of the same reference file."""
+    """Return the FLOP that the family's newest runs have of the same cases of the same reference file."""
     family = request.family
-    try:
-        manifest = runs.newest_run(request.root / "reports", family.name).manifest
-    except RunFault:  # no run, or one that cannot be read: then torch is asked
-        return {}
-    if manifest.sha256.get(f"kernels/{family.name}/reference.py") != runs.sha256(family.reference):
-        return {}
+    recorded = runs.recorded_cases(request.root / "reports", family.name)
+    name, digest = f"kernels/{family.name}/reference.py", runs.sha256(family.reference)
     asked = {(plan.case, plan.dtype): (plan.init, plan.inputs) for plan in request.timed}
     return {
-        (c.case, c.dtype): c.flop
-        for c in manifest.cases
-        if asked.get((c.case, c.dtype)) in ((c.init, c.inputs), (None, None))
+        key: case.flop
+        for key, (case, run) in recorded.items()
+        if run.sha256.get(name) == digest and asked.get(key) in ((case.init, case.inputs), (None, None))
     }
 
 

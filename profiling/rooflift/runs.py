@@ -18,7 +18,7 @@ import msgspec
 
 from rooflift import store
 from rooflift.errors import RunFault, did_you_mean
-from rooflift.records import SCHEMA_VERSION, CompiledRow, Manifest, MetricRow, Roofs, TimingRow
+from rooflift.records import SCHEMA_VERSION, CaseRecord, CompiledRow, Manifest, MetricRow, Roofs, TimingRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,6 +188,12 @@ def list_runs(reports: Path, family: str | None = None) -> list[tuple[Path, Mani
         except RunFault as fault:
             found.append((path.parent, fault))
     return sorted(found, key=lambda run: ("" if isinstance(run[1], RunFault) else run[1].created, run[0].name))
+
+
+def recorded_cases(reports: Path, family: str) -> dict[tuple[str, str], tuple[CaseRecord, Manifest]]:
+    """Return, by case and dtype, what the newest run that timed it recorded of it, with that run's manifest."""
+    measured = (run for _, run in list_runs(reports, family) if isinstance(run, Manifest) and run.origin is None)
+    return {(case.case, case.dtype): (case, run) for run in measured for case in run.cases}
 
 
 def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "", versions: Collection[str] = ()) -> Run:
