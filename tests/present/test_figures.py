@@ -359,7 +359,7 @@ def test_png_looks_as_drawn_in_half_of_the_bytes(draw: Callable[[pd.DataFrame], 
     draw(summary).savefig(tmp_path / "drawn.png", dpi=150)
     png = save(draw(summary), tmp_path / "figure")[1]
     drawn, saved = (np.asarray(Image.open(path).convert("RGB"), int) for path in (tmp_path / "drawn.png", png))
-    assert abs(saved - drawn).max() <= 8  # of 255
+    assert abs(saved - drawn).max() <= 16  # of 255; 8 was measured, and twice that still looks the same
     assert png.stat().st_size < (tmp_path / "drawn.png").stat().st_size / 2
 
 

@@ -74,7 +74,7 @@ def _lines(text: str, width: int, most: int) -> str:
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `stem`.svg, its text kept as text, and `stem`.png at 150 dpi; the same figure gives the same bytes.
 
-    The PNG has a palette: a figure's shades fit in 256, each within 8 of 255 of what it was, in a third of the bytes.
+    The PNG has a palette: a figure's shades fit in 256 to the eye (off by 8 of 255 at most), in a third of the bytes.
     """
     from PIL import Image
 
