@@ -20,7 +20,7 @@ BEGIN, END = "<!-- newest run: begin -->", "<!-- newest run: end -->"
 
 def block() -> str:
     """Return what stands between the marks."""
-    run = runs.newest_run(ROOT / "reports", FAMILY, gpu="H100")
+    run = runs.newest_run(ROOT / "reports", FAMILY, gpu="H100", with_counters=True)
     story = tell(run.manifest, run.metrics, run.timings, run.compiled)
     folder = run.folder.relative_to(ROOT).as_posix()
     return "\n\n".join(

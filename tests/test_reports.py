@@ -37,6 +37,14 @@ def test_the_newest_run_with_a_version_may_be_older() -> None:
         ask(versions=["v10_shapes", "v99_none"])
 
 
+def test_the_newest_run_with_counters_may_be_older() -> None:
+    ask = functools.partial(runs.newest_run, ROOT / "reports", "depthwise_conv2d", gpu="H200")
+    assert ask().manifest.counters == "none"
+    assert ask(with_counters=True).manifest.counters == "standard"
+    with pytest.raises(RunFault, match="no run with v99_none with counters on H200"):
+        ask(versions=["v99_none"], with_counters=True)
+
+
 @pytest.mark.parametrize(
     "folder", [*EVERY, CLIMB / "reports" / "depthwise_conv2d" / "climb"], ids=lambda path: path.name
 )

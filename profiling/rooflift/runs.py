@@ -196,11 +196,20 @@ def recorded_cases(reports: Path, family: str) -> dict[tuple[str, str], tuple[Ca
     return {(case.case, case.dtype): (case, run) for run in measured for case in run.cases}
 
 
-def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "", versions: Collection[str] = ()) -> Run:
+def newest_run(
+    reports: Path,
+    family: str,
+    suite: bool = False,
+    gpu: str = "",
+    versions: Collection[str] = (),
+    *,
+    with_counters: bool = False,
+) -> Run:
     """Return the newest run of a family, with `suite` the newest that timed every bench case; on a GPU of that name.
 
-    Only a run that holds all of `versions` counts. Without `suite` a run of the suite, which may hold few versions, is
-    taken only where there is no other. A run that was imported is passed over: it has no times.
+    Only a run that holds all of `versions` counts, and `with_counters` one that collected some. Without `suite` a run
+    of the suite, which may hold few versions, is taken only where there is no other. A run that was imported is passed
+    over: it has no times.
 
     Raises:
         RunFault: the family has no such run.
@@ -210,7 +219,8 @@ def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "", v
         if isinstance(manifest, RunFault):
             raise manifest
         held = {version.version for version in manifest.versions}
-        if manifest.origin is None and gpu in manifest.machine.gpu and held.issuperset(versions):
+        asked = gpu in manifest.machine.gpu and held.issuperset(versions)
+        if manifest.origin is None and asked and not (with_counters and manifest.counters == "none"):
             if manifest.suite == suite:
                 return Run(folder, manifest)
             other = other or Run(folder, manifest)
@@ -218,6 +228,7 @@ def newest_run(reports: Path, family: str, suite: bool = False, gpu: str = "", v
         return other
     wanted = " that timed the suite" if suite else ""
     wanted += f" with {', '.join(versions)}" if versions else ""
+    wanted += " with counters" if with_counters else ""
     remedy = f"Make one with `rooflift profile{' --suite' if suite else ''}` on a machine with a GPU."
     raise RunFault(f"{reports / family}: no run{wanted}{f' on {gpu}' if gpu else ''}", remedy)
 
