@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from rooflift.catalog.families import find_root, load_family
-from rooflift.collect.operators import CasePlan, load_module, make_inputs, make_model
-from rooflift.collect.timing import PRECISE_BUDGET_S, Timed, time_subjects
-from rooflift.model.compare import Estimates, Rule, estimate, verdicts
-from rooflift.records import Sampling
+from rooflift.analysis.compare import Estimates, Rule, estimate, verdicts
+from rooflift.compile.module import load_module
+from rooflift.project.operator import find_root, load_family
+from rooflift.schema import Sampling
+from rooflift.worker.protocol import PRECISE_BUDGET_S, CasePlan
+from rooflift.worker.tensors import make_inputs, make_model
+from rooflift.worker.timing import Timed, time_subjects
 
 FAMILY = "depthwise_conv2d"
 COMPARISONS = 100

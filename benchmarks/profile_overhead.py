@@ -13,11 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from rooflift.catalog.families import find_root, load_family
-from rooflift.collect.measure import staged, target_command, target_environment
-from rooflift.collect.ncu import find_ncu, ncu_command
-from rooflift.collect.request import case_plans
-from rooflift.extract.registry import ncu_names
+from rooflift.measure.request import case_plans
+from rooflift.measure.session import staged, worker_command
+from rooflift.ncu.command import find_ncu, ncu_command
+from rooflift.ncu.metrics import ncu_names
+from rooflift.process import target_environment
+from rooflift.project.operator import find_root, load_family
 
 FAMILY = "depthwise_conv2d"
 
@@ -38,7 +39,7 @@ def main(rounds: int) -> None:
     work = case_plans([family.cases["main"]], ["float32"])
     bare, whole = [], []
     with staged(family, family.versions, work, seeds=2) as stage, tempfile.TemporaryDirectory() as out:
-        command = ncu_command(str(find_ncu()), target_command("profile"), "bare.ncu-rep", ncu_names("seed"))
+        command = ncu_command(str(find_ncu()), worker_command("profile"), "bare.ncu-rep", ncu_names("seed"))
         for number in range(rounds + 1):
             ncu_s = wall_s(command, stage)
             what = ["--case", "main", "--dtype", "float32", "--counters", "seed", "--out", f"{out}/{number}"]

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from rooflift.collect.operators import load_module
-from rooflift.extract.registry import METRICS
+from rooflift.compile.module import load_module
+from rooflift.ncu.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
 STRANGE = ROOT / "tests" / "extract" / "strange.py"
@@ -22,7 +22,7 @@ REPORT = ROOT / "tests" / "fixtures" / "h100_flat_depthwise.ncu-rep"
 OURS = """
 import sys
 from pathlib import Path
-from rooflift.extract.reports import read_reports
+from rooflift.ncu.report import read_reports
 frame = read_reports([Path(sys.argv[1])], Path(sys.argv[1]).parent)
 assert len(frame) == int(sys.argv[2]) * int(sys.argv[3])
 """

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rooflift import runs
 from rooflift.errors import RunFault
-from rooflift.present import tables
-from rooflift.present.report import headline, suite_line, tell
+from rooflift.report import tables
+from rooflift.report.report import headline, suite_line, tell
+from rooflift.runs import run as runs
 
 ROOT = Path(__file__).resolve().parent.parent
 FAMILY = "depthwise_conv2d"

@@ -25,11 +25,11 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from rooflift import runs
-from rooflift.collect.operators import load_module
+from rooflift.compile.module import load_module
 from rooflift.errors import ReportFault
-from rooflift.extract.registry import METRICS
-from rooflift.extract.reports import read_reports
+from rooflift.ncu.metrics import METRICS
+from rooflift.ncu.report import read_reports
+from rooflift.runs import run as runs
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"

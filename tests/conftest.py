@@ -15,14 +15,15 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from rooflift.catalog.families import Family, load_family
-from rooflift.cli import main
-from rooflift.collect import machine
-from rooflift.collect.ncu import find_ncu
-from rooflift.collect.request import Request
+from rooflift.cli.main import main
 from rooflift.errors import RoofliftError
-from rooflift.records import CaseRecord, RoofRow, Roofs, TimingRow
-from rooflift.runs import read_run, to_frame, write_manifest
+from rooflift.measure import environment as machine
+from rooflift.measure.request import Request
+from rooflift.ncu.command import find_ncu
+from rooflift.project.operator import Family, load_family
+from rooflift.runs.run import read_run, to_frame
+from rooflift.runs.verify import write_manifest
+from rooflift.schema import CaseRecord, RoofRow, Roofs, TimingRow
 
 CHECKOUT = Path(__file__).parents[1]
 H100_RUN = CHECKOUT / "tests" / "fixtures" / "h100_run"

@@ -25,9 +25,14 @@ from typing import Any
 
 import msgspec
 
-from rooflift import cli, pipeline, runs
-from rooflift.collect import gates, machine, measure, parts
-from rooflift.collect import plan as says
+from rooflift import pipeline
+from rooflift.cli import main as cli
+from rooflift.measure import checkpoint as parts
+from rooflift.measure import environment as machine
+from rooflift.measure import evaluate as gates
+from rooflift.measure import session as measure
+from rooflift.runs import run as runs
+from rooflift.worker import protocol as says
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 H100_RUN = CHECKOUT / "tests" / "fixtures" / "h100_run"
@@ -110,7 +115,7 @@ class Stage:
         (folder / "told.json").write_bytes(msgspec.json.encode(told))
         (folder / "target.py").write_text(TARGET)
         words = [sys.executable, "-IS", str(folder / "target.py"), str(folder / "told.json"), str(self.log)]
-        measure.target_command = lambda *_: words  # type: ignore[assignment]
+        measure.worker_command = lambda *_: words  # type: ignore[assignment]
         machine.driver = lambda: machine.Driver("580.1", ["NVIDIA H100 80GB HBM3"])
         report, ncu = H100_RUN / "ncu" / f"{FAMILY}.ncu-rep", folder / "ncu"
         ncu.write_text(NCU.replace("REPORT", shlex.quote(str(report))).replace("LOG", shlex.quote(str(self.log))))

@@ -9,9 +9,11 @@ import socket
 import sys
 from pathlib import Path
 
-from rooflift.cli import main
-from rooflift.collect import gates, machine, measure
-from rooflift.collect.candidate import Fault
+from rooflift.cli.main import main
+from rooflift.measure import environment as machine
+from rooflift.measure import evaluate as gates
+from rooflift.measure import session as measure
+from rooflift.worker.protocol import Fault
 
 stand = Path(sys.argv.pop(1))
 if os.readlink("/proc/self/ns/uts") == os.environ["OUTER_UTS"]:  # noqa: PTH115  # no file's path
@@ -19,7 +21,7 @@ if os.readlink("/proc/self/ns/uts") == os.environ["OUTER_UTS"]:  # noqa: PTH115 
 else:
     socket.sethostname(os.environ["HOST_NAME"])
 machine.driver = lambda: machine.Driver("580.1", ["NVIDIA H100 80GB HBM3"])
-measure.target_command = lambda task, _="": ["cat", str(stand / f"{task}.jsonl")]
+measure.worker_command = lambda task, _="": ["cat", str(stand / f"{task}.jsonl")]
 examine = gates.examine
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rooflift.collect.operators import CasePlan, load_module
-from rooflift.collect.timing import Timed
-from rooflift.records import Sampling
+from rooflift.compile.module import load_module
+from rooflift.schema import Sampling
+from rooflift.worker.protocol import CasePlan
+from rooflift.worker.timing import Timed
 
 CHECKOUT = Path(__file__).parents[1]
 RECORDED = sorted((CHECKOUT / "reports" / "experiments").glob("compare*.csv"))

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from rooflift.catalog.families import Family, Version, family_names, load_family
-from rooflift.collect.correctness import compare
-from rooflift.collect.measure import SEEDS
-from rooflift.collect.operators import CasePlan, load_module, make_inputs, make_pair
-from rooflift.extract.registry import ncu_names
-from rooflift.records import CheckRecord
-from rooflift.runs import read_run
+from rooflift.compile.module import load_module
+from rooflift.measure.session import SEEDS
+from rooflift.ncu.metrics import ncu_names
+from rooflift.project.operator import Family, Version, family_names, load_family
+from rooflift.runs.run import read_run
+from rooflift.schema import CheckRecord
+from rooflift.worker.correctness import compare
+from rooflift.worker.protocol import CasePlan
+from rooflift.worker.tensors import make_inputs, make_pair
 
 pytestmark = pytest.mark.gpu
 Rooflift = Callable[..., Any]
@@ -142,8 +144,9 @@ def test_time_of_a_short_call_holds_no_gap_of_the_host() -> None:
 
     import torch
 
-    from rooflift.collect.timing import BUDGET_S, time_subjects
-    from rooflift.records import Sampling
+    from rooflift.schema import Sampling
+    from rooflift.worker.protocol import BUDGET_S
+    from rooflift.worker.timing import time_subjects
 
     x = torch.ones(1024, device="cuda")
 

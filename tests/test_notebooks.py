@@ -9,7 +9,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from rooflift.collect.operators import load_module
+from rooflift.compile.module import load_module
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rooflift.catalog.families import Family
-from rooflift.collect.measure import Measurement
-from rooflift.collect.plan import Device, Samples
-from rooflift.collect.request import Request
 from rooflift.errors import ReportFault, RunFault
-from rooflift.extract.reports import read_reports
+from rooflift.measure.request import Request
+from rooflift.measure.session import Measurement
+from rooflift.ncu.report import read_reports
 from rooflift.pipeline import default_folder, disagreement, retell, timing_tables
-from rooflift.records import Roofs, TimingRow
-from rooflift.runs import Run, read_run, write_roofs
+from rooflift.project.operator import Family
+from rooflift.runs.roofs import write_roofs
+from rooflift.runs.run import Run, read_run
+from rooflift.schema import Roofs, TimingRow
+from rooflift.worker.protocol import Device, Samples
 
 STARTED = datetime.datetime(2026, 11, 22, 8, 40, 49, tzinfo=datetime.UTC)
 COMMIT = "8d0b822853bcdf3e7b70c736b6410dd736b297bf"

@@ -31,8 +31,8 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from rooflift.collect import plan as says
-from rooflift.runs import read_run
+from rooflift.runs.run import read_run
+from rooflift.worker import protocol as says
 
 TESTS = Path(__file__).parent
 UTS = ["unshare", "--map-root-user", "--uts"]

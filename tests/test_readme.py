@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from rooflift.collect.operators import load_module
-from rooflift.runs import read_run
+from rooflift.compile.module import load_module
+from rooflift.runs.run import read_run
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from rooflift.collect.operators import load_module
+from rooflift.compile.module import load_module
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import ncu_report
 import pytest
 
-from rooflift import runs
-from rooflift.brief.climb import Tried, read_journal
 from rooflift.errors import RunFault
-from rooflift.extract.reports import read_reports
+from rooflift.ncu.report import read_reports
+from rooflift.optimize.journal import Tried, read_journal
 from rooflift.pipeline import disagreement
+from rooflift.runs import run as runs
 
 ROOT = Path(__file__).parents[1]
 EVERY = runs.find_runs(ROOT / "reports")

@@ -1,5 +1,5 @@
 """`python -m rooflift`."""
 
-from rooflift.cli import main
+from rooflift.cli.main import main
 
 main()

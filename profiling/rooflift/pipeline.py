@@ -13,24 +13,29 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rooflift import runs, store
-from rooflift.catalog.families import load_family
-from rooflift.collect import machine, privacy, sanitizer
-from rooflift.collect.measure import Counters, Measurement, Progress, measure
-from rooflift.collect.ncu import find_ncu
-from rooflift.collect.parts import Begun, kept, record
-from rooflift.collect.plan import AGAIN, CaseSeen, Device
-from rooflift.collect.request import Request
-from rooflift.collect.timing import BUDGET_S, PRECISE_BUDGET_S
-from rooflift.errors import CatalogError, RunFault
-from rooflift.extract import registry
-from rooflift.extract.inspection import compile_tables
-from rooflift.extract.reports import NOT_COLLECTED, read_reports
-from rooflift.model.compare import Side, noise_of
-from rooflift.present.page import write_page
-from rooflift.present.report import PICTURES, SUITE_PICTURE, Story, draw, tell, write_report
-from rooflift.present.style import page
-from rooflift.records import (
+from rooflift.analysis.compare import Side, noise_of
+from rooflift.errors import CatalogError, EnvironmentFault, RunFault
+from rooflift.measure import environment as machine
+from rooflift.measure import sanitizer
+from rooflift.measure.checkpoint import Begun, kept, record
+from rooflift.measure.compiled import compile_tables
+from rooflift.measure.request import Request
+from rooflift.measure.session import Counters, Measurement, Progress, measure
+from rooflift.ncu import metrics as registry
+from rooflift.ncu.command import find_ncu
+from rooflift.ncu.report import NOT_COLLECTED, read_reports
+from rooflift.project.git import git_state
+from rooflift.project.operator import load_family
+from rooflift.report.figures.style import page
+from rooflift.report.html import write_page
+from rooflift.report.report import PICTURES, SUITE_PICTURE, Story, draw, tell, write_report
+from rooflift.runs import atomic as store
+from rooflift.runs import redact as privacy
+from rooflift.runs import run as runs
+from rooflift.runs.find import dated_name, recorded_cases
+from rooflift.runs.roofs import newest_roofs
+from rooflift.runs.verify import sha256, write_manifest
+from rooflift.schema import (
     CaseRecord,
     CompiledRow,
     Machine,
@@ -41,6 +46,7 @@ from rooflift.records import (
     TimingRow,
     VersionRecord,
 )
+from rooflift.worker.protocol import AGAIN, BUDGET_S, PRECISE_BUDGET_S, CaseSeen, Device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +85,7 @@ def profile(
     if out is not None and out.exists() and not numbered:
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
     store.require_writable((out or request.root / "reports" / request.family.name / "run").parent)
-    commit, dirty = (request.commit, False) if request.commit else machine.git_state(request.root)
+    commit, dirty = (request.commit, False) if request.commit else git_state(request.root)
     draws = threading.Thread(target=_get_ready_to_draw, daemon=True)
 
     def prepared(text: str) -> None:
@@ -105,13 +111,15 @@ def profile(
             manifest = _manifest(request, seen, driver.version, place.name, begun.at, commit, dirty)
             notes = [*manifest.notes, *([parts.in_words()] if parts.taken else [])]
             manifest = msgspec.structs.replace(manifest, sanitizer=findings or [], sampling=begun.sampling, notes=notes)
-            story = _write(folder, request, manifest, seen, parts.report)
+            story = _write(folder, request, manifest, seen, parts.report, progress)
             parts.put("run", str(place.absolute()))
     files = sorted(path for path in place.rglob("*") if path.is_file())
     return Told(place, story, files, parts.in_words())
 
 
-def _write(folder: Path, request: Request, manifest: Manifest, seen: Measurement, report: Path) -> Story:
+def _write(
+    folder: Path, request: Request, manifest: Manifest, seen: Measurement, report: Path, progress: Progress
+) -> Story:
     """Fill a run folder: the report, tables, figures, report.md and, last, run.json."""
     hidden = privacy.secrets(request.root)
     metrics, compiled = runs.to_frame([], MetricRow), runs.to_frame([], CompiledRow)
@@ -125,16 +133,16 @@ def _write(folder: Path, request: Request, manifest: Manifest, seen: Measurement
         )
         metrics.to_csv(folder / "metrics.csv", index=False)
     else:
-        compiled = compile_tables(request, manifest, [_target(manifest)])
+        compiled = compile_tables(request, [_target(manifest)], progress)
         compiled.to_csv(folder / "compiled.csv", index=False)
     timings, samples = timing_tables(seen)
     timings.to_csv(folder / "timings.csv", index=False)
     samples.to_parquet(folder / "samples.parquet", index=False)
     manifest = msgspec.structs.replace(manifest, noise=noise_of(samples), gpu_states=seen.states)
     story = tell(manifest, metrics, timings, compiled, samples)
-    draw(story, folder, runs.newest_roofs(request.root / "reports", manifest.machine.gpu))
+    draw(story, folder, newest_roofs(request.root / "reports", manifest.machine.gpu))
     write_report(story, folder)
-    runs.write_manifest(folder, manifest)
+    write_manifest(folder, manifest)
     privacy.refuse(folder, hidden)
     return story
 
@@ -165,7 +173,7 @@ def retell(run: runs.Run, out: Path, base: Side | None = None, *, page: bool = F
             remedy = "One of the two was altered: restore them from version control."
             raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
     story = tell(run.manifest, metrics, run.timings, run.compiled, run.samples, base)
-    measured = runs.newest_roofs(run.folder.resolve().parent.parent, run.manifest.machine.gpu)
+    measured = newest_roofs(run.folder.resolve().parent.parent, run.manifest.machine.gpu)
     with store.refreshing(out) as folder:
         files = [*draw(story, folder, measured), write_report(story, folder)]
         files += [write_page(story, folder)] if page else []
@@ -209,14 +217,14 @@ def compiled_kernels(run: runs.Run, root: Path) -> pd.DataFrame | None:
         return None
     versions = [v for v in family.versions if v.name in {record.version for record in manifest.versions}]
     files = [family.reference, *(version.path for version in versions)]
-    same = {f"kernels/{family.name}/{path.name}": runs.sha256(path) for path in files}
+    same = {f"kernels/{family.name}/{path.name}": sha256(path) for path in files}
     if len(versions) != len(manifest.versions) or not same.items() <= manifest.sha256.items():
         return None
     cases = [case for case in family.select_cases([], "bench") if case.name in {c.case for c in manifest.cases}]
     request = Request(root, family, versions, cases, [], "none", 600, [], suite=True)  # all that ncu would profile
     try:
-        return compile_tables(request, manifest, [_target(manifest)])
-    except ImportError:
+        return compile_tables(request, [_target(manifest)], lambda _: None)
+    except EnvironmentFault:
         return None
 
 
@@ -243,8 +251,8 @@ def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
 def known_flop(request: Request) -> dict[tuple[str, str], int | None]:
     """Return the FLOP that the family's newest runs have of the same cases of the same reference file."""
     family = request.family
-    recorded = runs.recorded_cases(request.root / "reports", family.name)
-    name, digest = f"kernels/{family.name}/reference.py", runs.sha256(family.reference)
+    recorded = recorded_cases(request.root / "reports", family.name)
+    name, digest = f"kernels/{family.name}/reference.py", sha256(family.reference)
     asked = {(plan.case, plan.dtype): (plan.init, plan.inputs) for plan in request.timed}
     return {
         key: case.flop
@@ -274,7 +282,7 @@ def default_folder(
     request: Request, seen: Measurement, started: datetime.datetime, commit: str | None, dirty: bool
 ) -> Path:
     """Return reports/<family>/<date>-<gpu>-<commit>."""
-    return request.root / "reports" / request.family.name / runs.dated_name(_device(seen).gpu, started, commit, dirty)
+    return request.root / "reports" / request.family.name / dated_name(_device(seen).gpu, started, commit, dirty)
 
 
 def _device(seen: Measurement) -> Device:
@@ -329,7 +337,7 @@ def _manifest(
         checks=seen.checks,
         suite=request.suite and not request.named and not request.dtypes,
         notes=_notes(request, seen),
-        sha256={f"kernels/{request.family.name}/{path.name}": runs.sha256(path) for path in kernel_files},
+        sha256={f"kernels/{request.family.name}/{path.name}": sha256(path) for path in kernel_files},
     )
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from rooflift.catalog.cases import DTYPES
-from rooflift.catalog.families import Family, Version, family_names, load_family
-from rooflift.collect.measure import verify
-from rooflift.collect.request import Request
+from rooflift.measure.request import Request
+from rooflift.measure.session import verify
+from rooflift.project.cases import DTYPES
+from rooflift.project.operator import Family, Version, family_names, load_family
 
 CHECKOUT = Path(__file__).parents[2]
 REFUSED = {

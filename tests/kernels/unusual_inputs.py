@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from rooflift.collect.correctness import check_version, compare, poisoned_memory
-from rooflift.collect.interpreter import mend_interpreter
-from rooflift.collect.operators import CasePlan, load_module
-from rooflift.records import CheckRecord
+from rooflift.compile.module import load_module
+from rooflift.schema import CheckRecord
+from rooflift.worker.correctness import check_version, compare, poisoned_memory
+from rooflift.worker.interpreter import mend_interpreter
+from rooflift.worker.protocol import CasePlan
 
 Inputs = Callable[[], tuple[dict[str, Any], torch.Tensor]]  # arguments of the constructor, and x
 

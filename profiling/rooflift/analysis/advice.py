@@ -1,0 +1,261 @@
+"""What to try next: the distance to the roof, the limit and its evidence, the stage that addresses it. No files.
+
+A gain is a bound, not a forecast: time cannot fall below the roof, nor below what DRAM needs at its peak for the bytes
+that remain; a stage that leaves the work alone (tuning) cannot bring it below what the busiest resource needs at its
+peak.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rooflift.analysis.bottleneck import PIPES, RESOURCES, SOME_UNIT, Bound, bound
+from rooflift.ncu.metrics import BY_NAME
+
+STAGES = ("grid", "tiling", "memory", "tuning")
+STOP_PCT = 95  # of the roof: what is left is less than a run differs from the next in clocks and placement
+LEAN = 1.05  # excess traffic up to it is none: less than a stage could win back
+LAUNCH_SHARE = 0.5  # a kernel that fills less of the measured time leaves most of it to launches
+FEW_WARPS_PCT = 40  # below it long latencies can hardly be hidden by other warps
+
+
+@dataclass(frozen=True, slots=True)
+class Relief:
+    """What addresses a limit: stages in the order to try them, and how."""
+
+    stages: tuple[str, ...]
+    how: str
+
+
+RELIEF = {
+    "DRAM": Relief(
+        ("memory", "tiling"), "move fewer bytes: load each once, write whole sectors, keep shared rows in L2"
+    ),
+    "L2": Relief(("tiling", "memory"), "reuse what a program has loaded, so that less is asked of L2"),
+    "L1": Relief(("memory", "tiling"), "load wider and each value once: fewer bytes through L1"),
+    "integer": Relief(
+        ("grid", "tiling"), "fewer integer instructions an output: indices from program ids, shared by several outputs"
+    ),
+    "FMA pipe": Relief(
+        ("tiling",),
+        "integer multiplies share this pipe: compute addresses once for several outputs; tl.dot for matrix products",
+    ),
+    "special functions": Relief(
+        ("grid", "tiling"), "integer division and conversions run here: take indices from program ids"
+    ),
+    "load/store": Relief(("memory", "tiling"), "load and store wider, and each value once"),
+    "tensor cores": Relief((), "a narrower type for the products, or fewer of them"),
+    "issue slots": Relief(("tiling", "memory"), "fewer instructions an output: wider loads, several outputs a thread"),
+    SOME_UNIT: Relief(
+        ("grid", "tiling"), "fewer instructions an output; collect the standard counters to see of which kind"
+    ),
+    "too few programs": Relief(("grid",), "more programs: spread over more dimensions, then smaller blocks"),
+    "launch": Relief((), "fuse kernels, or replay the launches from a CUDA graph; no stage shortens a launch"),
+    "latency": Relief(("tuning", "memory"), "more warps or more independent loads in flight"),
+    "unknown": Relief((), "collect the standard counters: `rooflift profile` does by default"),
+}
+BY_STALL = {  # what a latency-bound kernel waits for -> the stages that shorten the wait
+    "stall_long_scoreboard": ("memory", "tuning"),
+    "stall_lg_throttle": ("memory",),
+    "stall_barrier": ("tuning", "tiling"),
+    "stall_short_scoreboard": ("tiling", "tuning"),
+    "stall_mio_throttle": ("tiling", "tuning"),
+}
+FEWER_BYTES = "Only fewer bytes help now: fuse the operator with the one before or behind it, or store a narrower type."
+
+
+@dataclass(frozen=True, slots=True)
+class Roof:
+    """The time that the case needs at the roof, and where that figure comes from."""
+
+    time_us: float  # NaN when no roof was measured
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A resource and the share of its peak; None with the reason when it was not measured."""
+
+    resource: str
+    metric: str
+    ncu_name: str
+    pct: float | None
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageAdvice:
+    """Whether a stage can pay now, and why or why not."""
+
+    stage: str
+    pays: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What bounds one version on one case and dtype, and what could make it faster; None is what nobody measured."""
+
+    time_us: float | None
+    roof_us: float | None
+    roof_source: str
+    roof_pct: float | None
+    excess_traffic: float | None
+    resource: str
+    evidence: str
+    shares: tuple[Share, ...]
+    stop: bool
+    stage: str | None  # the one to try next
+    how: str
+    gain_at_most: float | None  # time now / least time then; at least 1
+    gain_reason: str
+    next_limit: str  # what would be busiest then, if the stage left it alone
+    stages: tuple[StageAdvice, ...]
+    warnings: tuple[str, ...]
+
+
+def diagnose(
+    figures: Mapping[str, float], roof: Roof, tried: Sequence[str] = (), missing: Mapping[str, str] | None = None
+) -> Diagnosis:
+    """Return the diagnosis of one version.
+
+    `figures` are the registry's metrics by short name with time_us, excess_traffic; NaN is missing. `tried` are the
+    stages of this version and those before it, `missing` the reasons why metrics have no value.
+    """
+    time_us, excess = _figure(figures, "time_us"), _figure(figures, "excess_traffic")
+    limit = _limit(figures)
+    roof_pct = 100 * roof.time_us / time_us
+    relief = _relief(figures, limit, excess)
+    bounds = _bounds(figures, limit, roof_pct, excess)
+    gain, gain_reason = _least(bounds)
+    at_peak = math.isnan(roof_pct) and limit.resource == "DRAM" and gain <= 100 / STOP_PCT
+    stop = roof_pct >= STOP_PCT or at_peak
+    tuned, tuned_reason = _least(bounds | _peak(figures))
+    stages = tuple(_advice(s, relief, limit, tuned if s == "tuning" else gain, stop) for s in STAGES)
+    useful = [advice.stage for advice in stages if advice.pays]
+    ordered = sorted(useful, key=relief.stages.index)
+    next_stage = next((s for s in ordered if s not in tried), ordered[-1] if ordered else None)
+    if next_stage == "tuning":
+        gain, gain_reason = tuned, tuned_reason
+    return Diagnosis(
+        time_us=_known(time_us),
+        roof_us=_known(roof.time_us),
+        roof_source=roof.source,
+        roof_pct=_known(roof_pct),
+        excess_traffic=_known(excess),
+        resource=limit.resource,
+        evidence=limit.evidence,
+        shares=_shares(figures, missing or {}),
+        stop=stop,
+        stage=next_stage,
+        how=FEWER_BYTES if stop else relief.how,
+        gain_at_most=_known(gain),
+        gain_reason=gain_reason,
+        next_limit=_next_limit(figures, limit),
+        stages=stages,
+        warnings=tuple(_warnings(roof_pct, excess)),
+    )
+
+
+def _limit(figures: Mapping[str, float]) -> Bound:
+    time_us, kernel_us = _figure(figures, "time_us"), _figure(figures, "ncu_time_ns") / 1e3
+    if kernel_us < LAUNCH_SHARE * time_us:
+        return Bound("launch", f"the kernels take {kernel_us:.1f} us of {time_us:.1f} us")
+    return bound(figures)
+
+
+def _relief(figures: Mapping[str, float], limit: Bound, excess: float) -> Relief:
+    relief = RELIEF[limit.resource]
+    if limit.resource == "DRAM" and excess <= LEAN:
+        how = "the traffic is the compulsory one: only its rate can rise, by wider accesses and order"
+        return replace(relief, stages=("memory",), how=how)
+    if limit.resource == "latency":
+        stall = limit.evidence.split()[0]
+        few = _figure(figures, "warps_active_pct") < FEW_WARPS_PCT
+        stages = BY_STALL.get(stall, relief.stages)
+        return replace(relief, stages=("tuning", *(s for s in stages if s != "tuning")) if few else stages)
+    return relief
+
+
+def _bounds(figures: Mapping[str, float], limit: Bound, roof_pct: float, excess: float) -> dict[str, float]:
+    """Return by its reason what the speedup of any stage cannot exceed."""
+    found = {f"the roof, of which {roof_pct:.0f} % is reached": 100 / roof_pct}
+    if limit.resource == "launch":
+        kernels_us = figures["ncu_time_ns"] / 1e3
+        return found | {f"the kernels' own {kernels_us:.1f} us": figures["time_us"] / kernels_us}
+    dram_pct, lean = _figure(figures, "dram_pct"), max(excess, 1.0)
+    if dram_pct > 0:
+        bytes_ = "the bytes it moves now" if math.isnan(lean) else "the compulsory bytes"
+        reason = f"DRAM at its peak with {bytes_}: dram_pct {dram_pct:.0f} now"
+        found[reason] = 100 / dram_pct * (1.0 if math.isnan(lean) else lean)
+    return found
+
+
+def _peak(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return by its reason what a stage gains at most that leaves the work alone: the busiest resource at its peak."""
+    known = {name: share for name in (*RESOURCES, "sm_pct") if (share := _figure(figures, name)) > 0}
+    if not known:
+        return {}
+    name = max(known, key=lambda n: known[n])
+    return {f"the same work with {name} at its peak, {known[name]:.0f} now": 100 / known[name]}
+
+
+def _least(bounds: Mapping[str, float]) -> tuple[float, str]:
+    known = {reason: max(gain, 1.0) for reason, gain in bounds.items() if not math.isnan(gain)}
+    if not known:
+        return math.nan, "neither a roof nor the counters that would bound it were measured"
+    reason = min(known, key=lambda r: known[r])
+    return known[reason], reason
+
+
+def _next_limit(figures: Mapping[str, float], limit: Bound) -> str:
+    others = {n: _figure(figures, n) for n, resource in RESOURCES.items() if resource != limit.resource}
+    if any(resource == limit.resource for resource in map(RESOURCES.get, PIPES)):
+        others.pop("issue_active_pct", None)  # a pipe's instructions fill issue slots, too
+    if limit.resource != SOME_UNIT and all(math.isnan(_figure(figures, pipe)) for pipe in PIPES):
+        others["sm_pct"] = _figure(figures, "sm_pct")
+    known = {name: share for name, share in others.items() if share > 0}
+    if not known:
+        return "no other resource was counted"
+    name = max(known, key=lambda n: known[n])
+    return f"{RESOURCES.get(name, 'some SM unit')} ({name} {known[name]:.0f})"
+
+
+def _advice(stage: str, relief: Relief, limit: Bound, gain: float, stop: bool) -> StageAdvice:
+    at_most = "" if math.isnan(gain) else f", at most {gain:.2f}x"
+    if stop:
+        return StageAdvice(stage, False, f"cannot pay: the version is done{at_most}")
+    if stage in relief.stages:
+        return StageAdvice(stage, True, f"addresses the limit, {limit.resource}{at_most}")
+    if limit.resource == "unknown":
+        return StageAdvice(stage, False, "nothing is known of the limit")
+    return StageAdvice(stage, False, f"cannot pay: the limit is {limit.resource} ({limit.evidence})")
+
+
+def _shares(figures: Mapping[str, float], missing: Mapping[str, str]) -> tuple[Share, ...]:
+    found = []
+    for name in ("sm_pct", *RESOURCES, "warps_active_pct"):
+        pct = _known(_figure(figures, name))
+        resource = RESOURCES.get(name) or ("busiest SM unit" if name == "sm_pct" else "resident warps")
+        reason = "" if pct is not None else missing.get(name) or "not collected"
+        found.append(Share(resource, name, BY_NAME[name].ncu[0], pct, reason))
+    return tuple(found)
+
+
+def _warnings(roof_pct: float, excess: float) -> list[str]:
+    found = []
+    if roof_pct > 100:
+        found.append(f"Suspect: {roof_pct:.1f} % of the roof is more than there is; check the result and the timing.")
+    if excess < 1 / LEAN:
+        found.append(f"DRAM moved {excess:.2f} of the compulsory bytes: caches held the rest, or work was left out.")
+    return found
+
+
+def _figure(figures: Mapping[str, float], name: str) -> float:
+    return float(figures.get(name, math.nan))
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

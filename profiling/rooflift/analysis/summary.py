@@ -1,0 +1,163 @@
+"""One row a version, case and dtype: figures from counters and times, the place under the roof. No files, no GPU."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rooflift.analysis.bottleneck import bound
+from rooflift.analysis.roofline import TENSOR, Roof, datasheet_roofs, measured_roofs
+from rooflift.ncu.metrics import BY_NAME, FLOP_OF_INSTRUCTION
+from rooflift.project.gpus import sheet_for_name
+from rooflift.project.header import parse_prediction
+from rooflift.schema import CaseRecord, Manifest, Roofs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEY = ["version", "case", "dtype"]
+FLOOR = "copy_floor"
+MAIN = "main"  # the case that a ladder is about; every family has it, not every run
+TENSOR_IN_USE_PCT = 5.0
+
+
+def combine(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a version, case and dtype with a column a metric, the launches combined as the registry says.
+
+    Sums add the launches, means weigh them by their time under ncu. One launch without a value leaves none (NaN).
+    """
+    import pandas as pd
+
+    if metrics.empty:
+        return pd.DataFrame(columns=[*KEY, *BY_NAME])
+    values = metrics.set_index([*KEY, "launch", "metric"])["value"].astype(float)
+    wide = values.unstack("metric").reindex(columns=list(BY_NAME))
+    groups = wide.groupby(KEY, sort=False)
+    timed = groups["ncu_time_ns"].transform("count") == groups["ncu_time_ns"].transform("size")
+    weights = wide["ncu_time_ns"].where(timed, 1.0)
+    means = wide.mul(weights, axis=0).groupby(KEY, sort=False).sum().div(weights.groupby(KEY, sort=False).sum(), axis=0)
+    ways = {"sum": groups.sum(), "max": groups.max(), "mean": means}
+    combined = pd.DataFrame({name: ways[metric.combine][name] for name, metric in BY_NAME.items()})
+    complete = wide.notna().groupby(KEY, sort=False).all()
+    return combined.where(complete).reset_index()
+
+
+def summarize(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
+    """Return the summary of a run: one row a version, case and dtype, in the run's order.
+
+    Columns: version, case, dtype, time_us, q20_us, q80_us, speedup (over the run's first version), time_x (relative to
+    the version numbered one less), floor_us, roof_pct, compulsory_bytes, flop, dram_bytes, excess_traffic, intensity
+    (FLOP a byte: of DRAM, or compulsory where DRAM was not counted, as intensity_bytes says), flops_per_s, bound,
+    evidence, and every metric of the registry. NaN stands for what is missing.
+    """
+    import pandas as pd
+
+    counters = combine(metrics).set_index(KEY)
+    times = timings.set_index(["subject", "case", "dtype"])
+    rows = []
+    for case in manifest.cases:
+        for version in manifest.versions:
+            key = (version.version, case.case, case.dtype)
+            measured = counters.loc[key].to_dict() if key in counters.index else dict.fromkeys(BY_NAME, math.nan)
+            rows.append(dict(zip(KEY, key, strict=True)) | _figures(case, measured, times, key))
+    frame = pd.DataFrame(rows)
+    cases = frame.groupby(["case", "dtype"], sort=False)["time_us"]
+    frame.insert(6, "speedup", cases.transform("first") / frame["time_us"])
+    number = frame["version"].map(version_number)
+    follows = number.groupby([frame["case"], frame["dtype"]], sort=False).diff() == 1
+    frame.insert(7, "time_x", (frame["time_us"] / cases.shift(1)).where(follows))
+    return frame
+
+
+def _figures(
+    case: CaseRecord, measured: dict[str, float], times: pd.DataFrame, key: tuple[str, str, str]
+) -> dict[str, object]:
+    time_us, q20_us, q80_us = (
+        times.loc[key, ["median_us", "q20_us", "q80_us"]] if key in times.index else [math.nan] * 3
+    )
+    floor_key = (FLOOR, case.case, case.dtype)
+    floor_us = times.loc[floor_key, "median_us"] if floor_key in times.index else math.nan
+    flop = float(case.flop) if case.flop is not None else counted_flop(measured)
+    dram_bytes = measured["dram_read_bytes"] + measured["dram_write_bytes"]
+    limit = bound(measured)
+    return {
+        "time_us": time_us,
+        "q20_us": q20_us,
+        "q80_us": q80_us,
+        "floor_us": floor_us,
+        "roof_pct": 100 * floor_us / time_us,
+        "compulsory_bytes": case.compulsory_bytes,
+        "flop": flop,
+        "dram_bytes": dram_bytes,
+        "excess_traffic": dram_bytes / case.compulsory_bytes,
+        "intensity": flop / (case.compulsory_bytes if math.isnan(dram_bytes) else dram_bytes or math.nan),
+        "intensity_bytes": "compulsory" if math.isnan(dram_bytes) else "DRAM",
+        "flops_per_s": flop / time_us * 1e6,
+        "bound": limit.resource,
+        "evidence": limit.evidence,
+    } | measured
+
+
+def counted_flop(measured: dict[str, float]) -> float:
+    """Return FP32 and FP64 operations by ncu's instruction counters; NaN when they are missing.
+
+    Additions and multiplications count one, multiply-adds two (NVIDIA, Nsight Compute roofline sections).
+    """
+    return sum(weight * measured[name] for name, weight in FLOP_OF_INSTRUCTION.items())
+
+
+def version_number(version: str) -> float:
+    """Return 1 for v1_grid, NaN for a name that is no version's."""
+    match = re.match(r"v(\d+)_", version)
+    return float(match[1]) if match else math.nan
+
+
+def roofs(manifest: Manifest, summary: pd.DataFrame, measured: Roofs | None = None) -> list[Roof]:
+    """Return the ceilings over the rows of one case and dtype: measured ones, and the GPU's datasheet beside them.
+
+    The copy of the run itself goes before that of `measured`. A tensor rate is a ceiling where a version uses the
+    tensor cores for more than `TENSOR_IN_USE_PCT` of the time: their pipe also serves what multiplies nothing.
+    """
+    first = summary.iloc[0]
+    names = ["FP32"]
+    if (summary["tensor_pct"] > TENSOR_IN_USE_PCT).any():
+        names.append(TENSOR[first["dtype"]])
+    found = []
+    if not math.isnan(first["floor_us"]):
+        per_s = first["compulsory_bytes"] / first["floor_us"] * 1e6
+        found.append(Roof("DRAM copy", "bandwidth", per_s, "measured in this run", measured=True))
+    if measured is not None:
+        found += measured_roofs(measured, ["L2 read", *names] if found else ["DRAM copy", "L2 read", *names])
+    sheet = sheet_for_name(manifest.machine.gpu)
+    return found + (datasheet_roofs(sheet, ["DRAM", *names]) if sheet else [])
+
+
+def judge(manifest: Manifest, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the predictions with their verdicts, on the case `main` in its first dtype; none without it.
+
+    Columns: version, prediction, metric, value (NaN when missing), verdict (hit, miss, or not judged: why).
+    """
+    import pandas as pd
+
+    case = main_case(manifest.cases)
+    rows = []
+    for version in manifest.versions if case.case == MAIN else ():
+        row = summary[(summary[KEY] == [version.version, case.case, case.dtype]).all(axis=1)].iloc[0]
+        for text in version.expect:
+            prediction = parse_prediction(text)
+            value = row.get(prediction.metric, None)
+            if value is None or isinstance(value, str):
+                verdict, value = f"not judged: no figure is called {prediction.metric}", math.nan
+            elif math.isnan(value):
+                verdict = "not judged: the figure is missing in this run"
+            else:
+                verdict = "hit" if prediction.holds(value) else "miss"
+            rows.append((version.version, text, prediction.metric, value, verdict))
+    return pd.DataFrame(rows, columns=["version", "prediction", "metric", "value", "verdict"])
+
+
+def main_case(cases: Sequence[CaseRecord]) -> CaseRecord:
+    """Return the case that the headers speak of, or the first where it was not measured."""
+    return next((case for case in cases if case.case == MAIN), cases[0])

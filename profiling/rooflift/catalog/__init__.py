@@ -1,1 +1,0 @@
-"""What exists: kernel families, their versions and cases, the GPUs' sheets. Reads files, imports no kernel."""

@@ -1,0 +1,1 @@
+"""Kernels compiled with Triton for any GPU, without one."""

@@ -1,0 +1,223 @@
+"""Kernels compiled for any GPU without one: registers, spills, SASS mix, theoretical occupancy; launches nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from rooflift.compile.module import load_module
+from rooflift.compile.occupancy import theoretical_occupancy
+from rooflift.compile.sass import disassemble, parse_opcodes, parse_resources, sass_mix
+from rooflift.errors import CatalogError, EnvironmentFault, KernelFault, did_you_mean
+from rooflift.project.gpus import GpuSheet, sheet_for_target
+from rooflift.schema import CompiledKernel
+
+
+class CaseLike(Protocol):
+    """What the inspector asks of a case: a name, ModelNew's arguments and the shapes of the inputs."""
+
+    @property
+    def name(self) -> str:
+        """The case's name."""
+
+    @property
+    def init(self) -> Mapping[str, Any] | Sequence[Any]:
+        """Arguments of ModelNew."""
+
+    @property
+    def inputs(self) -> Sequence[Sequence[int]]:
+        """Shapes of the inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    kernel: str
+    config: str
+    grid: tuple[int, ...]
+    num_warps: int
+    shared_bytes: int
+    cubin: bytes
+
+
+def inspect_version(
+    module_path: Path, version: str, case: CaseLike, dtype: str, targets: Sequence[int]
+) -> list[CompiledKernel]:
+    """Compile the kernels that a version's forward launches, for each target (89, 90, ...), and read their binaries.
+
+    The forward runs on meta tensors: every launch compiles and none runs. Of an autotuned kernel the first
+    configuration is compiled. `dtype` is torch's name (`float16`).
+    Raises KernelFault when a kernel does not compile or the forward does not run on meta tensors, CatalogError for a
+    dtype or target that is unknown, EnvironmentFault without cuobjdump or under TRITON_INTERPRET.
+    """
+    sheets = {sm: sheet_for_target(sm) for sm in targets}
+    launches: list[tuple[GpuSheet, int, _Launch]] = []
+    dumps: dict[bytes, Future[str]] = {}
+    with ThreadPoolExecutor() as pool:  # cuobjdump takes 0.3 s a binary; it reads one target while the next compiles
+        for sm, sheet in sheets.items():
+            for number, launch in enumerate(_compile_forward(module_path, version, case, dtype, sm)):
+                launches.append((sheet, number, launch))
+                if launch.cubin not in dumps:
+                    dumps[launch.cubin] = pool.submit(disassemble, launch.cubin)
+    return [
+        _describe(version, case.name, dtype, sheet, number, launch, dumps[launch.cubin].result())
+        for sheet, number, launch in launches
+    ]
+
+
+def _describe(
+    version: str, case: str, dtype: str, sheet: GpuSheet, number: int, launch: _Launch, dump: str
+) -> CompiledKernel:
+    registers, stack_bytes = parse_resources(dump)
+    opcodes = parse_opcodes(dump)
+    sass = sass_mix(opcodes)
+    occupancy = theoretical_occupancy(
+        sheet,
+        threads_per_block=launch.num_warps * sheet.warp_size,
+        registers_per_thread=registers,
+        shared_bytes_per_block=launch.shared_bytes,
+    )
+    return CompiledKernel(
+        version=version,
+        case=case,
+        dtype=dtype,
+        target=f"sm_{sheet.target}",
+        kernel=launch.kernel,
+        launch=number,
+        config=launch.config,
+        grid=launch.grid,
+        num_warps=launch.num_warps,
+        registers=registers,
+        stack_bytes=stack_bytes,
+        spill_instructions=sass.get("local", 0),
+        shared_bytes=launch.shared_bytes,
+        cubin_sha256=hashlib.sha256(launch.cubin).hexdigest(),
+        sass=sass,
+        opcodes=opcodes,
+        occupancy_pct=occupancy.pct,
+        occupancy_limit=occupancy.limit,
+    )
+
+
+def _compile_forward(module_path: Path, version: str, case: CaseLike, dtype: str, sm: int) -> list[_Launch]:
+    """Run one forward on meta tensors under `_compile_only`; every failure names version, target and case."""
+    import torch
+
+    torch_dtype = getattr(torch, dtype, None)
+    if not isinstance(torch_dtype, torch.dtype):
+        raise CatalogError(f"{dtype!r} is no dtype of torch.", did_you_mean(dtype, ("float32", "float16", "bfloat16")))
+    where = f"{version} for sm_{sm} (case {case.name}, {dtype})"
+    launches: list[_Launch] = []
+    try:
+        with (
+            _compile_only(sm, launches),
+            redirect_stdout(StringIO()),  # triton prints the whole PTX that ptxas refuses
+            torch.no_grad(),
+            torch.device("meta"),
+        ):
+            new = load_module(module_path).ModelNew
+            model = new(**case.init) if isinstance(case.init, Mapping) else new(*case.init)
+            model.to(torch_dtype)(*(torch.empty(tuple(shape), dtype=torch_dtype) for shape in case.inputs))
+    except _NotCompiledError as failure:
+        raise KernelFault(
+            f"{failure.kernel} of {where} does not compile:\n{_tail(failure.__cause__)}",
+            f"Correct {module_path.name} and inspect again; no GPU is needed.",
+        ) from failure.__cause__
+    except EnvironmentFault:
+        raise
+    except Exception as error:
+        raise KernelFault(
+            f"{where} does not load and run on meta tensors:\n{type(error).__name__}: {_tail(error)}",
+            "Inspection runs a forward without data: let it ask only shapes, dtypes and devices.",
+        ) from error
+    if not launches:
+        raise KernelFault(f"{where} launched no Triton kernel.", "Choose a case that has work to do.")
+    return launches
+
+
+@contextmanager
+def _compile_only(sm: int, launches: list[_Launch]) -> Iterator[None]:
+    """Make triton compile and record each launch for `sm` and run none; an autotuner takes its first configuration."""
+    import triton
+    from triton.compiler.errors import CompilationError
+    from triton.runtime import driver
+    from triton.runtime.autotuner import Autotuner
+    from triton.runtime.jit import JITFunction
+
+    if triton.knobs.runtime.interpret:
+        raise EnvironmentFault("TRITON_INTERPRET is set: kernels are not compiled.", "Unset it to inspect.")
+    active, run, tune = driver._active, JITFunction.run, Autotuner.run  # noqa: SLF001  # `active` would ask for a GPU
+    config = ""
+
+    def compile_and_record(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:  # noqa: ARG001
+        try:
+            compiled = run(kernel, *args, grid=grid, warmup=True, **kwargs)
+        except Exception as error:
+            while isinstance(error.__cause__, CompilationError):  # the callee's error is wrapped once for each caller
+                error = error.__cause__
+            raise _NotCompiledError(kernel.__name__) from error
+        if callable(grid):
+            known = kernel.signature.parameters
+            bound = kernel.signature.bind(*args, **{name: kwargs[name] for name in kwargs if name in known})
+            bound.apply_defaults()
+            grid = grid({**kwargs, **bound.arguments})
+        made = compiled.metadata
+        launches.append(_Launch(made.name, config, tuple(grid), made.num_warps, made.shared, compiled.asm["cubin"]))
+        return compiled
+
+    def take_first_config(tuner: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal config
+        configs = tuner.configs
+        config = f"1 of {len(configs)}: {configs[0]}"
+        tuner.configs = configs[:1]  # a single configuration is not benchmarked
+        try:
+            return tune(tuner, *args, **kwargs)
+        finally:
+            tuner.configs, config = configs, ""
+
+    driver.set_active(_stand_in_driver(sm))
+    JITFunction.run, Autotuner.run = compile_and_record, take_first_config
+    try:
+        yield
+    finally:
+        driver.set_active(active)
+        JITFunction.run, Autotuner.run = run, tune
+
+
+def _stand_in_driver(sm: int) -> SimpleNamespace:
+    """Return as much of a triton driver as compiling and the usual questions of a wrapper need."""
+    import torch
+    from triton.backends.compiler import GPUTarget
+
+    sheet = sheet_for_target(sm)
+    properties = {
+        "multiprocessor_count": sheet.sm_count,
+        "max_shared_mem": sheet.max_shared_bytes_per_block,
+        "max_num_regs": sheet.registers_per_sm,
+        "warpSize": sheet.warp_size,
+    }
+    return SimpleNamespace(
+        get_current_target=lambda: GPUTarget("cuda", sm, sheet.warp_size),
+        get_current_device=lambda: sm,  # triton keeps kernels by device: a device for each target keeps targets apart
+        get_current_stream=lambda _: 0,
+        get_active_torch_device=lambda: torch.device("meta"),
+        utils=SimpleNamespace(get_device_properties=lambda _: properties),
+    )
+
+
+class _NotCompiledError(Exception):
+    """A kernel that triton or ptxas refused; the refusal is its cause."""
+
+    def __init__(self, kernel: str) -> None:
+        super().__init__(kernel)
+        self.kernel = kernel
+
+
+def _tail(said: object, lines: int = 12) -> str:
+    return "\n".join(str(said).strip().splitlines()[-lines:])

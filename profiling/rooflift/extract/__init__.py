@@ -1,1 +1,0 @@
-"""What was seen: reports into tidy frames, compiled kernels into resources."""

@@ -1,0 +1,175 @@
+"""What an interrupted measurement had finished: kept until its run folder is whole, taken up by the same request.
+
+A part is what one process said, whole: the times of a run are never put together from two processes. The record of
+the request names the folder of the parts, below build/unfinished: kernel files, command, GPU, software, rooflift's own
+code. One difference, a reboot among them, and nothing is found.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from rooflift.errors import RunFault
+from rooflift.measure.environment import Driver, package_version
+from rooflift.measure.request import Request
+from rooflift.ncu.command import find_ncu
+from rooflift.runs import atomic as store
+from rooflift.runs.verify import sha256
+from rooflift.schema import Sampling
+
+Part = TypeVar("Part")
+OLDEST = datetime.timedelta(hours=24)  # parts that are older are thrown away
+BEGUN, RUN = "begun.part", "run.part"
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+SETTINGS = ("CUDA_", "NVIDIA_", "PYTORCH_", "TORCH", "TRITON_")  # variables that change what is measured
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """When a measurement began and how its samples are taken; the parts that are taken up were made so."""
+
+    at: datetime.datetime
+    sampling: Sampling
+
+
+@dataclass(slots=True)
+class Parts:
+    """The folder of a measurement's parts; without one nothing is kept."""
+
+    folder: Path | None
+    begun: Begun | None = None
+    taken: list[str] = field(default_factory=list)  # the parts that an interrupted measurement had finished
+
+    @property
+    def report(self) -> Path:
+        """Where ncu's report lies."""
+        assert self.folder is not None
+        return self.folder / "report.ncu-rep"
+
+    def take(self, name: str, kind: type[Part]) -> Part | None:
+        """Return a finished part, None when it is still to be made."""
+        path = self.folder / f"{name}.part" if self.folder is not None else None
+        if path is None or not path.exists():
+            return None
+        self.taken.append(name)
+        return msgspec.msgpack.decode(path.read_bytes(), type=kind)
+
+    def put(self, name: str, part: object) -> None:
+        """Keep a finished part. What cannot be written is not kept, which hinders no measurement."""
+        if self.folder is None:
+            return
+        with suppress(RunFault):
+            store.write_file(self.folder / f"{name}.part", msgspec.msgpack.encode(part))
+            if name != "begun" and not (self.folder / BEGUN).exists():
+                self.put("begun", self.begun)  # last: parts without it do not count
+
+    def in_words(self) -> str:
+        """Return what was taken up, "" when nothing was."""
+        if not self.taken or self.begun is None:
+            return ""
+        return (
+            f"An interrupted measurement was taken up: {', '.join(self.taken)} of {self.begun.at:%Y-%m-%d %H:%M} UTC, "
+            "the rest measured later."
+        )
+
+
+def record(request: Request, driver: Driver, commit: str | None, *, dirty: bool, sanitized: bool) -> dict[str, Any]:
+    """Return all that two calls must agree in for one to go on with what the other has measured."""
+    ncu = find_ncu() if request.counters != "none" else None
+    files = {"reference": request.family.reference} | {version.name: version.path for version in request.versions}
+    code = Path(__file__).parent
+    code_files = (*code.glob("*.py"), code.parent / "extract" / "registry.py")
+    return {
+        "command": request.command,
+        "about": request.about,
+        "commit": [commit, dirty],
+        "files": {name: sha256(path) for name, path in files.items()},
+        "work": [request.timed, request.counted],
+        "options": [request.counters, request.slow_peers, request.precision, request.budget_s, request.noise],
+        "sanitized": sanitized,
+        "driver": driver,
+        "software": [sys.executable, platform.python_version(), *map(package_version, ("torch", "triton"))],
+        "ncu": [str(ncu), ncu.stat().st_mtime_ns] if ncu else None,
+        "settings": {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)},
+        "rooflift": {path.name: sha256(path) for path in code_files},
+        "boot": BOOT.read_text(encoding="ascii") if BOOT.exists() else None,
+    }
+
+
+@contextmanager
+def kept(root: Path, about: dict[str, Any]) -> Iterator[Parts]:
+    """Yield the parts of the request that `about` records, and throw them away when the block ends.
+
+    They stay when it is stopped from outside, or when the run cannot be written. Where nothing can be kept, or
+    another process measures the same, the folder is a temporary one.
+    """
+    name = hashlib.sha256(msgspec.json.encode(about, order="sorted")).hexdigest()
+    place = root / "build" / "unfinished" / name[:32]
+    with ExitStack() as stack:
+        parts = None
+        with suppress(OSError):
+            folder = place / "parts"  # not the one that is held: whoever writes into a folder locks it for a moment
+            folder.mkdir(parents=True, exist_ok=True)
+            _throw_others_away(place)
+            if stack.enter_context(store.held(place)) and os.access(folder, os.W_OK):
+                parts = Parts(folder, _begun(folder))
+        if parts is None:
+            yield Parts(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rooflift-"))))
+            return
+        try:
+            yield parts
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit | OSError | RunFault)
+            if not stopped or not (folder / BEGUN).exists():
+                _throw_away(place)
+            raise
+        _throw_away(place)
+
+
+def _begun(folder: Path) -> Begun | None:
+    """Return how the parts in a folder were begun, or empty it: too old, whole as a run, or not even begun."""
+    begun, run = None, None
+    with suppress(OSError, msgspec.DecodeError):
+        begun = msgspec.msgpack.decode((folder / BEGUN).read_bytes(), type=Begun)
+        run = Path(msgspec.msgpack.decode((folder / RUN).read_bytes(), type=str), "run.json")
+    now = datetime.datetime.now(datetime.UTC)
+    if begun is not None and now - OLDEST < begun.at <= now and not (run is not None and run.exists()):
+        return begun
+    _empty(folder)
+    return None
+
+
+def _throw_others_away(own: Path) -> None:
+    """Remove what nobody will take up: too old, whole as a run, or not even begun."""
+    for place in own.parent.iterdir():
+        if place != own and place.is_dir():
+            with store.held(place) as alone:
+                if alone and _begun(place / "parts") is None:
+                    _throw_away(place)
+
+
+def _throw_away(place: Path) -> None:
+    _empty(place / "parts")
+    shutil.rmtree(place, ignore_errors=True)
+    with suppress(OSError):
+        place.parent.rmdir()  # unless others are unfinished, too
+        place.parent.parent.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    """Remove all parts, the one first without which the others do not count: a kill may come in between."""
+    (folder / BEGUN).unlink(missing_ok=True)
+    for path in folder.glob("*"):  # a kill may have left no folder at all
+        path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,46 @@
+"""A request compiled without a GPU: its versions, cases and dtypes for several targets, by children side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rooflift.measure.request import Request
+from rooflift.measure.session import Measurement, Progress, in_turn, run_worker, staged
+from rooflift.runs.run import to_frame
+from rooflift.schema import CompiledKernel, CompiledRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def compile_kernels(request: Request, targets: Sequence[int], progress: Progress) -> list[CompiledKernel]:
+    """Compile the versions for targets (89, 90, ...): the cases and dtypes that ncu would profile.
+
+    Raises:
+        KernelFault: a version does not compile.
+        CatalogError: a target has no GPU spec, or a case has a dtype that torch lacks.
+        EnvironmentFault: triton or cuobjdump is missing.
+    """
+    work = request.counted
+    processes = max(min(os.cpu_count() or 1, len(work)), 1)
+    seen = Measurement()
+    with staged(request.family, request.versions, work, 0, targets=targets) as stage:
+        jobs = [
+            partial(run_worker, stage, "compile", {}, seen, progress, f"{index}/{processes}")
+            for index in range(processes)
+        ]
+        asyncio.run(in_turn([jobs], request.timeout_s))
+    cases = {(plan.case, plan.dtype): place for place, plan in enumerate(work)}
+    versions = {version.name: place for place, version in enumerate(request.versions)}
+    return sorted(seen.compiled, key=lambda kernel: (cases[kernel.case, kernel.dtype], versions[kernel.version]))
+
+
+def compile_tables(request: Request, targets: Sequence[int], progress: Progress) -> pd.DataFrame:
+    """Return what `compile_kernels` found as the rows of compiled.csv."""
+    fields = CompiledRow.__struct_fields__
+    kernels = compile_kernels(request, targets, progress)
+    return to_frame([CompiledRow(**{f: getattr(kernel, f) for f in fields}) for kernel in kernels], CompiledRow)

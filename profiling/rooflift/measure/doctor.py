@@ -1,0 +1,117 @@
+"""What a machine can do for rooflift, each problem with its remedy."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from rooflift.errors import RoofliftError
+from rooflift.measure import environment as machine
+from rooflift.ncu.failures import COUNTERS_REMEDY
+from rooflift.sandbox.confine import ROWS
+from rooflift.sandbox.sandbox import REMEDY, confinement
+
+LEAST_DISK_BYTES = 2 * 2**30  # triton's cache, a full-set report and a run folder
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line of the examination."""
+
+    name: str
+    status: Literal["ok", "problem", "note"]  # a note hinders nothing that this machine can do
+    detail: str
+    remedy: str = ""
+
+
+def examine(root: Path) -> list[Finding]:
+    """Look at GPU, driver, ncu, counters, packages, disk, confinement. Never raises for what it finds."""
+    looks: list[Callable[[], Finding]] = [
+        _python,
+        _gpu,
+        _ncu,
+        _counters,
+        *(lambda name=name, why=why: _package(name, why) for name, why in PACKAGES.items()),
+        lambda: _disk(root),
+        *(lambda row=row: _confined(row) for row in ROWS),
+    ]
+    return [look() for look in looks]
+
+
+PACKAGES = {
+    "ncu-report": "reads .ncu-rep files",
+    "torch": "runs references and kernels",
+    "triton": "compiles kernels",
+}
+
+
+def _python() -> Finding:
+    return Finding("python", "ok", ".".join(map(str, sys.version_info[:3])))
+
+
+def _gpu() -> Finding:
+    try:
+        driver = machine.driver()
+    except RoofliftError as error:
+        return Finding("gpu", "problem", error.message, error.remedy)
+    return Finding("gpu", "ok", f"{', '.join(driver.gpus)} (driver {driver.version})")
+
+
+def _ncu() -> Finding:
+    try:
+        version = machine.ncu_version()
+    except RoofliftError as error:
+        return Finding("ncu", "problem", error.message, error.remedy)
+    if not version:
+        return Finding("ncu", "problem", "ncu does not tell its version", "Run `ncu --version` to see what it says.")
+    return Finding("ncu", "ok", version)
+
+
+def _counters() -> Finding:
+    restricted = machine.counters_restricted()
+    if restricted is None:
+        return Finding("counters", "note", "no NVIDIA driver here that could allow or refuse them")
+    if not restricted:
+        return Finding("counters", "ok", "open to every user")
+    if machine.may_profile_anyway():
+        return Finding("counters", "ok", "for administrators; this process is one")
+    return Finding("counters", "problem", "for administrators only (RmProfilingAdminOnly: 1)", COUNTERS_REMEDY)
+
+
+def _package(name: str, why: str) -> Finding:
+    version = machine.package_version(name)
+    if version is None:
+        return Finding(name, "problem", f"not installed; it {why}", f"Run `pip install {name}`.")
+    if name == "torch" and version.endswith("+cpu") and _gpu().status == "ok":
+        return Finding(name, "problem", f"{version} cannot use the GPU", "Install a CUDA build: `pip install torch`.")
+    return Finding(name, "ok", version)
+
+
+def _disk(root: Path) -> Finding:
+    try:
+        free = shutil.disk_usage(root).free
+    except OSError as error:
+        return Finding("disk", "problem", str(error), "Name a folder that exists with --root.")
+    detail = f"{free / 2**30:.0f} GiB free"
+    if free < LEAST_DISK_BYTES:
+        return Finding("disk", "problem", detail, "Free some space: a run needs up to 2 GiB for caches and reports.")
+    return Finding("disk", "ok", detail)
+
+
+CONFINED = {
+    "network": "untrusted kernels have none",
+    "processes": "those of untrusted kernels end with them",
+    "files written": "by untrusted kernels in a scratch folder alone",
+    "files read": "by untrusted kernels those of the system and Python alone",
+}
+
+
+def _confined(row: str) -> Finding:
+    name = f"confined {row}"
+    if row in confinement().missing:
+        return Finding(name, "problem", "untrusted kernels cannot be confined in this", REMEDY)
+    return Finding(name, "ok", CONFINED[row])

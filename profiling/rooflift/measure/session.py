@@ -1,0 +1,380 @@
+"""One measurement: versions staged in a neutral folder, timed in one process and profiled by ncu in another.
+
+The two processes start together and take turns on the GPU, so that the imports of one hide behind the other. Before
+them, where much has to be compiled, several processes check the versions and leave them compiled in triton's cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from rooflift import errors
+from rooflift.errors import KernelFault, WrongResult
+from rooflift.measure.checkpoint import Parts
+from rooflift.measure.request import Request, case_plans
+from rooflift.ncu.command import find_ncu, ncu_command, parse_version, progress_line
+from rooflift.ncu.failures import explain
+from rooflift.process import stream, target_environment
+from rooflift.project.cases import Case
+from rooflift.project.operator import Family, Version
+from rooflift.runs import atomic as store
+from rooflift.schema import CheckRecord, CompiledKernel, GpuState, Sampling
+from rooflift.worker import protocol as says
+from rooflift.worker.protocol import FAR, CasePlan, Mismatch, worker_command
+
+if TYPE_CHECKING:
+    from rooflift.sandbox.sandbox import Confinement
+
+Progress = Callable[[str], None]
+Job = Callable[[], Coroutine[None, None, None]]
+MUCH = 16  # kernels, 1 to 5 s of compilation each: from here on more processes save more than their start costs
+MOST_PROCESSES = 8
+NO_SAMPLES = Sampling(seed=0, samples=0, precision=None, budget_s=0)
+SEEDS = 2  # fresh inputs and parameters for each
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What ncu is to collect, and where its report goes."""
+
+    metrics: Sequence[str]
+    sections: Sequence[str]
+    full_set: bool
+    report: Path
+
+
+@dataclass(slots=True)
+class Measurement:
+    """What the processes said."""
+
+    device: says.Device | None = None
+    checks: list[CheckRecord] = field(default_factory=list)
+    cases: list[says.CaseSeen] = field(default_factory=list)
+    flop: dict[tuple[str, str], int | None] = field(default_factory=dict)  # by case and dtype
+    samples: list[says.Samples] = field(default_factory=list)
+    states: list[GpuState] = field(default_factory=list)
+    left_out: list[says.LeftOut] = field(default_factory=list)
+    compiled: list[CompiledKernel] = field(default_factory=list)
+    ncu_command: list[str] = field(default_factory=list)
+    ncu_version: str | None = None
+
+
+class Profiled(NamedTuple):
+    """What is known of ncu's report beside itself."""
+
+    command: list[str]  # as it is published
+    version: str
+
+
+@contextmanager
+def staged(
+    family: Family,
+    versions: Sequence[Version],
+    work: list[CasePlan],
+    seeds: int,
+    sampling: Sampling = NO_SAMPLES,
+    counted: Sequence[CasePlan] | None = None,
+    checked: bool = False,
+    slow_peers: bool = False,
+    noise: bool = False,
+    count_flop: bool = False,
+    targets: Sequence[int] = (),
+) -> Iterator[Path]:
+    """Yield a neutral folder with the kernel files and plan.json: ncu writes the paths it sees into its report.
+
+    `counted` is the part of the work that is profiled, by default all of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
+        stage = Path(name)
+        shutil.copy(family.reference, stage / "reference.py")
+        for version in versions:
+            shutil.copy(version.path, stage / version.path.name)
+        files = {version.name: version.path.name for version in versions}
+        plan = says.Plan(
+            "reference.py",
+            files,
+            work,
+            list(range(seeds)),
+            sampling,
+            counted=work if counted is None else list(counted),
+            checked=checked,
+            slow_peers=slow_peers,
+            noise=noise,
+            count_flop=count_flop,
+            targets=list(targets),
+        )
+        (stage / "plan.json").write_bytes(msgspec.json.encode(plan))
+        yield stage
+
+
+def measure(
+    request: Request,
+    counters: Counters | None,
+    sampling: Sampling,
+    progress: Progress,
+    flop: Mapping[tuple[str, str], int | None],
+    parts: Parts | None = None,
+) -> Measurement:
+    """Check and time the versions on this machine's GPU, and profile them under one ncu process.
+
+    `flop` holds what is known of the cases' FLOP, by case and dtype; the rest is counted. What `parts` holds is not
+    measured again, and what is finished is put there.
+
+    Raises:
+        KernelFault: a version does not compile or run, or the time limit is over.
+        WrongResult: a version differs from the reference.
+        NcuFault: ncu is missing or failed; CounterPermission when it was refused the counters.
+    """
+    parts = parts or Parts(None)
+    work = request.timed
+    count_flop = any((plan.case, plan.dtype) not in flop for plan in work)
+    processes = checking_processes(len(work), len(request.versions), os.cpu_count() or 1)
+    timed = parts.take("times", Measurement)
+    checked = parts.take("checks", Measurement) if timed is None and processes else None
+    seen = timed or checked or Measurement(flop=dict(flop))
+    profiled = parts.take("counters", Profiled) if counters is not None and counters.report.exists() else None
+    with_count = _with_count(seen, len(work) * len(request.versions) * SEEDS, progress)
+    with staged(
+        request.family,
+        request.versions,
+        work,
+        SEEDS,
+        sampling,
+        counted=request.counted,
+        checked=processes > 0,
+        slow_peers=request.slow_peers,
+        noise=request.noise,
+        count_flop=count_flop,
+    ) as stage:
+        checks: list[Job] = [
+            partial(run_worker, stage, "check", {}, seen, with_count, f"{index}/{processes}", request.confinement)
+            for index in range(processes)
+        ]
+
+        async def check_done() -> None:
+            parts.put("checks", seen)
+
+        async def time() -> None:
+            await run_worker(stage, "time", {}, seen, progress, confinement=request.confinement)
+            parts.put("times", seen)
+
+        async def profile(counters: Counters) -> None:
+            nonlocal profiled
+            profiled = await _profile(stage, counters, progress, request.confinement)
+            parts.put("counters", profiled)
+
+        jobs: list[Job] = [partial(profile, counters)] if counters is not None and profiled is None else []
+        jobs += [time] if timed is None else []
+        before: list[list[Job]] = [checks, [check_done]] if processes and jobs and not seen.checks else []
+        asyncio.run(in_turn([*before, jobs], request.timeout_s))
+    if profiled is not None:
+        seen.ncu_command, seen.ncu_version = profiled.command, profiled.version
+    seen.checks = _in_order(seen.checks, work)
+    return seen
+
+
+def checking_processes(cases: int, versions: int, cores: int) -> int:
+    """Return how many processes check before timing and profiling begin; 0: those two check for themselves.
+
+    Each core of a pair compiles, at most `MOST_PROCESSES` of them: they hold inputs and outputs of a case each.
+    """
+    processes = min(MOST_PROCESSES, cores // 2, cases)
+    return processes if processes > 1 and cases * versions >= MUCH else 0
+
+
+async def in_turn(stages: Sequence[Sequence[Job]], timeout_s: float) -> None:
+    """Run stage after stage, the jobs of each side by side; the first fault, the time limit or Ctrl-C ends them all."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            for jobs in stages:
+                async with asyncio.TaskGroup() as group:
+                    for job in jobs:
+                        group.create_task(job())
+    except ExceptionGroup as faults:
+        raise faults.exceptions[0] from None
+    except TimeoutError:
+        raise KernelFault(
+            f"the work ran past {timeout_s:g} s", "Give it more time with --timeout, or fewer versions or cases."
+        ) from None
+
+
+async def _profile(stage: Path, counters: Counters, progress: Progress, confinement: Confinement | None) -> Profiled:
+    ncu = str(find_ncu())
+    command = ncu_command(
+        ncu, worker_command("profile"), "report.ncu-rep", counters.metrics, counters.sections, counters.full_set
+    )
+    published = ncu_command(
+        "ncu", ["python", *worker_command("profile")[1:]], "report.ncu-rep", counters.metrics, counters.sections,
+        counters.full_set,
+    )  # fmt: skip  # as it is published: without the paths of this machine
+    release = asyncio.create_task(stream([ncu, "--version"], stage, {}, lambda _: None))
+
+    def on_line(line: str) -> None:
+        _hear(line, Measurement(), progress)  # the timing process says the same of checks and cases
+        said = progress_line(line)
+        if said:
+            progress(said)
+
+    if confinement is None:
+        ended = await stream(command, stage, target_environment(), on_line)
+    else:
+        ended = await confinement.run(command, stage, {}, on_line, "profiled")
+    version = parse_version((await release).output)
+    report = stage / "report.ncu-rep"
+    written = report.is_file() and not report.is_symlink()  # a version may have put a link in its place
+    fault = explain(ended.output, ended.returncode, written, shutil.disk_usage(stage).free)
+    if fault is not None:
+        raise fault
+    with store.told(counters.report):
+        shutil.move(report, counters.report)
+    return Profiled(published, version)
+
+
+async def run_worker(
+    stage: Path,
+    task: says.Task,
+    environment: dict[str, str],
+    seen: Measurement,
+    progress: Progress,
+    part: str = says.WHOLE,
+    confinement: Confinement | None = None,
+) -> None:
+    """Run the target program for one task, or a part of it, and collect what it says.
+
+    Raises:
+        KernelFault: a version, or the program itself, broke.
+        WrongResult: a version differs from the reference.
+    """
+    command = worker_command(task, *([part] if part != says.WHOLE else []))
+    plan = msgspec.json.decode((stage / "plan.json").read_bytes(), type=says.Plan)  # before a version can write there
+
+    def on_line(line: str) -> None:
+        _hear(line, seen, progress)
+
+    if confinement is None:
+        ended = await stream(command, stage, target_environment() | environment, on_line)
+    else:
+        ended = await confinement.run(command, stage, environment, on_line)
+    if ended.returncode != 0 or not _complete(plan, task, seen, part):
+        early = "" if ended.returncode else " before it was done"
+        raise KernelFault(
+            f"the program that runs the kernels ended with code {ended.returncode}{early}:\n{_tail(ended.output)}",
+            "`rooflift doctor` checks torch, triton and the GPU; a negative code is a signal.",
+        )
+
+
+def _complete(plan: says.Plan, task: says.Task, seen: Measurement, part: str) -> bool:
+    """Tell whether the program said all that its plan asks for: a kernel file may have left it with code 0."""
+    own = {(case.case, case.dtype) for case in says.shard(plan.work, part)}
+    if task == "compile":
+        compiled = {(kernel.version, kernel.case, kernel.dtype) for kernel in seen.compiled}
+        return compiled >= {(version, *case) for version in plan.versions for case in own}
+    checks = sum((check.case, check.dtype) in own for check in seen.checks)
+    if checks != len(plan.versions) * len(own) * len(plan.seeds):
+        return False
+    timed = {(s.subject, s.case, s.dtype) for s in seen.samples}
+    asked = {(version, *case) for version in plan.versions for case in own}
+    return task != "time" or (timed >= asked and own <= seen.flop.keys())
+
+
+def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C901  # one branch an event
+    """Take one line of the target: an event, or something that a library printed."""
+    match says.read_event(line):
+        case says.Doing(text):
+            progress(text)
+        case says.Checked(record):
+            seen.checks.append(record)
+        case says.CaseSeen() as case:
+            seen.cases.append(case)
+        case says.Counted(case_name, dtype, flop):
+            seen.flop[case_name, dtype] = flop
+        case says.Samples() as samples:
+            seen.samples.append(samples)
+        case says.State(state):
+            seen.states.append(state)
+        case says.LeftOut() as left_out:
+            seen.left_out.append(left_out)
+        case says.Device() as device:
+            seen.device = device
+        case says.Compiled(kernel):
+            seen.compiled.append(kernel)
+        case says.Refused(error, message, remedy):
+            raise getattr(errors, error)(message, remedy)
+        case says.Broken() as broken:
+            raise _kernel_fault(broken)
+        case says.Wrong(mismatch):
+            raise WrongResult(*describe(mismatch))
+
+
+def _kernel_fault(broken: says.Broken) -> KernelFault:
+    where = f" on {broken.case} {broken.dtype}" if broken.case else ""
+    did = "does not compile" if broken.compiling else "does not run"
+    remedy = "Mend the file; `rooflift inspect` compiles it without a GPU and `rooflift verify` runs it there."
+    return KernelFault(f"{broken.version} {did}{where}:\n{broken.message}", remedy)
+
+
+def describe(wrong: Mismatch) -> tuple[str, str]:
+    """Return what is wrong with a result, and the remedy."""
+    where = f"{wrong.version} on {wrong.case} {wrong.dtype} (seed {wrong.seed})"
+    if not wrong.elements:
+        said = f"{where}: the result is {wrong.got}, the reference gives {wrong.expected}"
+        return said, "Return the reference's shape and the input's dtype."
+    off = "" if wrong.error_over_tolerance >= FAR else f": off by {wrong.error_over_tolerance:.3g} times the tolerance"
+    said = (
+        f"{where}: element {tuple(wrong.index)} is {wrong.got}, the reference gives {wrong.expected}"
+        f"{off}; {wrong.wrong_elements} of {wrong.elements} are wrong"
+    )
+    if wrong.got == "nan":
+        return said, "nan: the element was never written, or the arithmetic gave it."
+    return said, "Compare the indexing and masks there."
+
+
+def _tail(output: str) -> str:
+    return "\n".join(line for line in output.splitlines()[-15:] if not line.startswith(says.EVENT_PREFIX))
+
+
+def verify(
+    request: Request, cases: Sequence[Case], interpret: bool, seeds: int, progress: Progress
+) -> list[CheckRecord]:
+    """Compare versions with the reference, on the GPU or in Triton's interpreter; the cases are dealt out to processes.
+
+    Raises:
+        KernelFault, WrongResult: as `measure`.
+    """
+    work = case_plans(cases, request.dtypes)
+    if not work:
+        return []
+    cores, versions = os.cpu_count() or 1, len(request.versions)
+    processes = min(cores, versions, len(work)) if interpret else checking_processes(len(work), versions, cores) or 1
+    environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
+    seen = Measurement()
+    with_count = _with_count(seen, len(work) * versions * seeds, progress)
+    with staged(request.family, request.versions, work, seeds) as stage:
+        jobs: list[Job] = [
+            partial(run_worker, stage, "check", environment, seen, with_count, f"{index}/{processes}")
+            for index in range(processes)
+        ]
+        asyncio.run(in_turn([jobs], request.timeout_s))
+    return _in_order(seen.checks, work)
+
+
+def _with_count(seen: Measurement, total: int, progress: Progress) -> Progress:
+    """Return a progress that begins with how many comparisons are done."""
+    return lambda text: progress(f"checked {len(seen.checks)} of {total}, {text}")
+
+
+def _in_order(checks: list[CheckRecord], work: Sequence[CasePlan]) -> list[CheckRecord]:
+    """Return checks in the order of the work; seeds and versions of a case stay as they came."""
+    order = {(plan.case, plan.dtype): place for place, plan in enumerate(work)}
+    return sorted(checks, key=lambda check: order.get((check.case, check.dtype), 0))

@@ -1,1 +1,0 @@
-"""What it means: floors, roofs, what bounds a version, predictions. No files, no GPU."""

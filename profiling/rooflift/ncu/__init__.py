@@ -1,0 +1,1 @@
+"""Nsight Compute: the metric registry, its command line, and its reports."""

@@ -1,0 +1,1 @@
+"""The loop of an agent, a profiler and a judge: prompts, stages, journal."""

@@ -1,0 +1,165 @@
+"""The state of a climb: what was tried, what comes next, what the writer is told. No files, no processes."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from rooflift.errors import CatalogError
+from rooflift.project.header import parse_header
+
+Gate = Literal["writer", "reply", "check", "gates", "profile", "roof", "verdict"]
+TOLD_BEFORE = 6  # earlier tries that a brief repeats; all of them stand in the journal
+# A device copy is no bound of a kernel that mostly reads, and small ones differ: the recorded H100 suite goes to 103.8.
+SUSPECT_PCT = 105.0
+
+
+class Started(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The first line of a journal: what a resumed climb must agree with."""
+
+    family: str
+    base: str
+    base_sha256: str
+    stages: list[str]
+    tries: int
+    gpu: str | None  # None: nothing is timed
+    seed: int  # the inputs of the gates come from it
+
+
+class Tried(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """One try: `version` is its name in the climb's folder where it was kept, else "" and `why` says why not."""
+
+    number: int  # from 1
+    stage: str
+    base: str
+    at: Gate | None  # the step that it failed at
+    why: list[str]
+    version: str = ""
+    title: str = ""
+    reply_sha256: str = ""
+    time_us: float | None = None
+    time_x: float | None = None  # time relative to the base
+    roof_pct: float | None = None
+    flag: str = ""  # what a reader should look at, such as a result above the roof
+
+
+class Stopped(msgspec.Struct, frozen=True, tag=True):
+    """The last line: why the climb ended, and the run with all kept versions, "" where nothing is timed."""
+
+    reason: str
+    run: str  # relative to the climb's folder
+
+
+Entry = Started | Tried | Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do next."""
+
+    number: int
+    stage: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a climb stands, as its journal tells."""
+
+    started: Started
+    tried: list[Tried] = field(default_factory=list)
+    stopped: str = ""
+    run: str = ""
+
+    @property
+    def kept(self) -> list[Tried]:
+        """The tries whose versions stay."""
+        return [one for one in self.tried if one.version]
+
+    @property
+    def base(self) -> str:
+        """The version that the next try starts from: the last kept; without times the first, as none is faster."""
+        return self.kept[-1].version if self.kept and self.started.gpu else self.started.base
+
+    @property
+    def next_version(self) -> int:
+        """The number of the next version that is kept."""
+        return len(self.kept) + 1
+
+    def next_step(self) -> Step | None:
+        """Return the next try, None after the last: each stage in turn has as many as were asked for."""
+        done = len(self.tried)
+        if self.stopped or done >= len(self.started.stages) * self.started.tries:
+            return None
+        return Step(done + 1, self.started.stages[done // self.started.tries], self.base)
+
+
+def read_journal(data: bytes) -> tuple[list[Entry], int]:
+    """Return the entries of a journal and the length of their lines in bytes: a last line without end is left out.
+
+    Raises:
+        msgspec.DecodeError: a whole line is no entry.
+    """
+    whole = data[: data.rfind(b"\n") + 1]
+    return [msgspec.json.decode(line, type=Entry) for line in whole.splitlines()], len(whole)
+
+
+def state_of(entries: Sequence[Entry]) -> State:
+    """Return where a climb stands.
+
+    Raises:
+        ValueError: the first entry, and no other, must tell how the climb was started; tries count up from 1.
+    """
+    if not entries or not isinstance(entries[0], Started):
+        raise ValueError("the first line does not tell how the climb was started")
+    tried, stopped, run = list[Tried](), "", ""
+    for entry in entries[1:]:
+        match entry:
+            case Tried() if entry.number == len(tried) + 1:
+                tried.append(entry)
+            case Stopped():
+                stopped, run = entry.reason, entry.run
+            case _:
+                raise ValueError(f"a line is out of place: {type(entry).__name__} behind {len(tried)} tries")
+    return State(entries[0], tried, stopped, run)
+
+
+def before_in_words(state: State) -> str:
+    """Return what a brief says of the climb's last tries, "" before the first."""
+    if not state.tried:
+        return ""
+    lines = ["", "## Tries of this climb", ""]
+    for one in state.tried[-TOLD_BEFORE:]:
+        lines.append(f"- Try {one.number} ({one.stage}, from {one.base}): {outcome(one)}")
+        lines += [f"  - {' '.join(text.split())}" for text in one.why]
+    return "\n".join(lines) + "\n"
+
+
+def outcome(one: Tried) -> str:
+    """Return how a try ended, in a few words."""
+    times = "" if one.time_x is None else f", {one.time_x:.3f}x the time of {one.base}"
+    times += "" if one.time_us is None else f", {one.time_us:.1f} us"
+    flag = f"; {one.flag}" if one.flag else ""
+    return (f"kept as {one.version}" if one.version else f"not kept, failed at {one.at}") + times + flag
+
+
+def with_header(code: str, stage: str, number: int) -> tuple[str, str]:
+    """Return a reply's code with a header that can be read, and its title: its own, or one that makes no claim."""
+    tree = ast.parse(code)
+    try:
+        return code, parse_header(tree, Path("reply")).title
+    except CatalogError:
+        own = ast.get_docstring(tree) or ""
+    node = tree.body[0]
+    if own and node.end_lineno is not None and isinstance(node, ast.Expr):
+        lines = code.splitlines(keepends=True)
+        code = "".join([*lines[: node.lineno - 1], *lines[node.end_lineno :]])
+    said = re.sub(r'["\\]', "'", own.strip().splitlines()[0] if own.strip() else "")
+    title = said.strip() or f"try {number} of a climb"
+    return f'"""{title}\n\nStage:   {stage}\nChange:  not told\nWhy:     not told\nExpect:  none\n"""\n\n{code}', title

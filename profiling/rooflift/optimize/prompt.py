@@ -1,0 +1,348 @@
+"""The brief: what a writer of kernels needs for the next version, as data and as Markdown. Runs nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+
+from rooflift.analysis import selection
+from rooflift.analysis.advice import Diagnosis
+from rooflift.analysis.selection import Subject
+from rooflift.analysis.summary import KEY, MAIN, judge
+from rooflift.errors import RunFault
+from rooflift.escape import environment
+from rooflift.lint.rules import rules
+from rooflift.ncu.metrics import BY_NAME
+from rooflift.ncu.report import RuleResult, report_device
+from rooflift.project.gpus import GpuSheet, overruled, sheet_for_name
+from rooflift.project.operator import Family, Version
+from rooflift.project.stages import stage, stages
+from rooflift.runs.run import Run
+from rooflift.runs.verify import sha256
+from rooflift.schema import Roofs
+
+NOT_PUBLISHED = "not published"
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One line of the target's sheet."""
+
+    name: str
+    value: float | str
+    unit: str
+    source: str
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """A metric that the stage looks at: what was measured, what is wanted, and whether it is."""
+
+    name: str
+    ncu_name: str
+    value: float | str  # the reason where there is no value
+    want: str
+    verdict: str
+    why: str
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """A version of the run: what it changed, what it gave, and how its predictions came out."""
+
+    version: str
+    stage: str
+    title: str
+    change: str
+    time: str
+    speedup: str
+    roof: str
+    bound: str
+    predictions: list[str]
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """The diagnosis in words and figures."""
+
+    distance: str
+    excess_traffic: str
+    limit: str
+    evidence: str
+    verdict: str
+    how: str
+    gain: str
+    next_limit: str
+    stages: dict[str, str]
+    warnings: list[str]
+    ncu_rules: list[str]
+
+
+class Brief(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is told; each field is shown."""
+
+    family: str
+    version: str
+    stage: str
+    gpu: str
+    sheet: list[Figure]
+    contradictions: list[str]
+    stage_title: str
+    focus: str
+    stage_metrics: list[Metric]
+    stage_rules: list[str]
+    safety: list[str]
+    autotune: list[str]
+    reference: str
+    code: str
+    measured_on: str
+    case: str
+    metrics: dict[str, dict[str, float]]  # kernel -> ncu name -> value
+    missing: dict[str, str]  # ncu name -> why it has no value
+    diagnosis: Advice
+    projected: list[str]
+    tried: list[Tried]
+    output_rules: list[str]
+
+
+def brief(
+    family: Family,
+    version: Version,
+    stage_name: str,
+    target: GpuSheet,
+    run: Run,
+    about: Subject,
+    here: Roofs | None = None,
+    there: Roofs | None = None,
+) -> Brief:
+    """Return the brief for the step after `version`; `here` and `there` are roofs of the run's GPU and of the target.
+
+    Raises:
+        CatalogError: there is no such stage.
+    """
+    now = stage(stage_name)
+    row = selection.of(selection.figures(run), about)
+    is_target = sheet_for_name(run.manifest.machine.gpu) is target
+    contradictions: list[str] = []
+    if is_target and run.reports:
+        target, contradictions = overruled(target, report_device(run.reports[0]).figures, run.reports[0].name)
+    kernels, missing = _metrics(run, about)
+    return Brief(
+        family=family.name,
+        version=version.name,
+        stage=stage_name,
+        gpu=target.name,
+        sheet=sheet_figures(target),
+        contradictions=contradictions,
+        stage_title=now.title,
+        focus=now.focus,
+        stage_metrics=stage_metrics(stage_name, row, selection.missing(run, about)),
+        stage_rules=[rule.text for rule in now.rules],
+        safety=list(now.safety),
+        autotune=list(now.autotune),
+        reference=family.reference.read_text(encoding="utf-8").rstrip(),
+        code=version.path.read_text(encoding="utf-8").rstrip(),
+        measured_on=_measured_on(run, version, is_target),
+        case=_case(run, about),
+        metrics=kernels,
+        missing=missing,
+        diagnosis=advice_in_words(
+            selection.advise(run, about, here), ncu_rules(selection.rule_results(run, about), run)
+        ),
+        projected=[] if is_target else _projected(run, about, target, here, there),
+        tried=_tried(run, about),
+        output_rules=output_rules(stage_name),
+    )
+
+
+def markdown(told: Brief) -> str:
+    """Return a brief as Markdown."""
+    templates = environment("rooflift.optimize")
+    templates.filters["figure"] = figure
+    templates.filters["json"] = lambda value: json.dumps(value, indent=2)
+    return templates.get_template("prompt.md.j2").render(msgspec.structs.asdict(told))
+
+
+def output_rules(stage_name: str) -> list[str]:
+    """Return what `rooflift check` will ask of the reply: its general rules, and those of the stage."""
+    others = {rule for found in stages().values() for rule in found.check_rules} - {*stage(stage_name).check_rules}
+    return [f"{text} ({name})" for name, text in rules().items() if name not in others]
+
+
+def sheet_figures(sheet: GpuSheet) -> list[Figure]:
+    """Return a GPU's sheet as lines, each with its source; a figure that is not published says so."""
+    lines = (
+        ("architecture", "Architecture", 1, ""),
+        ("compute_capability", "Compute capability", 1, ""),
+        ("sm_count", "Number of SMs", 1, ""),
+        ("dram_bytes_per_s", "Memory bandwidth", 1e9, "GB/s"),
+        ("fp32_flops_per_s", "FP32 rate", 1e12, "TFLOP/s"),
+        ("tf32_flops_per_s", "TF32 tensor rate, dense", 1e12, "TFLOP/s"),
+        ("bf16_flops_per_s", "BF16 tensor rate, dense", 1e12, "TFLOP/s"),
+        ("fp16_flops_per_s", "FP16 tensor rate, dense", 1e12, "TFLOP/s"),
+        ("boost_clock_hz", "Boost clock", 1e6, "MHz"),
+        ("registers_per_sm", "Registers per SM", 1, ""),
+        ("max_registers_per_thread", "Most registers per thread", 1, ""),
+        ("max_threads_per_block", "Most threads per block", 1, ""),
+        ("max_threads_per_sm", "Most threads per SM", 1, ""),
+        ("warp_size", "Warp size", 1, ""),
+        ("max_warps_per_sm", "Most warps per SM", 1, ""),
+        ("max_blocks_per_sm", "Most blocks per SM", 1, ""),
+        ("shared_bytes_per_sm", "Shared memory per SM", 1024, "KB"),
+        ("max_shared_bytes_per_block", "Most shared memory per block", 1024, "KB"),
+        ("l2_bytes", "L2 cache, of all SMs", 2**20, "MB"),
+    )
+    found = []
+    for field, name, factor, unit in lines:
+        value = getattr(sheet, field)
+        if value is None:
+            found.append(Figure(name, NOT_PUBLISHED, "", sheet.source))
+        else:
+            shown = value if isinstance(value, str) else float(f"{value / factor:.6g}")
+            found.append(Figure(name, shown, unit, sheet.source_of(field)))
+    return found
+
+
+def stage_metrics(stage_name: str, row: dict[str, Any], missing: dict[str, str]) -> list[Metric]:
+    """Return the metrics of a stage with what was measured; one without a value says why."""
+    found = []
+    for wanted in stage(stage_name).metrics:
+        value, threshold = float(row.get(wanted.name, math.nan)), wanted.threshold
+        if math.isnan(value):
+            shown: float | str = f"missing: {missing.get(wanted.name, 'not collected for this case')}"
+            verdict = "not judged" if threshold else "no threshold"
+        else:
+            shown = value
+            verdict = ("met" if threshold.holds(value) else "not met") if threshold else "no threshold"
+        ncu_name = BY_NAME[wanted.name].ncu[0]
+        found.append(Metric(wanted.name, ncu_name, shown, wanted.want or "any value", verdict, wanted.why))
+    return found
+
+
+def ncu_rules(found: list[RuleResult], run: Run) -> list[str]:
+    """Return what ncu's own rules say, the largest estimate first; or why there is nothing."""
+    if not run.reports:
+        return ["none: the run holds no report"]
+    if not found:
+        return ["none: the report was made with metrics alone, where no rule runs; that is not the absence of problems"]
+    return [
+        f"{rule.title} ({rule.rule}, {rule.kind}"
+        + (f", estimated speedup {rule.speedup_pct:.1f} %, {rule.scope}" if rule.speedup_pct is not None else "")
+        + f"): {rule.message}"
+        for rule in sorted(found, key=lambda rule: -(rule.speedup_pct or 0))
+    ]
+
+
+def advice_in_words(found: Diagnosis, said: list[str]) -> Advice:
+    """Return a diagnosis for reading."""
+    parts = [
+        "the distance to the roof is unknown" if found.roof_pct is None else f"{found.roof_pct:.1f} % of the roof",
+        "no time was measured" if found.time_us is None else f"time {found.time_us:.1f} us",
+        *([] if found.roof_us is None else [f"roof {found.roof_us:.1f} us"]),
+        found.roof_source,
+    ]
+    gain = "unknown" if found.gain_at_most is None else f"at most {found.gain_at_most:.2f}x"
+    return Advice(
+        distance="; ".join(parts),
+        excess_traffic="unknown"
+        if found.excess_traffic is None
+        else f"{found.excess_traffic:.3f}x the compulsory bytes",
+        limit=found.resource,
+        evidence=found.evidence,
+        verdict=_verdict(found),
+        how=found.how,
+        gain=f"{gain} ({found.gain_reason})",
+        next_limit=found.next_limit,
+        stages={s.stage: s.why for s in found.stages},
+        warnings=list(found.warnings),
+        ncu_rules=said,
+    )
+
+
+def _verdict(found: Diagnosis) -> str:
+    if found.stop:
+        return "stop: the roof is reached"
+    return f"go on with the {found.stage} stage" if found.stage else "no stage addresses this limit"
+
+
+def figure(value: float | str) -> str:
+    """Return a number as people read it, a text as it stands."""
+    return value if isinstance(value, str) else f"{value:.10g}"
+
+
+def _metrics(run: Run, about: Subject) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """Return the counters by kernel and exact ncu name, and the names without a value, each with its reason."""
+    rows = run.metrics[(run.metrics[KEY] == [about.version, about.case, about.dtype]).all(axis=1)]
+    found: dict[str, dict[str, float]] = {}
+    missing: dict[str, str] = {}
+    several = set(rows[["kernel", "launch"]].drop_duplicates()["kernel"].loc[lambda k: k.duplicated()])
+    for row in rows.itertuples():
+        kernel = f"{row.kernel}, launch {row.launch}" if row.kernel in several else row.kernel
+        if row.missing:
+            missing[row.ncu_name] = row.missing
+        else:
+            found.setdefault(kernel, {})[row.ncu_name] = float(row.value)
+    if rows.empty:
+        missing["every counter"] = f"ncu did not profile {about} in this run"
+    return found, missing
+
+
+def _measured_on(run: Run, version: Version, is_target: bool) -> str:
+    manifest = run.manifest
+    where = f"{manifest.machine.gpu}, {manifest.created[:10]}, run {manifest.name}"
+    origin = f", imported from {manifest.origin.file}" if manifest.origin else ""
+    measured = manifest.sha256.get(f"kernels/{manifest.family}/{version.path.name}")
+    changed = "; the file below has changed since" if measured not in (None, sha256(version.path)) else ""
+    return f"{where}{origin}" + ("" if is_target else "; this is not the target GPU") + changed
+
+
+def _case(run: Run, about: Subject) -> str:
+    for case in run.manifest.cases:
+        if (case.case, case.dtype) == (about.case, about.dtype):
+            init = (
+                ", ".join(f"{k}={v}" for k, v in case.init.items()) if isinstance(case.init, dict) else str(case.init)
+            )
+            return (
+                f"{case.case} in {case.dtype}: init ({init}), inputs {', '.join(map(str, case.inputs))}, "
+                f"{case.compulsory_bytes:,} compulsory bytes"
+            )
+    return f"{about.case or 'unknown case'} in {about.dtype or 'an unknown dtype'}; its compulsory bytes are unknown"
+
+
+def _projected(run: Run, about: Subject, target: GpuSheet, here: Roofs | None, there: Roofs | None) -> list[str]:
+    try:
+        found = selection.projection(run, about, target, here, there)
+    except RunFault as fault:
+        return [fault.message]
+    time = "no time, as none was measured" if math.isnan(found.time_us) else f"{found.time_us:.1f} us"
+    shares = ", ".join(f"{need.metric} {need.pct:.0f}" for need in found.needs)
+    return [f"{time}, bound by {found.resource}: {shares}", *found.assumptions]
+
+
+def _tried(run: Run, about: Subject) -> list[Tried]:
+    """Return the versions of the run on the subject's case; predictions are judged on the main case."""
+    every = selection.figures(run)
+    judged = judge(run.manifest, every) if run.manifest.cases else None
+    found = []
+    for record in run.manifest.versions:
+        row = selection.of(every, Subject(record.version, about.case, about.dtype))
+        verdicts = judged[judged["version"] == record.version].to_dict("records") if judged is not None else []
+        found.append(
+            Tried(
+                version=record.version,
+                stage=record.stage,
+                title=record.title,
+                change=record.change,
+                time=_known(row.get("time_us"), " us"),
+                speedup=_known(row.get("speedup"), "x over the first"),
+                roof=_known(row.get("roof_pct"), " % of the roof"),
+                bound=str(row.get("bound", "unknown")),
+                predictions=[
+                    f"{v['prediction']}: {_known(v['value'], '')}, {v['verdict']} on {MAIN}" for v in verdicts
+                ],
+            )
+        )
+    return found
+
+
+def _known(value: float | None, unit: str) -> str:
+    return "unknown" if value is None or math.isnan(value) else f"{value:.4g}{unit}"

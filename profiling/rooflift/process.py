@@ -1,0 +1,156 @@
+"""Child processes: started here and nowhere else, each in a group of its own that ends with its parent's interest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import rooflift
+
+LAST_WORDS_S = 5  # a grandchild may hold the output open after its parent has ended
+LONGEST_LINE = 64 * 2**20  # bytes; the samples of one subject are one line
+
+
+class Ended(NamedTuple):
+    """How a child ended: its exit code (negative: the signal that ended it) and what it printed on both streams."""
+
+    returncode: int
+    output: str
+
+
+def capture(command: Sequence[str], timeout_s: float = 30) -> Ended:
+    """Run a short command to its end. A command that is missing, fails to start or hangs has the exit code 127."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, errors="replace")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Ended(127, str(error))
+    return Ended(done.returncode, done.stdout + done.stderr)
+
+
+def ask(
+    command: Sequence[str], file: IO[bytes], environment: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program on an open file, its standard input, with this environment and no other; its errors are not kept.
+
+    Raises subprocess.TimeoutExpired when it had to be ended.
+    """
+    return subprocess.run(
+        command,
+        stdin=file,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=dict(environment),
+        timeout=timeout_s,
+        check=False,
+        start_new_session=True,
+    )
+
+
+def converse(command: Sequence[str], text: str, environment: Mapping[str, str], timeout_s: float | None) -> Ended:
+    """Run a command on a text, its standard input, and return its standard output; its errors go to ours.
+
+    It begins a session of its own, which is ended whole; a person's command, started from a terminal, keeps the
+    terminal, and only its own process is ended. A command that is missing has the exit code 127.
+
+    Raises subprocess.TimeoutExpired when it had to be ended.
+    """
+    own_session = not os.isatty(0)
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, **environment},
+            start_new_session=own_session,
+        )
+    except OSError as error:
+        return Ended(127, str(error))
+    with process:
+        try:
+            output, _ = process.communicate(text, timeout_s)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL) if own_session else process.kill()
+    return Ended(process.returncode, output)
+
+
+async def stream(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    on_line: Callable[[str], None],
+    *,
+    inherit: bool = True,
+    watch: Callable[[int], None] = lambda _: None,
+) -> Ended:
+    """Run a long command, hand over its lines as they come, and end its whole group when this task is cancelled.
+
+    Without `inherit` it has this environment and no other. `watch` is called with its process id five times a second
+    and ends it by raising. Where the system has `setpriv`, the command also ends when this process is killed.
+    """
+    setpriv = shutil.which("setpriv")
+    guard = (setpriv, "--pdeathsig", "KILL") if setpriv else ()
+    process = await asyncio.create_subprocess_exec(
+        *guard,
+        *command,
+        cwd=folder,
+        env={**(os.environ if inherit else {}), **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+        limit=LONGEST_LINE,
+    )
+    assert process.stdout is not None
+    output, lines = process.stdout, list[str]()
+
+    async def read() -> None:
+        async for raw in output:
+            line = raw.decode(errors="replace").rstrip("\n")
+            lines.append(line)
+            on_line(line)
+
+    reading, ending = asyncio.create_task(read()), asyncio.create_task(process.wait())
+    try:
+        while process.returncode is None:  # wait() would wait for the end of the output, too, and may come to it later
+            await asyncio.wait({ending} if reading.done() else {reading}, timeout=0.2)
+            if reading.done():
+                reading.result()
+            watch(process.pid)
+        await asyncio.wait({reading}, timeout=LAST_WORDS_S)
+        if reading.done():
+            reading.result()
+            await process.wait()
+    finally:
+        reading.cancel()
+        ending.cancel()
+        await _end_group(process)
+    assert process.returncode is not None  # it has been waited for
+    return Ended(process.returncode, "\n".join(lines))
+
+
+async def _end_group(process: asyncio.subprocess.Process) -> None:
+    """End the child and its children; it leads its process group because it began a session."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()  # also when the group is gone: the event loop may not have heard of it yet
+    transport: Any = process._transport  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio closes no unread pipe
+    transport.close()
+    await asyncio.sleep(0)  # the loop closes it on its next round
+
+
+def target_environment() -> dict[str, str]:
+    """Return what the program needs in its environment: the way to this package, installed or not."""
+    source = str(Path(rooflift.__file__).parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{source}{os.pathsep}{inherited}" if inherited else source, "PYTHONUNBUFFERED": "1"}

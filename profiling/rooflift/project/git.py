@@ -1,0 +1,119 @@
+"""Versions of git revisions, side by side: base and head of a family as a family of two in a folder of its own."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rooflift.errors import CatalogError
+from rooflift.process import capture
+from rooflift.project.operator import Family, Version, load_family
+
+WORKING_TREE = "the working tree"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A family whose versions are base and head, and what they are."""
+
+    family: Family  # v0_base and v1_head
+    commit: str | None  # of head; None for the working tree
+    about: str
+
+
+def parse_range(text: str) -> tuple[str, str]:
+    """Return base and head of "main..HEAD"; head is "" for the working tree ("main..").
+
+    Raises:
+        CatalogError: there is no base, or the form is git's A...B, which has another meaning.
+    """
+    base, _, head = text.partition("..")
+    if not base or head.startswith("."):
+        raise CatalogError(f"{text}: no range of revisions", "Write BASE..HEAD, or BASE.. for the working tree.")
+    return base, head
+
+
+@contextmanager
+def pair(root: Path, revisions: tuple[str, str], name: str, wanted: str | None) -> Iterator[Pair]:
+    """Yield base and head as the versions v0_base and v1_head of a family in a temporary folder.
+
+    `wanted` names a version; without it each side has its newest. Cases and reference are head's.
+
+    Raises:
+        CatalogError: a revision is unknown, does not have the family, or the reference differs between the two.
+    """
+    with tempfile.TemporaryDirectory(prefix="rooflift-") as temporary:
+        top = Path(temporary)
+        sides, texts = [], []
+        for side, revision in zip(("base", "head"), revisions, strict=True):
+            folder = top / side
+            commit = _export(root, revision, name, folder)
+            family = load_family(folder, name)
+            version = family.select_versions([wanted] if wanted else [])[-1]
+            sides.append((family, version))
+            texts.append(f"{version.name} of {_told(revision, commit)}")
+        (base, old), (head, new) = sides
+        if base.reference.read_bytes() != head.reference.read_bytes():
+            raise CatalogError(
+                f"{name}: reference.py differs between {revisions[0]} and {revisions[1] or WORKING_TREE}",
+                "The two are not the same operator: compare revisions that agree on the reference.",
+            )
+        about = f"v0_base is {texts[0]}, v1_head is {texts[1]}."
+        yield Pair(_side_by_side(top / "both", head, old, new), commit or None, about)
+
+
+def _side_by_side(folder: Path, head: Family, old: Version, new: Version) -> Family:
+    both = folder / "kernels" / head.name
+    both.mkdir(parents=True)
+    for path in (head.reference, head.folder / "cases.toml"):
+        if path.exists():
+            shutil.copy(path, both / path.name)
+    shutil.copy(old.path, both / "v0_base.py")
+    shutil.copy(new.path, both / "v1_head.py")
+    return load_family(folder, head.name)
+
+
+def _export(root: Path, revision: str, family: str, folder: Path) -> str:
+    """Copy a family out of a revision, or of the working tree, and return the commit ("" for the working tree)."""
+    if not revision:
+        shutil.copytree(root / "kernels" / family, folder / "kernels" / family)
+        return ""
+    commit = _git(root, ["rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"])
+    if commit is None:
+        raise CatalogError(f"{revision}: git knows no such revision", "Fetch it, or name another.")
+    folder.mkdir()
+    archive = folder / "kernels.tar"
+    # of a project below the top of its repository, too: the path is relative to root
+    if _git(root, ["archive", f"--output={archive}", commit, "--", f"kernels/{family}"]) is None:
+        raise CatalogError(f"{revision}: it does not have kernels/{family}", "Name a revision that has the family.")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return commit
+
+
+def _told(revision: str, commit: str) -> str:
+    if not commit:
+        return WORKING_TREE
+    return commit[:7] if commit.startswith(revision) else f"{revision} ({commit[:7]})"
+
+
+def _git(root: Path, words: Sequence[str]) -> str | None:
+    ended = capture(["git", "-C", str(root), *words])
+    return ended.output.strip() if ended.returncode == 0 else None
+
+
+def git_state(root: Path) -> tuple[str | None, bool]:
+    """Return the commit of the checkout and whether its code has changes; (None, False) outside git.
+
+    New files below reports/ are what earlier runs left, not changes.
+    """
+    commit = capture(["git", "-C", str(root), "rev-parse", "HEAD"])
+    if commit.returncode != 0:
+        return None, False
+    changes = capture(["git", "-C", str(root), "status", "--porcelain", "--", ".", ":(exclude)reports"])
+    return commit.output.strip(), bool(changes.output.strip())

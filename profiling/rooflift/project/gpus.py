@@ -1,0 +1,141 @@
+"""GPU sheets: the published figures of a card, read from gpus.toml; asks no driver and measures nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+import msgspec
+
+from rooflift.errors import CatalogError, did_you_mean
+
+LIMITS_SOURCE = "NVIDIA CUDA C++ Programming Guide, Technical Specifications per Compute Capability"
+LIMITS = frozenset(
+    (
+        "registers_per_sm",
+        "max_registers_per_thread",
+        "max_threads_per_block",
+        "max_threads_per_sm",
+        "max_warps_per_sm",
+        "max_blocks_per_sm",
+        "warp_size",
+        "shared_bytes_per_sm",
+        "max_shared_bytes_per_block",
+    )
+)
+SAME = 0.01  # a sheet's figure this near to the driver's is the same figure, rounded
+
+
+class GpuSheet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The published figures of one card, dense and in base units; None where its maker publishes no figure.
+
+    `source` names the datasheet or whitepaper; `matches` are the names under which the driver reports the card.
+    """
+
+    name: str
+    matches: tuple[str, ...]
+    architecture: str
+    compute_capability: str
+    sm_count: int
+    dram_bytes_per_s: float
+    fp32_flops_per_s: float
+    tf32_flops_per_s: float | None = None
+    fp16_flops_per_s: float | None = None  # tensor rate, fp32 accumulation
+    bf16_flops_per_s: float | None = None  # tensor rate, fp32 accumulation
+    registers_per_sm: int
+    max_registers_per_thread: int
+    max_threads_per_block: int
+    max_threads_per_sm: int
+    max_warps_per_sm: int
+    max_blocks_per_sm: int
+    warp_size: int
+    shared_bytes_per_sm: int
+    max_shared_bytes_per_block: int
+    l2_bytes: int | None = None
+    boost_clock_hz: float | None = None
+    source: str
+    sources: dict[str, str] = {}  # of the fields that `source` does not speak of
+
+    def source_of(self, field: str) -> str:
+        """Return where a figure comes from."""
+        return self.sources.get(field) or (LIMITS_SOURCE if field in LIMITS else self.source)
+
+    @property
+    def fp32_lanes_per_sm(self) -> int:
+        """FP32 multiply-adds of one SM and clock (CUDA C++ Programming Guide, Arithmetic Instructions)."""
+        return 64 if self.compute_capability == "8.0" else 128
+
+    @property
+    def sm_clock_hz(self) -> float:
+        """The clock at which the FP32 rate is quoted: the boost clock, or what follows from that rate."""
+        return self.boost_clock_hz or self.fp32_flops_per_s / (2 * self.fp32_lanes_per_sm * self.sm_count)
+
+    @property
+    def target(self) -> int:
+        """The compile target of this card as one number: 90 for compute capability 9.0."""
+        return int(self.compute_capability.replace(".", ""))
+
+
+@cache
+def sheets() -> dict[str, GpuSheet]:
+    """Return every sheet by its key (`h100_sxm`), in the order of gpus.toml."""
+    text = resources.files("rooflift.project").joinpath("gpus.toml").read_bytes()
+    return msgspec.toml.decode(text, type=dict[str, GpuSheet])
+
+
+def sheet_for_name(driver_name: str) -> GpuSheet | None:
+    """Return the sheet of the card that the driver calls `driver_name`, or None for a card without a sheet.
+
+    The whole name must agree, but for case and the vendor: an "RTX 4090 Laptop GPU", an "H100 NVL" or a MIG slice
+    ("H100 80GB HBM3 MIG 1g.10gb") has other figures than the card whose name it contains.
+    """
+    wanted = _bare(driver_name)
+    return next((sheet for sheet in sheets().values() if wanted in map(_bare, sheet.matches)), None)
+
+
+def sheet_for_key(key: str) -> GpuSheet:
+    """Return the sheet of a key, or the first whose key begins with it: `h100` -> H100 SXM.
+
+    Raises CatalogError for an unknown key; near ones are suggested.
+    """
+    for known, sheet in sheets().items():
+        if key and key in (known, known.partition("_")[0]):
+            return sheet
+    raise CatalogError(f"no GPU sheet {key!r}", did_you_mean(key, sheets()))
+
+
+def overruled(sheet: GpuSheet, seen: Mapping[str, float | str], where: str) -> tuple[GpuSheet, list[str]]:
+    """Return the sheet with what a report says of the card in its place, and each contradiction in words.
+
+    `seen` are fields of the sheet as the driver told them; `where` names the report.
+    """
+    replaced: dict[str, float | str] = {}
+    contradictions: list[str] = []
+    for field, told in seen.items():
+        said = getattr(sheet, field)
+        close = isinstance(said, float | int) and not isinstance(told, str) and math.isclose(said, told, rel_tol=SAME)
+        if said == told or (close and isinstance(said, float)):
+            continue
+        replaced[field] = told
+        if said is not None:
+            contradictions.append(f"{field} is {told} in {where} and {said} in the sheet of {sheet.name}")
+    sources = sheet.sources | dict.fromkeys(replaced, f"the driver, as {where} holds it")
+    return msgspec.structs.replace(sheet, sources=sources, **replaced), contradictions
+
+
+def sheet_for_target(sm: int) -> GpuSheet:
+    """Return the sheet whose SM limits stand for the compile target `sm`: 89 -> RTX 4090, 90 -> H100 SXM.
+
+    Raises CatalogError for a target without a sheet.
+    """
+    by_target = {sheet.target: sheet for sheet in reversed(sheets().values())}  # the first of a target wins
+    if sm not in by_target:
+        known = ", ".join(f"sm_{target}" for target in sorted(by_target))
+        raise CatalogError(f"No GPU sheet stands for the compile target sm_{sm}.", f"Known: {known}.")
+    return by_target[sm]
+
+
+def _bare(driver_name: str) -> str:
+    return driver_name.casefold().removeprefix("nvidia ").strip()

@@ -1,0 +1,1 @@
+"""What people see: tables, text, Markdown, HTML, figures."""

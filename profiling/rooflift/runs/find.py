@@ -1,0 +1,138 @@
+"""Runs found below reports/: by folder, name, operator, GPU; the newest first. Reads manifests alone."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rooflift.errors import RunFault, did_you_mean
+from rooflift.runs.run import Run, read_run
+from rooflift.runs.verify import KERNELS
+from rooflift.schema import CaseRecord, Manifest
+
+if TYPE_CHECKING:
+    pass
+
+
+DATA = (".csv", ".ncu-rep")  # of a run; samples say so themselves, texts and pictures are made of these
+
+
+def find_runs(reports: Path, family: str | None = None) -> list[Path]:
+    """Return the run folders below `reports`, oldest first; unreadable ones before all others."""
+    return [folder for folder, _ in list_runs(reports, family)]
+
+
+def list_runs(reports: Path, family: str | None = None) -> list[tuple[Path, Manifest | RunFault]]:
+    """Return the run folders below `reports` with their manifests, or why one cannot be read; oldest first.
+
+    Unreadable ones stand before all others. Nothing but the manifests is read.
+    """
+    found: list[tuple[Path, Manifest | RunFault]] = []
+    for path in reports.glob(f"{family or '*'}/[!.]*/run.json"):  # what is being written begins with a point
+        try:
+            found.append((path.parent, read_run(path.parent).manifest))
+        except RunFault as fault:
+            found.append((path.parent, fault))
+    return sorted(found, key=lambda run: ("" if isinstance(run[1], RunFault) else run[1].created, run[0].name))
+
+
+def recorded_cases(reports: Path, family: str) -> dict[tuple[str, str], tuple[CaseRecord, Manifest]]:
+    """Return, by case and dtype, what the newest run that timed it recorded of it, with that run's manifest."""
+    measured = (run for _, run in list_runs(reports, family) if isinstance(run, Manifest) and run.origin is None)
+    return {(case.case, case.dtype): (case, run) for run in measured for case in run.cases}
+
+
+def newest_run(
+    reports: Path,
+    family: str,
+    suite: bool = False,
+    gpu: str = "",
+    versions: Collection[str] = (),
+    *,
+    with_counters: bool = False,
+) -> Run:
+    """Return the newest run of a family, with `suite` the newest that timed every bench case; on a GPU of that name.
+
+    Only a run that holds all of `versions` counts, and `with_counters` one that collected some. Without `suite` a run
+    of the suite, which may hold few versions, is taken only where there is no other. A run that was imported is passed
+    over: it has no times.
+
+    Raises:
+        RunFault: the family has no such run.
+    """
+    other = None
+    for folder, manifest in reversed(list_runs(reports, family)):
+        if isinstance(manifest, RunFault):
+            raise manifest
+        held = {version.version for version in manifest.versions}
+        asked = gpu in manifest.machine.gpu and held.issuperset(versions)
+        if manifest.origin is None and asked and not (with_counters and manifest.counters == "none"):
+            if manifest.suite == suite:
+                return Run(folder, manifest)
+            other = other or Run(folder, manifest)
+    if other is not None and not suite:
+        return other
+    wanted = " that timed the suite" if suite else ""
+    wanted += f" with {', '.join(versions)}" if versions else ""
+    wanted += " with counters" if with_counters else ""
+    remedy = f"Make one with `rooflift profile{' --suite' if suite else ''}` on a machine with a GPU."
+    raise RunFault(f"{reports / family}: no run{wanted}{f' on {gpu}' if gpu else ''}", remedy)
+
+
+def resolve_run(reports: Path, wanted: str, suite: bool = False) -> Run:
+    """Return the run named by a folder, by its name, or by a family (its newest, or its newest with a suite).
+
+    Raises:
+        RunFault: nothing of that name; near names are suggested. Or a table or a report of the run is gone.
+    """
+    run = _resolve_run(reports, wanted, suite)
+    for name in run.manifest.sha256:
+        if name.endswith(DATA) and not name.startswith(KERNELS) and not (run.folder / name).exists():
+            raise RunFault(f"{run.folder / name}: the run folder lacks it", "Restore it, or measure again.")
+    return run
+
+
+def _resolve_run(reports: Path, wanted: str, suite: bool) -> Run:
+    if (Path(wanted) / "run.json").exists():
+        return read_run(Path(wanted))
+    found = resolve_folders(reports, wanted)
+    if found[0].name != wanted:
+        return newest_run(reports, wanted, suite)
+    if len(found) > 1:
+        raise RunFault(f"{wanted}: several runs have this name", f"Name one: {', '.join(map(str, found))}.")
+    return read_run(found[0])
+
+
+def resolve_folders(reports: Path, wanted: str) -> list[Path]:
+    """Return the run folders that a folder, a name or a family stand for, readable or not, oldest first.
+
+    Raises:
+        RunFault: nothing of that name; near names are suggested.
+    """
+    if (Path(wanted) / "run.json").exists():
+        return [Path(wanted)]
+    runs = find_runs(reports)
+    found = [path for path in runs if path.name == wanted] or [path for path in runs if path.parent.name == wanted]
+    if found:
+        return found
+    known = dict.fromkeys([*(path.parent.name for path in runs), *(path.name for path in runs)])
+    raise RunFault(f"{wanted}: no such run", did_you_mean(wanted, known))
+
+
+def dated_name(gpu: str, started: datetime.datetime, commit: str | None, dirty: bool) -> str:
+    """Return <date>-<gpu>-<commit>, such as 2026-11-22-h100-3d4a7f3."""
+    card = re.search(r"\b(?:RTX \w+|[A-Z]{1,2}\d+\w*)\b", gpu)
+    state = (commit[:7] if commit else "nocommit") + ("-dirty" if dirty else "")
+    return f"{started:%Y-%m-%d}-{(card[0] if card else gpu).replace(' ', '').lower()}-{state}"
+
+
+def newest_on(top: Path, family: str, gpus: Sequence[str]) -> Run:
+    """Return a family's newest run on one of these GPUs, else its newest on any."""
+    for gpu in gpus:
+        with suppress(RunFault):
+            return newest_run(top / "reports", family, gpu=gpu)
+    return newest_run(top / "reports", family)

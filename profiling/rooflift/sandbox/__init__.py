@@ -1,0 +1,1 @@
+"""Around the child: Landlock, seccomp, limits, namespaces."""

@@ -1,0 +1,253 @@
+"""The records of a run: the manifest in run.json and the rows of its tables. Shapes only, no files."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+
+class MetricRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of metrics.csv: one metric of one kernel launch of one version, case and dtype."""
+
+    version: str  # "" in a report that rooflift did not make
+    case: str
+    dtype: str
+    kernel: str
+    launch: int  # order of the launch inside the version's range, from 0
+    metric: str  # short name of the registry; in an import also an ncu name that the registry lacks
+    value: float | None
+    unit: str
+    ncu_name: str  # the ncu metric that supplied the value, or would have
+    source: str  # the report, relative to the run folder
+    missing: str  # why there is no value; "" when there is one
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.missing == ""):
+            raise ValueError(f"{self.metric}: a row has either a value or the reason why it is missing")
+
+
+class TimingRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of timings.csv: CUDA-event times of one subject, outside ncu, L2 flushed before each sample."""
+
+    subject: str  # a version, or a peer such as torch_eager or copy_floor
+    case: str
+    dtype: str
+    n: int
+    median_us: float
+    q20_us: float
+    q80_us: float
+    min_us: float
+
+
+class CompiledRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of compiled.csv: what the compiler made of one kernel of a version for one target."""
+
+    version: str
+    case: str
+    dtype: str
+    target: str
+    kernel: str
+    registers: int
+    stack_bytes: int
+    spill_instructions: int
+    shared_bytes: int
+    occupancy_pct: float
+    occupancy_limit: str
+
+
+class CompiledKernel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One kernel launch of a version's forward, compiled for one target.
+
+    `launch` counts from 0 in the forward; `config` is empty, or says which of an autotuned kernel's configurations this
+    is. `registers` and `stack_bytes` are per thread, `shared_bytes` per block without the driver's 1 KiB. `opcodes`
+    counts the binary's instructions by opcode with modifiers (`LDG.E.128`), `sass` by group (SASS_GROUPS and "other"),
+    both without NOP; `spill_instructions` are the local loads and stores. `occupancy_pct` is theoretical_occupancy's.
+    """
+
+    version: str
+    case: str
+    dtype: str
+    target: str
+    kernel: str
+    launch: int
+    config: str
+    grid: tuple[int, ...]
+    num_warps: int
+    registers: int
+    stack_bytes: int
+    spill_instructions: int
+    shared_bytes: int
+    cubin_sha256: str  # the same machine code has the same
+    sass: dict[str, int]
+    opcodes: dict[str, int]
+    occupancy_pct: float
+    occupancy_limit: str  # what bounds the occupancy: registers, shared memory, warps, blocks
+
+
+UNKNOWN = "unknown"
+
+
+class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """GPU and software of a run, and nothing else of the machine.
+
+    Only of an imported run may a field be UNKNOWN, or None where it is a number.
+    """
+
+    gpu: str
+    compute_capability: str
+    sm_count: int | None
+    l2_bytes: int | None
+    memory_bytes: int | None
+    driver: str
+    cuda: str
+    torch: str
+    triton: str
+    python: str
+    ncu: str | None  # None when no counters were collected
+
+
+class VersionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version as it was when it was measured."""
+
+    version: str
+    title: str
+    stage: str
+    change: str
+    why: str
+    expect: list[str]
+
+
+class CaseRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A case and dtype with its compulsory traffic: input, parameter and output bytes, each once."""
+
+    case: str
+    dtype: str
+    init: dict[str, Any] | list[Any]
+    inputs: list[list[int]]
+    compulsory_bytes: int
+    flop: int | None  # None when torch's FLOP counter does not know the operator
+    flop_source: str
+
+
+class CheckRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version compared with the reference in float64: the largest error in units of the tolerance."""
+
+    version: str
+    case: str
+    dtype: str
+    seed: int
+    max_abs_error: float
+    error_over_tolerance: float  # at most 1 passes
+
+
+class SanitizerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one tool of compute-sanitizer found in the kernels of one version."""
+
+    tool: str  # memcheck, racecheck or initcheck
+    version: str
+    cases: list[str]
+    dtypes: list[str]
+    kernels: list[str]  # the version's own kernel functions
+    errors: int  # findings in them, and those without a kernel
+    elsewhere: int  # findings in kernels of libraries, which do not count
+    first: str  # the first finding in the tool's words, "" when there is none
+
+
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where an imported run comes from."""
+
+    file: str  # its name, without the folder
+    kind: Literal["ncu-rep", "json"]
+    sha256: str  # of the file as it was given
+
+
+class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the samples of a run were taken: rounds of every subject once, in an order drawn anew for each round."""
+
+    seed: int  # of the orders
+    samples: int  # rounds a case and dtype, fewer of a slow case
+    precision: float | None  # rounds go on until the interval of every median is this narrow (half its width / median)
+    budget_s: float  # but not for longer than this a case and dtype
+
+
+class NoiseRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version timed under two names: what the measurement itself makes of no change."""
+
+    version: str
+    case: str
+    dtype: str
+    time_x: float  # the time under the second name relative to the first
+    low: float
+    high: float
+
+
+class GpuState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What NVML says of the GPU around the timing of a case and dtype; nothing of it is set."""
+
+    case: str
+    dtype: str
+    at: Literal["before", "during", "after"]
+    sm_mhz: int | None  # None: NVML does not tell, as of a MIG slice
+    memory_mhz: int | None
+    temperature_c: int | None
+    power_w: float | None
+    throttle: list[str]  # why the clocks are lower than they could be; [] when nothing holds them back
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """run.json."""
+
+    schema: int = SCHEMA_VERSION
+    family: str
+    name: str
+    created: str  # UTC, ISO 8601
+    machine: Machine
+    clock_control: str
+    counters: str  # seed, standard, full, none, or imported
+    command: list[str]
+    ncu_command: list[str]
+    commit: str | None
+    dirty: bool
+    versions: list[VersionRecord]
+    cases: list[CaseRecord]
+    checks: list[CheckRecord]
+    suite: bool = False  # every bench case was timed
+    notes: list[str]  # warnings a reader needs, such as counters that were refused
+    sha256: dict[str, str]  # kernel files by "kernels/...", the files of the run folder by their name
+    sanitizer: list[SanitizerRecord] = []  # empty when compute-sanitizer was not asked
+    sampling: Sampling | None = None  # None in runs from before it was recorded: rounds in a fixed order
+    noise: list[NoiseRecord] = []  # empty when no version was timed under two names
+    gpu_states: list[GpuState] = []
+    origin: Origin | None = None  # None: rooflift measured it
+    sha256_self: str | None = None  # of run.json with "" in this place; None in runs from before it was recorded
+
+
+class RoofRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One measured roof: the best configuration of a kernel that does nothing else."""
+
+    name: str
+    kind: Literal["bandwidth", "compute"]
+    per_s: float  # bytes/s or FLOP/s, as the unit says; of the median time
+    q20_per_s: float  # a fifth of the samples was slower
+    q80_per_s: float  # a fifth was faster
+    unit: Literal["byte/s", "FLOP/s"]
+    method: str
+    configuration: str
+    work: int  # bytes or FLOP of one sample, as the method counts them
+    clocks_before_mhz: list[int]  # SM and memory by NVML, warm, in front of the samples; [] when it tells none
+    clocks_after_mhz: list[int]  # and right behind the last one
+    times_us: list[float]  # CUDA events
+
+
+class Roofs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The measured roofs of one GPU."""
+
+    schema: int = SCHEMA_VERSION
+    created: str  # UTC, ISO 8601
+    machine: Machine
+    commit: str | None
+    dirty: bool
+    rows: list[RoofRow]

@@ -1,0 +1,58 @@
+"""The one program of the child: `python -m rooflift.worker TASK [SHARD]`; it prints one event a line (`protocol`).
+
+check, time, profile, compile and sanitize read plan.json in the working directory, candidate and judge trial.json.
+SHARD, such as 2/8, is the part of the work that is checked or compiled. Exit code 0: done, 3: stopped after an event
+that says why.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from rooflift.sandbox.confine import confine_if_asked
+from rooflift.worker.protocol import WHOLE, Plan, Refused, Task, Trials, say
+
+Message = TypeVar("Message", bound=msgspec.Struct)
+
+
+def main(words: list[str]) -> int:
+    """Do one task; nothing untrusted is loaded before the process has confined itself."""
+    confine_if_asked()
+    task, part = msgspec.convert(words[0], Task), [*words, WHOLE][1]
+    try:
+        import torch  # noqa: F401
+        import triton  # noqa: F401
+    except ImportError as error:
+        say(Refused("EnvironmentFault", f"{error.name} cannot be imported: {error}", "Install rooflift[gpu]."))
+        return 3
+    from rooflift.worker import candidate, compiled, program, roofs, sanitize
+
+    try:
+        match task:
+            case "roofs":
+                roofs.run()
+            case "candidate":
+                candidate.run_apart(_read("trial.json", Trials))
+            case "judge":
+                say(candidate.judge(_read("trial.json", Trials)))
+            case "compile":
+                compiled.run(_read("plan.json", Plan), part)
+            case "sanitize":
+                sanitize.run(_read("plan.json", Plan))
+            case _:
+                program.run(task, _read("plan.json", Plan), part)
+    except program.Stop:
+        return 3
+    return 0
+
+
+def _read(name: str, kind: type[Message]) -> Message:
+    return msgspec.json.decode(Path(name).read_bytes(), type=kind)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,22 @@
+"""What a kernel file raised, in words that name a place in the file and no path of the machine."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+LAST_LINES = 12  # of a message: a compiler's says what is wrong at its end
+MOST_CHARACTERS = 4000
+
+
+def describe_exception(error: BaseException) -> str:
+    """Return "v1.py:12: ValueError: ..." with the last line of the working directory that the exception went through.
+
+    The interpreter wraps what a kernel raised: its cause counts, too.
+    """
+    chain = [error, *([error.__cause__] if error.__cause__ else [])]
+    frames = [frame for link in chain for frame in traceback.extract_tb(link.__traceback__)]
+    own = [frame for frame in frames if Path(frame.filename).parent == Path.cwd()]
+    where = f"{Path(own[-1].filename).name}:{own[-1].lineno}: " if own else ""
+    lines = str(error).strip().splitlines() or ["no message"]
+    return f"{where}{type(error).__name__}: " + "\n".join(lines[-LAST_LINES:])[:MOST_CHARACTERS]

@@ -1,0 +1,46 @@
+"""The GPU's clocks, temperature, power and throttle reasons by NVML; sets nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rooflift.schema import GpuState
+
+THROTTLE = {  # NVML's reasons, without idleness, which is none, and the display's clocks
+    "nvmlClocksThrottleReasonApplicationsClocksSetting": "clocks set by an application",
+    "nvmlClocksThrottleReasonSwPowerCap": "power cap",
+    "nvmlClocksThrottleReasonHwSlowdown": "hardware slowdown",
+    "nvmlClocksThrottleReasonSyncBoost": "sync boost",
+    "nvmlClocksThrottleReasonSwThermalSlowdown": "thermal limit",
+    "nvmlClocksThrottleReasonHwThermalSlowdown": "hardware thermal limit",
+    "nvmlClocksThrottleReasonHwPowerBrakeSlowdown": "power brake",
+}
+
+
+def gpu_state(uuid: str, case: str, dtype: str, at: Literal["before", "during", "after"]) -> GpuState:
+    """Return clocks, temperature, power and throttle reasons of the GPU with this UUID, as torch has it.
+
+    What NVML does not tell, as of a MIG slice, is None. Nothing is set.
+    """
+    import pynvml
+
+    def ask(function: str, *arguments: int) -> int | None:
+        try:
+            pynvml.nvmlInit()  # counts its calls, and costs nothing after the first
+            gpu = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+            return int(getattr(pynvml, function)(gpu, *arguments))
+        except pynvml.NVMLError:
+            return None
+
+    reasons = ask("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
+    power_mw = ask("nvmlDeviceGetPowerUsage")
+    return GpuState(
+        case,
+        dtype,
+        at,
+        sm_mhz=ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM),
+        memory_mhz=ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM),
+        temperature_c=ask("nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
+        power_w=None if power_mw is None else power_mw / 1e3,
+        throttle=[text for name, text in THROTTLE.items() if reasons & getattr(pynvml, name)],
+    )

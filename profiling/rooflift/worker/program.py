@@ -1,0 +1,251 @@
+"""The program that runs kernels: under ncu, for timing, or for checking. One process for all versions of a request."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from rooflift.compile.module import load_module
+from rooflift.worker import protocol as says
+from rooflift.worker.correctness import check_version, reference_result
+from rooflift.worker.failure import describe_exception
+from rooflift.worker.gpu_state import gpu_state
+from rooflift.worker.interpreter import mend_interpreter
+from rooflift.worker.protocol import CasePlan, Mismatch, say
+from rooflift.worker.tensors import (
+    compulsory_bytes,
+    count_flop,
+    in_channels_last,
+    input_shapes,
+    make_inputs,
+    make_model,
+)
+from rooflift.worker.timing import Moment, copy_call, time_subjects
+
+
+class Stop(Exception):
+    """The request cannot go on; the event that says why has been sent."""
+
+
+@contextmanager
+def guarded(version: str, plan: CasePlan) -> Iterator[None]:
+    """Turn whatever a version raises into a Broken event."""
+    try:
+        yield
+    except Stop:
+        raise
+    except Exception as error:  # noqa: BLE001  # a kernel file may raise anything
+        import triton
+
+        compile_errors = (triton.CompilationError, triton.runtime.errors.PTXASError)
+        compiling = isinstance(error, compile_errors) or "ptxas" in str(error)
+        say(says.Broken(version, plan.case, plan.dtype, compiling, describe_exception(error)))
+        raise Stop from None
+
+
+class Program:
+    """The loaded plan on one device."""
+
+    def __init__(self, plan: says.Plan, device: str) -> None:
+        self.plan, self.device = plan, device
+        nothing = CasePlan("", "", None, None)
+        with guarded("reference", nothing):
+            self.reference = load_module(Path(plan.reference).absolute())
+        self.versions: dict[str, ModuleType] = {}
+        for name, file in plan.versions.items():
+            with guarded(name, nothing):
+                self.versions[name] = load_module(Path(file).absolute())
+
+    def check(self, case: CasePlan) -> None:
+        """Compare every version with the reference, on every seed."""
+        for seed in self.plan.seeds:
+            with guarded("reference", case):
+                expected = reference_result(self.reference, case, self.device, seed)
+            for name, module in self.versions.items():
+                if seed == self.plan.seeds[0]:
+                    say(says.Doing(f"checking {name} on {case.case} {case.dtype}"))
+                with guarded(name, case):
+                    result = check_version(name, module, self.reference, case, self.device, seed, expected)
+                if isinstance(result, Mismatch):
+                    say(says.Wrong(result))
+                    raise Stop
+                say(says.Checked(result))
+            del expected  # before the next seed's: in float64 it is the largest tensor of all
+
+    def compile(self, case: CasePlan) -> None:
+        """Run every version once: what is compiled lies in triton's cache from then on."""
+        say(says.Doing(f"compiling for {case.case} {case.dtype}"))
+        with guarded("reference", case):
+            inputs = make_inputs(self.reference, case, self.device, seed=0)
+        self.calls(case, inputs)
+        del inputs
+        _free()
+
+    def calls(self, case: CasePlan, inputs: list[Any]) -> dict[str, Any]:
+        """Return one call a version, warm: compiled, and tuned where it tunes itself."""
+        import torch
+
+        calls = {}
+        for name, module in self.versions.items():
+            with guarded(name, case):
+                model = make_model(module.ModelNew, self.reference, case, self.device, seed=0)
+                model(*inputs)
+                torch.cuda.synchronize()
+                calls[name] = partial(model, *inputs)
+        return calls
+
+    def time(self, case: CasePlan, place: str) -> None:
+        """Time the versions, the peers, and a copy of the case's compulsory bytes."""
+        with guarded("reference", case):
+            inputs = make_inputs(self.reference, case, self.device, seed=0)
+            eager = make_model(self.reference.Model, self.reference, case, self.device, seed=0)
+            traffic_bytes = compulsory_bytes(inputs, eager, eager(*inputs))
+        plan = case if case.init is not None else msgspec.structs.replace(case, init=self.reference.get_init_inputs())
+        say(says.CaseSeen(plan, input_shapes(inputs), traffic_bytes))
+        say(says.Doing(f"timing {case.case} {case.dtype}{place}"))
+        subjects = self.calls(case, inputs)
+        subjects["torch_eager"] = partial(eager, *inputs)
+        if self.plan.slow_peers:
+            subjects |= slow_peers(case, eager, inputs)
+        subjects["copy_floor"] = copy_call(traffic_bytes)
+        if self.plan.noise:
+            last = list(self.versions)[-1]
+            subjects[last + says.AGAIN] = subjects[last]
+
+        def look(at: Moment) -> None:
+            say(says.State(gpu_state(gpu_uuid(), case.case, case.dtype, at)))
+
+        timed = time_subjects(subjects, self.plan.sampling, f"{case.case} {case.dtype}", look)
+        for subject, times_us in timed.times_us.items():
+            say(says.Samples(subject, case.case, case.dtype, times_us, timed.positions[subject]))
+
+    def profile(self, case: CasePlan) -> None:
+        """Run each version once inside its NVTX range, which is what ncu records."""
+        import torch
+
+        inputs = make_inputs(self.reference, case, self.device, seed=0)
+        for name, call in self.calls(case, inputs).items():
+            torch.cuda.nvtx.range_push(says.RANGE)
+            torch.cuda.nvtx.range_push(says.range_name(name, case))
+            call()
+            torch.cuda.synchronize()
+            torch.cuda.nvtx.range_pop()
+            torch.cuda.nvtx.range_pop()
+
+
+def slow_peers(case: CasePlan, eager: Any, inputs: list[Any]) -> dict[str, Any]:
+    """Return a warm call of each peer that takes memory or seconds to prepare; one that fails is left out and told."""
+    import torch
+
+    def channels_last() -> Any:
+        turned = in_channels_last(eager, inputs)
+        return partial(turned[0], *turned[1]) if turned else None
+
+    def compiled() -> Any:
+        torch.compiler.reset()  # after some cases of one class torch would stop compiling, and run it as it stands
+        return partial(torch.compile(eager, dynamic=False), *inputs)
+
+    calls = {}
+    for subject, prepare in (("torch_channels_last", channels_last), ("torch_compile", compiled)):
+        try:
+            call = prepare()
+            if call is None:
+                continue
+            call()
+            torch.cuda.synchronize()
+            calls[subject] = call
+        except Exception as error:  # noqa: BLE001  # the compiler may raise anything
+            say(says.Doing(f"{subject} is left out: {textwrap.shorten(str(error), 200)}"))
+            say(says.LeftOut(subject, case.case, case.dtype, type(error).__name__))
+    return calls
+
+
+def gpu_uuid() -> str:
+    """Return the GPU's UUID without the prefix that NVML gives it."""
+    import torch
+
+    return str(torch.cuda.get_device_properties(0).uuid)
+
+
+def describe_device() -> says.Device:
+    """Return the GPU and the software versions."""
+    import platform
+
+    import torch
+    import triton
+
+    gpu = torch.cuda.get_device_properties(0)
+    return says.Device(
+        gpu=gpu.name,
+        compute_capability=f"{gpu.major}.{gpu.minor}",
+        sm_count=gpu.multi_processor_count,
+        l2_bytes=gpu.L2_cache_size,
+        memory_bytes=gpu.total_memory,
+        cuda=torch.version.cuda or "",
+        torch=str(torch.__version__),
+        triton=triton.__version__,
+        python=platform.python_version(),
+    )
+
+
+def run(task: says.Task, plan: says.Plan, part: str) -> None:
+    """Do one task for every case of the plan, or of its part."""
+    # one process compiles for torch.compile: its pool of processes would outlive this one and hold its output open
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    import torch
+    from filelock import FileLock
+
+    device = "cuda"
+    turn: AbstractContextManager[object] = FileLock(says.GPU_LOCK)
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        device, turn = "cpu", nullcontext()
+        mend_interpreter()
+    program = Program(plan, device)
+    torch.empty(1, device=device)  # makes the CUDA context, while the other process may hold the lock
+    if task == "time":
+        gpu_state(gpu_uuid(), "", "", "before")  # wakes NVML, too
+    with torch.no_grad():
+        if task == "check":
+            for case in says.shard(plan.work, part):
+                if device == "cuda":
+                    program.compile(case)  # many processes may do so at once; their comparisons take turns
+                with turn:
+                    program.check(case)
+                    _free()
+        else:
+            with turn:
+                _measure(task, program)
+    if task == "time" and plan.count_flop:
+        for case in plan.work:
+            say(says.Counted(case.case, case.dtype, count_flop(program.reference, case)))
+
+
+def _measure(task: says.Task, program: Program) -> None:
+    """Time or profile every case, after a check where none was made before."""
+    plan = program.plan
+    if task == "time":
+        say(describe_device())
+    work = plan.work if task == "time" else plan.counted
+    for number, case in enumerate(work, 1):
+        if not plan.checked:
+            program.check(case)
+        if task == "time":
+            program.time(case, f", {number} of {len(work)}" if len(work) > 1 else "")
+        else:
+            program.profile(case)
+        _free()
+
+
+def _free() -> None:
+    """Give back the memory of a case: the next one, or the process whose turn it is, may need all of it."""
+    import torch
+
+    torch.cuda.empty_cache()

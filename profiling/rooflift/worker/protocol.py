@@ -1,0 +1,270 @@
+"""What a child process is told to do, and what it says back. Shapes only: no torch, no files."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from rooflift.schema import CheckRecord, CompiledKernel, GpuState, RoofRow, Sampling
+
+RANGE = "rooflift"  # the NVTX range that ncu is told to profile
+SEPARATOR = "|"
+AGAIN = " again"  # behind the name of a version that is timed a second time; no version's name holds a space
+GPU_LOCK = "gpu.lock"  # the two children of one run take turns on the GPU
+FAR = 1e300  # stands for an infinite error, which JSON cannot hold
+FEWEST_SAMPLES = 25
+BUDGET_S = 3.0  # GPU time of all the subjects of a case
+PRECISE_BUDGET_S = 10.0  # where a precision is asked for
+
+
+class CasePlan(msgspec.Struct, frozen=True):
+    """A case and dtype as the child process gets it; None stands for the reference's own."""
+
+    case: str
+    dtype: str
+    init: dict[str, Any] | list[Any] | None
+    inputs: list[list[int]] | None
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """The worst element of a wrong result."""
+
+    version: str
+    case: str
+    dtype: str
+    seed: int
+    index: list[int]  # [] when the shape or the dtype already differs
+    expected: str
+    got: str
+    error_over_tolerance: float
+    wrong_elements: int
+    elements: int
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """plan.json: files are relative to the staging folder, which is also the working directory."""
+
+    reference: str
+    versions: dict[str, str]  # name -> file
+    work: list[CasePlan]  # checked and timed
+    seeds: list[int]
+    sampling: Sampling
+    counted: list[CasePlan] = []  # profiled: some of the work, or all of it
+    checked: bool = False  # by processes before: timing and profiling need not check again
+    slow_peers: bool = False
+    noise: bool = False  # the last version is timed under two names
+    targets: list[int] = []  # compiled for, 90 for sm_90
+    count_flop: bool = False  # torch's counter takes seconds to import; a run of the same reference may have asked it
+
+
+Task = Literal["check", "time", "profile", "compile", "sanitize", "roofs", "candidate", "judge"]
+WHOLE = "0/1"  # the shard that is all of the work
+
+
+def shard(work: Sequence[CasePlan], part: str) -> list[CasePlan]:
+    """Return the part "2/8" of the work, the third of eight: the cases are dealt out in turn, the largest first."""
+    index, count = map(int, part.split("/"))
+    largest_first = sorted(work, key=lambda case: sum(map(math.prod, case.inputs or [])), reverse=True)
+    return largest_first[index::count] if count > 1 else list(work)
+
+
+class Doing(msgspec.Struct, frozen=True, tag=True):
+    """A line of progress."""
+
+    text: str
+
+
+class Checked(msgspec.Struct, frozen=True, tag=True):
+    """A version agreed with the reference."""
+
+    record: CheckRecord
+
+
+class Wrong(msgspec.Struct, frozen=True, tag=True):
+    """A version did not agree; the child stops after it."""
+
+    mismatch: Mismatch
+
+
+class Broken(msgspec.Struct, frozen=True, tag=True):
+    """A version did not compile or run; the child stops after it."""
+
+    version: str
+    case: str
+    dtype: str
+    compiling: bool
+    message: str
+
+
+class CaseSeen(msgspec.Struct, frozen=True, tag=True):
+    """Arguments and traffic of a case as the reference's tensors have them."""
+
+    plan: CasePlan
+    shapes: list[list[int]]
+    compulsory_bytes: int
+
+
+class Counted(msgspec.Struct, frozen=True, tag=True):
+    """FLOP of a case by torch's counter, None where it knows no formula."""
+
+    case: str
+    dtype: str
+    flop: int | None
+
+
+class Samples(msgspec.Struct, frozen=True, tag=True):
+    """All times of one subject, in microseconds, one a round."""
+
+    subject: str
+    case: str
+    dtype: str
+    times_us: list[float]
+    positions: list[int]  # the place that the subject had in each round, from 0
+
+
+class State(msgspec.Struct, frozen=True, tag=True):
+    """The GPU's clocks, temperature, power and throttle reasons at one moment."""
+
+    record: GpuState
+
+
+class LeftOut(msgspec.Struct, frozen=True, tag=True):
+    """A peer that could not be timed."""
+
+    subject: str
+    case: str
+    dtype: str
+    error: str  # the exception's type: what it says may name places of the machine
+
+
+class Device(msgspec.Struct, frozen=True, tag=True):
+    """The GPU and the software as the child sees them."""
+
+    gpu: str
+    compute_capability: str
+    sm_count: int
+    l2_bytes: int
+    memory_bytes: int
+    cuda: str
+    torch: str
+    triton: str
+    python: str
+
+
+class Compiled(msgspec.Struct, frozen=True, tag=True):
+    """One kernel of a version, compiled for one target."""
+
+    kernel: CompiledKernel
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The child cannot do its work; it stops after it. `error` is the name of a class of `errors`."""
+
+    error: str
+    message: str
+    remedy: str
+
+
+class Ran(msgspec.Struct, frozen=True, tag=True):
+    """A version came through a case."""
+
+    case: str
+    dtype: str
+
+
+class Measured(msgspec.Struct, frozen=True, tag=True):
+    """One roof."""
+
+    row: RoofRow
+
+
+def range_name(version: str, plan: CasePlan) -> str:
+    """Return the name of the inner NVTX range, which carries what was measured into the report."""
+    return SEPARATOR.join((version, plan.case, plan.dtype))
+
+
+Gate = Literal[
+    "runs", "result_type", "correctness", "inputs_changed", "default_stream", "second_call", "result_overwritten",
+    "threads", "limits",
+]  # fmt: skip
+LOG = "output.log"
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One case, dtype and seed."""
+
+    case: CasePlan
+    seed: int
+    generated: bool = False  # a shape that nobody promised the reference takes: where it refuses, nothing is judged
+
+
+class Trials(msgspec.Struct, frozen=True):
+    """trial.json: files are relative to the working directory."""
+
+    reference: str
+    candidate: str
+    trials: list[Trial]
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A gate that a candidate did not pass: `mismatch` where a result is wrong, else `what`."""
+
+    gate: Gate
+    what: str
+    mismatch: Mismatch | None = None
+
+
+class Judgement(msgspec.Struct, frozen=True, tag=True):
+    """What the judge prints: the first fault of each gate, the trials compared, and generated shapes left out."""
+
+    faults: list[Fault]
+    compared: int
+    refused: int
+
+
+Event = (
+    Doing
+    | Checked
+    | Wrong
+    | Broken
+    | CaseSeen
+    | Counted
+    | Samples
+    | State
+    | LeftOut
+    | Device
+    | Ran
+    | Measured
+    | Compiled
+    | Refused
+    | Judgement
+)
+_EVENTS = msgspec.json.Decoder(Event)
+EVENT_PREFIX = '{"type":'  # of a line that holds an event; every other line is what a library or a kernel file printed
+
+
+def read_event(line: str) -> Event | None:
+    """Return the event that a line of the child holds, None for a line that holds none."""
+    if not line.startswith(EVENT_PREFIX):
+        return None
+    try:
+        event: Event = _EVENTS.decode(line)
+    except msgspec.DecodeError:  # a kernel file printed something like an event
+        return None
+    return event
+
+
+def worker_command(task: Task, *words: str) -> list[str]:
+    """Return the command of the child for one task."""
+    return [sys.executable, "-m", "rooflift.worker", task, *words]
+
+
+def say(event: msgspec.Struct) -> None:
+    """Print one event as a line."""
+    # a line of its own, also when a kernel file has printed without an end of line
+    sys.stdout.write(f"\n{msgspec.json.encode(event).decode()}\n")
+    sys.stdout.flush()

@@ -1,0 +1,93 @@
+"""From files to modules on a device: the reference, the versions, their inputs, and the traffic a case cannot avoid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from rooflift.worker.protocol import CasePlan
+
+if TYPE_CHECKING:
+    import torch
+
+
+def make_model(cls: type[torch.nn.Module], reference: ModuleType, plan: CasePlan, device: str, seed: int) -> Any:
+    """Construct a module with the case's arguments; one seed gives one set of parameters."""
+    import torch
+
+    torch.manual_seed(seed)
+    init = reference.get_init_inputs() if plan.init is None else plan.init
+    model = cls(**init) if isinstance(init, dict) else cls(*init)
+    return model.to(device=device, dtype=getattr(torch, plan.dtype)).eval()
+
+
+def make_pair(reference: ModuleType, version: ModuleType, plan: CasePlan, device: str, seed: int) -> tuple[Any, Any]:
+    """Construct reference and version with the same parameters.
+
+    Both are made under one seed, as KernelBench does; where the parameters also have the same names, they are copied.
+    """
+    expected = make_model(reference.Model, reference, plan, device, seed)
+    model = make_model(version.ModelNew, reference, plan, device, seed)
+    if model.state_dict().keys() == expected.state_dict().keys():
+        model.load_state_dict(expected.state_dict())
+    return expected, model
+
+
+def make_inputs(reference: ModuleType, plan: CasePlan, device: str, seed: int) -> list[Any]:
+    """Return fresh inputs: the case's shapes from a normal distribution, or the reference's own get_inputs()."""
+    import torch
+
+    torch.manual_seed(seed)
+    dtype = getattr(torch, plan.dtype)
+    if plan.inputs is not None:
+        return [torch.randn(shape, device=device, dtype=dtype) for shape in plan.inputs]
+    return [
+        (x.to(device=device, dtype=dtype) if x.is_floating_point() else x.to(device)) if torch.is_tensor(x) else x
+        for x in reference.get_inputs()
+    ]
+
+
+def in_channels_last(model: Any, inputs: Sequence[Any]) -> tuple[Any, list[Any]] | None:
+    """Return model and 4-D inputs as copies in channels_last, None for an operator without a 4-D input."""
+    import copy
+
+    import torch
+
+    if not any(torch.is_tensor(x) and x.dim() == 4 for x in inputs):
+        return None
+    form = torch.channels_last
+    return copy.deepcopy(model).to(memory_format=form), [
+        x.contiguous(memory_format=form) if torch.is_tensor(x) and x.dim() == 4 else x for x in inputs
+    ]
+
+
+def compulsory_bytes(inputs: Sequence[Any], model: Any, outputs: Any) -> int:
+    """Return the bytes of inputs, parameters and outputs, each once."""
+    import torch
+
+    results = outputs if isinstance(outputs, tuple | list) else [outputs]
+    tensors = [x for x in (*inputs, *model.parameters(), *results) if torch.is_tensor(x)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def input_shapes(inputs: Sequence[Any]) -> list[list[int]]:
+    """Return the shapes of the inputs that are tensors."""
+    return [list(x.shape) for x in inputs if hasattr(x, "shape")]
+
+
+def count_flop(reference: ModuleType, plan: CasePlan) -> int | None:
+    """Count the reference's FLOP by torch's counter, on the meta device: nothing is allocated or computed.
+
+    Returns None where torch's counter knows no formula for what the reference does, or the reference looks at values.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    try:
+        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model = make_model(reference.Model, reference, plan, "meta", seed=0)
+            model(*make_inputs(reference, plan, "meta", seed=0))
+    except (NotImplementedError, RuntimeError, TypeError):  # no meta kernel, or a look at values
+        return None
+    return counter.get_total_flops() or None

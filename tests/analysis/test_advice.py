@@ -1,0 +1,176 @@
+"""What to try next: the limits of real runs, the stop rule, bounds that later versions kept, stages that cannot pay."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rooflift.analysis.advice import RELIEF, STAGES, STOP_PCT, Roof, diagnose
+from rooflift.analysis.bottleneck import RESOURCES, SOME_UNIT
+from rooflift.analysis.selection import advise, roof, subject
+from rooflift.errors import CatalogError
+from rooflift.project.stages import stages
+from rooflift.runs.run import read_run
+
+SEED = {"sm_pct": 59.89, "dram_pct": 92.71, "warps_active_pct": 91.18, "l2_hit_pct": 75.26, "grid_size": 1040400}
+NO_ROOF = Roof(math.nan, "no roof")
+QUIET = dict.fromkeys(RESOURCES, 10.0) | {"waves": 8.0, "time_us": 100.0, "excess_traffic": 1.0, "ncu_time_ns": 99e3}
+
+
+def test_stages_are_those_of_the_brief() -> None:
+    assert tuple(stages()) == STAGES
+    assert {stage for relief in RELIEF.values() for stage in relief.stages} <= set(STAGES)
+
+
+def test_every_limit_has_a_relief() -> None:
+    others = {SOME_UNIT, "too few programs", "latency", "launch", "unknown"}
+    assert set(RELIEF) == set(RESOURCES.values()) | others
+
+
+def test_on_the_rtx_4090_of_the_seed_the_grid_stage_cannot_pay() -> None:
+    found = diagnose(SEED, NO_ROOF)
+    assert found.resource == "DRAM"
+    advice = {stage.stage: stage for stage in found.stages}
+    assert not advice["grid"].pays
+    assert "cannot pay: the limit is DRAM" in advice["grid"].why
+    assert found.stage == "memory"
+    assert found.gain_at_most == pytest.approx(100 / 92.71)
+    assert "the bytes it moves now" in found.gain_reason  # the excess is unknown
+
+
+def test_on_the_h100_integer_work_limits_v0_and_the_grid_addresses_it(h100_run: Path) -> None:
+    run = read_run(h100_run)
+    found = advise(run, subject(run, "v0"))
+    assert (found.resource, found.evidence, found.stage) == ("integer", "alu_pct 80", "grid")
+    assert found.roof_pct == pytest.approx(35.5, abs=0.1)
+    assert found.excess_traffic == pytest.approx(0.994, abs=0.001)
+    assert not found.stop
+
+
+def test_the_gain_that_v1_brought_was_within_the_bound_for_v0(h100_run: Path) -> None:
+    run = read_run(h100_run)
+    before, after = (advise(run, subject(run, name)) for name in ("v0", "v1"))
+    assert before.time_us is not None
+    assert after.time_us is not None
+    assert before.gain_at_most is not None
+    assert 1.5 < before.time_us / after.time_us < before.gain_at_most
+    assert after.stage == "tiling"
+
+
+def test_a_stage_that_was_tried_gives_way_to_the_next() -> None:
+    figures = QUIET | {"alu_pct": 85.0}
+    assert diagnose(figures, Roof(40, "copy")).stage == "grid"
+    assert diagnose(figures, Roof(40, "copy"), ["baseline", "grid"]).stage == "tiling"
+    assert diagnose(figures, Roof(40, "copy"), ["grid", "tiling"]).stage == "tiling"
+
+
+@pytest.mark.parametrize(("roof_us", "stops"), [(STOP_PCT - 0.1, False), (STOP_PCT, True), (104, True)])
+def test_at_95_percent_of_the_roof_it_says_stop_and_what_could_still_help(roof_us: float, stops: bool) -> None:
+    found = diagnose(QUIET | {"dram_pct": 90.0}, Roof(roof_us, "copy"))
+    assert found.stop is stops
+    assert any(stage.pays for stage in found.stages) is not stops
+    assert ("fuse" in found.how) is stops
+    assert ("Suspect" in " ".join(found.warnings)) is (roof_us > 100)
+
+
+def test_without_a_roof_only_dram_near_its_peak_with_lean_traffic_stops() -> None:
+    assert diagnose({"sm_pct": 40, "dram_pct": 96}, NO_ROOF).stop
+    assert not diagnose({"sm_pct": 40, "dram_pct": 96, "excess_traffic": 1.5}, NO_ROOF).stop
+    assert not diagnose({"sm_pct": 97, "dram_pct": 96}, NO_ROOF).stop
+
+
+def test_excess_traffic_can_be_won_back_and_lean_traffic_cannot() -> None:
+    fat = diagnose(QUIET | {"dram_pct": 90.0, "excess_traffic": 1.5, "time_us": math.nan}, NO_ROOF)
+    lean = diagnose(QUIET | {"dram_pct": 90.0, "excess_traffic": 1.0, "time_us": math.nan}, NO_ROOF)
+    assert fat.gain_at_most == pytest.approx(1.5 * 100 / 90)
+    assert lean.gain_at_most == pytest.approx(100 / 90)
+    assert "compulsory" in lean.how
+    assert [s.stage for s in lean.stages if s.pays] == ["memory"]
+
+
+def test_tuning_gains_at_most_what_the_busiest_resource_has_left() -> None:
+    figures = QUIET | {"dram_pct": 50.0, "stall_barrier": 9.0}
+    found = diagnose(figures, Roof(20, "copy"))
+    assert (found.resource, found.stage) == ("latency", "tuning")
+    assert found.gain_at_most == pytest.approx(2)
+    assert "dram_pct" in found.gain_reason
+
+
+@pytest.mark.parametrize(
+    ("stall", "warps", "stage"),
+    [("long_scoreboard", 80, "memory"), ("long_scoreboard", 20, "tuning"), ("short_scoreboard", 80, "tiling")],
+)
+def test_latency_is_addressed_by_what_the_warps_wait_for(stall: str, warps: float, stage: str) -> None:
+    figures = QUIET | {f"stall_{stall}": 9.0, "warps_active_pct": warps}
+    assert diagnose(figures, Roof(20, "copy")).stage == stage
+
+
+def test_a_kernel_that_is_mostly_launch_is_told_so_and_no_stage_pays() -> None:
+    found = diagnose(QUIET | {"dram_pct": 90.0, "ncu_time_ns": 20e3}, Roof(5, "copy"))
+    assert found.resource == "launch"
+    assert found.stage is None
+    assert found.gain_at_most == pytest.approx(5)
+    assert "CUDA graph" in found.how
+
+
+def test_without_counters_nothing_is_claimed() -> None:
+    found = diagnose({}, NO_ROOF, missing={"dram_pct": "refused"})
+    assert (found.resource, found.stage, found.gain_at_most, found.stop) == ("unknown", None, None, False)
+    reasons = {share.metric: share.missing for share in found.shares}
+    assert (reasons["dram_pct"], reasons["sm_pct"]) == ("refused", "not collected")
+    assert all(share.pct is None for share in found.shares)
+
+
+def test_flop_are_the_roof_where_they_take_longer_than_the_bytes(
+    h100_run: Path, h100_roofs: Callable[..., Any]
+) -> None:
+    (case,) = read_run(h100_run).manifest.cases
+    row = {"floor_us": 10.0, "flop": 61e12 * 20e-6, "tensor_pct": 0.0}
+    assert roof(row, case, h100_roofs()).time_us == pytest.approx(20)
+    assert roof(row | {"tensor_pct": 50.0}, case, h100_roofs()).time_us == 10
+    assert roof(row, case, None).time_us == 10
+
+
+def test_without_a_copy_in_the_run_the_measured_roofs_of_the_gpu_stand_in(
+    h100_run: Path, h100_roofs: Callable[..., Any]
+) -> None:
+    (case,) = read_run(h100_run).manifest.cases
+    found = roof({"floor_us": math.nan, "flop": math.nan, "tensor_pct": math.nan}, case, h100_roofs())
+    assert found.time_us == pytest.approx(case.compulsory_bytes / 2.95e12 * 1e6)
+    assert "2026-11-22" in found.source
+
+
+def test_unknown_version_case_and_dtype_are_named(h100_run: Path) -> None:
+    run = read_run(h100_run)
+    assert subject(run).version == "v1_grid"
+    assert subject(run, "1") == subject(run, "v1") == subject(run, "v1_grid")
+    for wanted in (("v7", None, None), (None, "padded", None), (None, "main", "float16")):
+        with pytest.raises(CatalogError, match=r"v7|padded|float16"):
+            subject(run, *wanted)
+
+
+def test_the_command_prints_the_verdict_and_ncus_rules(rooflift: Callable[..., Any], h100_run: Path) -> None:
+    said = rooflift("advise", h100_run, "v0")
+    assert said.code == 0
+    assert "35.5 % of the roof" in said.out
+    assert "integer: alu_pct 80" in said.out
+    assert "go on with the grid stage" in said.out
+    assert "estimated speedup 28.8 %, global" in said.out
+
+
+def test_the_command_answers_in_json(rooflift: Callable[..., Any], h100_run: Path) -> None:
+    told = json.loads(rooflift("advise", h100_run, "v1", "--json").out)
+    assert (told["version"], told["resource"], told["stage"]) == ("v1_grid", "issue slots", "tiling")
+    assert {"TheoreticalOccupancy"} <= {rule["rule"] for rule in told["ncu_rules"]}
+    assert told["ncu_rules_missing"] == ""
+
+
+def test_the_command_names_an_unknown_version(rooflift: Callable[..., Any], h100_run: Path) -> None:
+    said = rooflift("advise", h100_run, "v9")
+    assert said.code == 2
+    assert "no version 'v9'" in said.err

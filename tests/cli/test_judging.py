@@ -1,0 +1,318 @@
+"""`rooflift compare`, `gate` and what `report` compares: as typed, on recorded runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pandas as pd
+import pytest
+
+from rooflift.cli import judging
+from rooflift.measure import environment as machine
+from rooflift.runs.run import read_run
+from rooflift.runs.verify import write_manifest
+
+Rooflift = Callable[..., Any]
+H100 = "NVIDIA H100 80GB HBM3"
+
+
+@pytest.fixture
+def altered(h100_run: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function: a copy of the H100 run, its v1 slower by a factor, on another GPU or with another name."""
+
+    def make(name: str = "again", factor: float = 1.0, gpu: str = H100, **fields: Any) -> Path:
+        folder = Path(shutil.copytree(h100_run, tmp_path / name))
+        run = read_run(folder)
+        samples = run.samples
+        own = samples["subject"] == "v1_grid"
+        samples["time_us"] = samples["time_us"].where(~own, factor * samples["time_us"])
+        samples.to_parquet(folder / "samples.parquet", index=False)
+        seen = msgspec.structs.replace(run.manifest.machine, gpu=gpu)
+        write_manifest(folder, msgspec.structs.replace(run.manifest, name=name, machine=seen, **fields))
+        return folder
+
+    return make
+
+
+# --- compare
+
+
+def test_versions_of_one_run_are_compared(rooflift: Rooflift, h100_run: Path) -> None:
+    said = rooflift("compare", f"{h100_run}:v0", ":v1")
+    assert said.code == 0, said.err
+    assert "v1_grid is faster than v0_baseline on main float32: time ratio 0.50" in said.out
+    assert "Wilcoxon's signed ranks" in said.out
+    assert re.search(r"inst_executed.*↓ 0\.5\dx", said.out)
+    assert "uncommitted changes" in said.err
+
+
+def test_runs_are_compared_by_their_last_versions_and_json_says_the_same(
+    rooflift: Rooflift, h100_run: Path, altered: Callable[..., Path]
+) -> None:
+    slower = altered(factor=1.05)
+    said = rooflift("compare", h100_run, slower, "--json")
+    assert said.code == 0, said.err
+    (found,) = json.loads(said.out)
+    assert (found["base"], found["head"]) == (f"{read_run(h100_run).manifest.name}:v1_grid", "again:v1_grid")
+    (case,) = found["cases"]
+    assert (case["verdict"], case["paired"]) == ("slower", False)
+    assert case["time_x"] == pytest.approx(1.05, rel=1e-3)
+    assert found["geometric_mean"]["cases"] == 1
+
+
+def test_named_versions_are_compared_each_with_itself(
+    rooflift: Rooflift, h100_run: Path, altered: Callable[..., Path]
+) -> None:
+    said = rooflift("compare", h100_run, altered(factor=1.05), "-v", "v0", "-v", "v1", "--json")
+    assert [found["cases"][0]["verdict"] for found in json.loads(said.out)] == ["within noise", "slower"]
+
+
+def test_other_gpu_is_not_comparable_and_ends_with_1(
+    rooflift: Rooflift, h100_run: Path, altered: Callable[..., Path]
+) -> None:
+    other = altered(gpu="NVIDIA H200", factor=1.5)
+    said = rooflift("compare", h100_run, other)
+    assert said.code == 1
+    assert f"not comparable: GPU {H100} and NVIDIA H200" in said.out
+    assert "1.50" not in said.out  # the ratio; the times themselves are told
+    forced = rooflift("compare", h100_run, other, "--force")
+    assert forced.code == 1
+    assert "1.50" in forced.out
+    assert "slower" not in forced.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{run}:v1", ":v1"], "on both sides"),
+        (["{run}:v9", ":v1"], "it has no version 'v9'"),
+        (["{run}:v0", ":v1", "-v", "v1"], "--version, and a version behind a colon"),
+        (["{run}", "{other}"], "is of depthwise_conv2d and "),
+        (["nowhere", "{run}"], "nowhere: no such run"),
+        (["{run}:v0", ":v1", "--least-effect", "much"], "'much' is no share"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(
+    rooflift: Rooflift, h100_run: Path, altered: Callable[..., Path], words: list[str], message: str
+) -> None:
+    other = altered(family="rms_norm")
+    said = rooflift("compare", *(word.format(run=h100_run, other=other) for word in words))
+    assert said.code == 2
+    assert message in said.err
+
+
+def test_revisions_need_a_gpu_and_say_so_before_git_is_asked(rooflift: Rooflift, no_gpu: None) -> None:
+    said = rooflift("compare", "no-such-revision..HEAD", "depthwise_conv2d")
+    assert said.code == 2
+    assert "no NVIDIA GPU" in said.err
+
+
+def test_revisions_are_measured_in_one_run(
+    rooflift: Rooflift, h100_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def profile(request: Any, out: Path, progress: Any, *, numbered: bool) -> Any:
+        assert not numbered  # the folder was named
+        asked.append(request)
+        shutil.copytree(h100_run, out)
+        manifest = read_run(out).manifest
+        names = {"v0_baseline": "v0_base", "v1_grid": "v1_head"}
+        samples = read_run(out).samples.replace({"subject": names})
+        samples.to_parquet(out / "samples.parquet", index=False)
+        versions = [msgspec.structs.replace(v, version=names[v.version]) for v in manifest.versions]
+        write_manifest(out, msgspec.structs.replace(manifest, versions=versions))
+        return type("Told", (), {"folder": out, "taken_up": ""})
+
+    monkeypatch.setattr(machine, "driver", lambda: machine.Driver("580.1", [H100]))
+    monkeypatch.setattr("rooflift.pipeline.profile", profile)
+    said = rooflift("compare", "HEAD..", "rms_norm", "--out", tmp_path / "run", "--no-counters", "--suite")
+    assert said.code == 0, said.err
+    assert "v1_head is faster than v0_base" in said.out
+    (request,) = asked
+    assert [version.name for version in request.versions] == ["v0_base", "v1_head"]
+    assert (request.counters, request.precision, request.noise, request.suite) == ("none", 0.005, True, True)
+    assert request.command[:4] == ["rooflift", "compare", "HEAD..", "rms_norm"]
+    assert request.about.endswith("of the working tree.")
+
+
+def test_revisions_are_compiled_without_a_gpu(rooflift: Rooflift, no_gpu: None) -> None:
+    said = rooflift("compare", "HEAD..", "rms_norm", "--compile-only", "-t", "90", "--markdown")
+    assert said.code == 0, said.err
+    title, first, about, table = said.out.strip().split("\n\n")
+    assert title == "# rms_norm, compiled"
+    assert first.startswith("**Compiled, not run")
+    assert about.startswith("v0_base is v0_baseline of HEAD (")
+    assert "| registers | spills | shared B | occupancy % |" in table
+    assert "| sm_90 |" in table
+    assert "→" not in table or "v1_head is v0_baseline of the working tree" in about
+
+
+# --- gate
+
+
+def test_gate_without_rules_is_no_pass(rooflift: Rooflift, h100_run: Path) -> None:
+    said = rooflift("gate", h100_run)
+    assert said.code == 2
+    assert "no rule is given" in said.out
+
+
+@pytest.mark.parametrize(
+    ("rules", "code", "told"),
+    [
+        (["--max-slowdown", "2%"], 0, "passes the gate: 1 passed"),
+        (["--min-roof", "70%", "--max-registers", "40"], 0, "passes the gate: 2 passed"),
+        (["--min-roof", "80%", "--max-registers", "40"], 1, "fails the gate: 1 passed, 1 broken"),
+        (["--min-roof", "70%", "-c", "absent"], 2, "cannot be judged"),
+    ],
+)
+def test_gate_holds_a_version_against_the_rules(
+    rooflift: Rooflift, h100_run: Path, rules: list[str], code: int, told: str
+) -> None:
+    said = rooflift("gate", h100_run, *rules)
+    assert (said.code, told in said.out) == (code, True), said.out + said.err
+
+
+def test_gate_against_another_run(rooflift: Rooflift, h100_run: Path, altered: Callable[..., Path]) -> None:
+    rule = ["--max-slowdown", "2%", "--base", h100_run, "--json"]
+    slower = rooflift("gate", altered("slower", 1.05), *rule)
+    assert (slower.code, json.loads(slower.out)["findings"][0]["status"]) == (1, "broken")
+    same = rooflift("gate", altered("same", 1.0), *rule)
+    assert (same.code, json.loads(same.out)["exit_code"]) == (0, 0)
+    other = rooflift("gate", altered("other", gpu="NVIDIA H200"), *rule)
+    assert (other.code, "GPU" in json.loads(other.out)["findings"][0]["reason"]) == (2, True)
+
+
+def test_rules_stand_in_pyproject_and_flags_go_before_them(rooflift: Rooflift, h100_run: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "kernels").mkdir(parents=True)
+    (project / "pyproject.toml").write_text('[tool.rooflift.gate]\nmin-roof = "90%"\n')
+    assert rooflift("gate", h100_run, folder=project).code == 1
+    assert rooflift("gate", h100_run, "--min-roof", "60%", folder=project).code == 0
+
+
+def test_spills_of_a_run_whose_kernels_have_changed_since_are_not_judged(
+    rooflift: Rooflift, altered: Callable[..., Path]
+) -> None:
+    changed = altered(sha256={})
+    said = rooflift("gate", changed, "--max-spills", "0")
+    assert said.code == 2
+    assert "were not compiled" in said.out
+
+
+# --- report
+
+
+def test_report_against_a_base_opens_with_the_verdict(
+    rooflift: Rooflift, h100_run: Path, altered: Callable[..., Path], tmp_path: Path
+) -> None:
+    slower = altered(factor=1.05)
+    said = rooflift("report", slower, "--base", h100_run, "--bundle", "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert report.splitlines()[2].startswith("**again:v1_grid is slower than ")
+    assert "> **Warning** The tree held uncommitted changes (again)" in report
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<strong>again:v1_grid is slower than " in page
+    with zipfile.ZipFile(tmp_path / "out" / "again.zip") as archive:
+        names = {name.removeprefix("again/") for name in archive.namelist()}
+        assert archive.testzip() is None
+    assert names >= {
+        *("report.md", "report.html", "roofline.svg", "roofline.png", "run.json", "timings.csv", "samples.parquet"),
+        *("metrics.csv", "ncu/depthwise_conv2d.ncu-rep"),
+    }
+
+
+# --- bad input
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def with_nan(path: Path) -> None:
+    frame = pd.read_parquet(path)
+    frame.loc[7, "time_us"] = float("nan")
+    frame.to_parquet(path, index=False)
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
+    "no samples": ("samples.parquet", Path.unlink, r"samples\.parquet: cannot be read"),
+    "cut samples": ("samples.parquet", cut, r"samples\.parquet: cannot be read"),
+    "nan": ("samples.parquet", with_nan, r"samples\.parquet: time_us of row 7 is nan"),
+    "no timings": ("timings.csv", Path.unlink, r"timings\.csv: the run folder lacks it"),
+    "no report": ("ncu/depthwise_conv2d.ncu-rep", Path.unlink, r"\.ncu-rep: the run folder lacks it"),
+    "no metrics": ("metrics.csv", Path.unlink, r"metrics\.csv: the run folder lacks it"),
+    "cut metrics": ("metrics.csv", cut, r"metrics\.csv: .*row \d+|metrics\.csv: .*\$\["),
+    "cut manifest": ("run.json", cut, r"run\.json: Input data was truncated"),
+    "other schema": (
+        "run.json",
+        lambda path: path.write_text(path.read_text().replace('"schema": 1', '"schema": 2')),
+        r"run\.json: schema is 2",
+    ),
+    "field gone": (
+        "run.json",
+        lambda path: path.write_text(path.read_text().replace('"clock_control"', '"clocks"')),
+        r"run\.json: .*clock",
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "damage", "message"), DAMAGES.values(), ids=DAMAGES)
+def test_damaged_run_is_named_by_file_and_field(
+    rooflift: Rooflift,
+    h100_run: Path,
+    altered: Callable[..., Path],
+    file: str,
+    damage: Callable[[Path], Any],
+    message: str,
+) -> None:
+    folder = altered()
+    damage(folder / file)
+    said = rooflift("compare", h100_run, folder)
+    assert said.code == 2
+    assert re.search(message, said.err), said.err
+
+
+def test_nan_in_the_timings_is_named(rooflift: Rooflift, altered: Callable[..., Path], tmp_path: Path) -> None:
+    folder = altered()
+    lines = (folder / "timings.csv").read_text().splitlines()
+    fields = lines[2].split(",")
+    fields[4] = "nan"
+    (folder / "timings.csv").write_text("\n".join([*lines[:2], ",".join(fields), *lines[3:]]) + "\n")
+    said = rooflift("report", folder, "--out", tmp_path / "out")
+    assert said.code == 2
+    assert "timings.csv: median_us of row 1 is nan" in said.err
+
+
+def test_run_of_counters_alone_is_told_and_not_comparable(
+    rooflift: Rooflift, h100_run: Path, altered: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = altered()
+    (folder / "samples.parquet").unlink()
+    timings = folder / "timings.csv"
+    timings.write_text(timings.read_text().splitlines()[0] + "\n")
+    said = rooflift("compare", h100_run, folder)
+    assert (said.code, "not comparable: head was not timed" in said.out) == (1, True), said.err
+    told = rooflift("report", folder, "--out", tmp_path / "out")
+    assert told.code == 0, told.err
+    assert told.out.startswith("No version was timed.")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"), [("run:v1", ("run", "v1")), ("run", ("run", "")), (":v1", ("", "v1")), ("a:b:2", ("a:b", "2"))]
+)
+def test_run_and_version_are_told_apart(text: str, parts: tuple[str, str]) -> None:
+    assert judging.split(text) == parts
+
+
+def test_folder_whose_name_holds_a_colon_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a:b").mkdir()
+    assert judging.split(str(tmp_path / "a:b")) == (str(tmp_path / "a:b"), "")

@@ -1,0 +1,96 @@
+"""The state of a climb: which try comes next, what the writer is told, and what a journal may look like."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from rooflift.optimize.journal import (
+    TOLD_BEFORE,
+    Started,
+    State,
+    Step,
+    Stopped,
+    Tried,
+    before_in_words,
+    read_journal,
+    state_of,
+    with_header,
+)
+from rooflift.project.header import parse_header
+
+STARTED = Started(
+    family="twice", base="v0_probe", base_sha256="00", stages=["grid", "memory"], tries=2, gpu="H100", seed=1
+)
+
+
+def failed(number: int, stage: str = "grid", why: str = "too slow") -> Tried:
+    return Tried(number=number, stage=stage, base="v0_probe", at="verdict", why=[why])
+
+
+def kept(number: int, version: str, stage: str = "grid") -> Tried:
+    return Tried(number=number, stage=stage, base="v0_probe", at=None, why=[], version=version, time_x=0.5)
+
+
+def test_every_stage_has_its_tries_in_turn() -> None:
+    entries = [STARTED, failed(1), kept(2, "v1_grid"), failed(3, "memory")]
+    steps = [state_of(entries[: n + 1]).next_step() for n in range(4)]
+    assert steps == [
+        Step(1, "grid", "v0_probe"),
+        Step(2, "grid", "v0_probe"),
+        Step(3, "memory", "v1_grid"),
+        Step(4, "memory", "v1_grid"),
+    ]
+    assert state_of([*entries, failed(4, "memory")]).next_step() is None
+    assert state_of([*entries, Stopped("at the roof", "")]).next_step() is None
+
+
+def test_without_times_every_try_starts_from_the_base() -> None:
+    state = State(msgspec.structs.replace(STARTED, gpu=None), [kept(1, "v1_grid")])
+    assert state.next_step() == Step(2, "grid", "v0_probe")
+    assert state.next_version == 2
+
+
+def test_a_journal_comes_back_and_a_torn_line_is_left_out() -> None:
+    entries = [STARTED, failed(1), Stopped("enough", "reports/run")]
+    whole = b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
+    assert read_journal(whole + b'{"type":"Tri') == (entries, len(whole))
+    state = state_of(entries)
+    assert (state.stopped, state.run) == ("enough", "reports/run")
+
+
+@pytest.mark.parametrize("entries", [[], [failed(1)], [STARTED, failed(2)], [STARTED, STARTED]])
+def test_a_journal_out_of_order_is_refused(entries: list[Started | Tried]) -> None:
+    with pytest.raises(ValueError, match="line"):
+        state_of(entries)
+
+
+def test_the_writer_is_told_the_last_tries_with_their_reasons() -> None:
+    assert before_in_words(State(STARTED)) == ""
+    tried = [failed(number, why=f"reason-{number}\nand more") for number in range(1, TOLD_BEFORE + 2)]
+    text = before_in_words(State(STARTED, tried))
+    assert "reason-1 " not in text
+    assert all(f"  - reason-{number} and more" in text for number in range(2, TOLD_BEFORE + 2))
+    assert "failed at verdict" in text
+    assert "kept as v1_grid, 0.500x the time of v0_probe" in before_in_words(State(STARTED, [kept(1, "v1_grid")]))
+
+
+@pytest.mark.parametrize(
+    ("code", "title"),
+    [
+        ("import torch\n", "try 3 of a climb"),
+        ('"""Faster by a \\\\ "grid"."""\n\nfrom __future__ import annotations\n', "Faster by a ' 'grid'."),
+        ('"""Good.\n\nStage:   tiling\nChange:  a\nWhy:     b\nExpect:  none\n"""\nimport torch\n', "Good."),
+    ],
+)
+def test_a_kept_reply_has_a_header_that_can_be_read(code: str, title: str) -> None:
+    text, told = with_header(code, "grid", 3)
+    tree = ast.parse(text)
+    compile(text, "reply", "exec")
+    header = parse_header(tree, Path("reply"))
+    assert header.title == told == title
+    assert header.stage == ("tiling" if title == "Good." else "grid")
+    assert header.expect == ()

@@ -1,0 +1,249 @@
+"""The brief: every value it is given is shown, it holds what the seed's does, and it says what is missing and why."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from rooflift.analysis.selection import Subject, figures, missing, of, subject
+from rooflift.cli import completion
+from rooflift.optimize.prompt import NOT_PUBLISHED, Brief, brief, markdown, output_rules, sheet_figures, stage_metrics
+from rooflift.project.gpus import sheet_for_key, sheets
+from rooflift.project.operator import load_family
+from rooflift.project.stages import rules, stage, stages
+from rooflift.runs.run import Run, read_run
+from rooflift.runs.verify import sha256
+
+Rooflift = Callable[..., Any]
+FOREIGN_METRICS = Path(__file__).parents[1] / "fixtures" / "rtx4090_metrics.json"
+
+
+@pytest.fixture
+def told(h100_run: Path, checkout: Path) -> Callable[..., Brief]:
+    """Return a function: the brief after a version of the H100 run, for a stage and a GPU."""
+    run = read_run(h100_run)
+    family = load_family(checkout, "depthwise_conv2d")
+
+    def make(version: str = "v0", stage_name: str = "grid", gpu: str = "rtx4090") -> Brief:
+        (found,) = family.select_versions([version])
+        return brief(family, found, stage_name, sheet_for_key(gpu), run, subject(run, found.name))
+
+    return make
+
+
+# --- every value is shown
+
+
+def filled(kind: Any, sentinels: Iterator[int]) -> Any:
+    """A value of a type with a sentinel in every leaf, each a number or text that stands nowhere else."""
+    origin = typing.get_origin(kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        hints = typing.get_type_hints(kind)
+        return kind(**{name: filled(hints[name], sentinels) for name in kind.__struct_fields__})
+    if origin is list:
+        return [filled(typing.get_args(kind)[0], sentinels) for _ in range(2)]
+    if origin is dict:
+        key, value = typing.get_args(kind)
+        return {filled(key, sentinels): filled(value, sentinels) for _ in range(2)}
+    if origin in (typing.Union, types.UnionType):
+        return filled(typing.get_args(kind)[next(sentinels) % 2], sentinels)
+    if kind is float:
+        return 9_000_000.5 + next(sentinels)
+    assert kind is str
+    return f"sentinel-{next(sentinels)}-"
+
+
+def leaves(value: Any) -> Iterator[float | str]:
+    """The values inside of structs, lists and dictionaries, and the keys of the last."""
+    if isinstance(value, msgspec.Struct):
+        value = [getattr(value, name) for name in value.__struct_fields__]
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+def test_every_value_that_the_template_is_given_is_shown() -> None:
+    given = filled(Brief, iter(range(1000)))
+    values = list(leaves(given))
+    assert len(set(values)) == len(values) > 80
+    text = markdown(given)
+    assert [value for value in values if str(value) not in text] == []
+
+
+# --- what it says
+
+
+def test_it_holds_what_the_original_brief_holds(told: Callable[..., Brief], checkout: Path) -> None:
+    text = markdown(told())
+    sheet = [
+        "Ada Lovelace",
+        "8.9",
+        "128",
+        "1008",
+        "82.6",
+        "165.2",
+        "255",
+        "1024",
+        "1536",
+        "32",
+        "48",
+        "100",
+        "99",
+        "72",
+    ]
+    for figure in sheet:
+        assert f"| {figure} |" in text, figure
+    assert (checkout / "kernels/depthwise_conv2d/v0_baseline.py").read_text().rstrip() in text
+    assert "class Model(" in text
+    for rule in output_rules("grid"):
+        assert rule in text
+
+
+def test_metrics_are_json_with_the_exact_ncu_names(told: Callable[..., Brief], h100_run: Path) -> None:
+    text = markdown(told())
+    held = json.loads(text.split("```json\n")[1].split("```")[0])
+    rows = read_run(h100_run).metrics
+    rows = rows[(rows["version"] == "v0_baseline") & (rows["missing"] == "")]
+    assert held == {"depthwise_conv2d_kernel": dict(zip(rows["ncu_name"], rows["value"], strict=True))}
+
+
+def test_versions_tried_come_with_times_and_verdicts(told: Callable[..., Brief]) -> None:
+    tried = {one.version: one for one in told().tried}
+    assert list(tried) == ["v0_baseline", "v1_grid"]
+    assert tried["v1_grid"].time == "1011 us"
+    assert tried["v1_grid"].bound == "issue slots"
+    assert any("hit" in text for text in tried["v1_grid"].predictions)
+    assert any("miss" in text for text in tried["v1_grid"].predictions)
+
+
+def test_a_run_of_another_gpu_is_called_so_and_projected(told: Callable[..., Brief]) -> None:
+    other, own = told(gpu="rtx4090"), told(gpu="h100")
+    assert "this is not the target GPU" in other.measured_on
+    assert "bound by DRAM" in other.projected[0]
+    assert "not the target" not in own.measured_on
+    assert own.projected == []
+
+
+def test_a_version_that_was_changed_after_the_run_is_called_so(h100_run: Path, checkout: Path) -> None:
+    run = read_run(h100_run)
+    family = load_family(checkout, "depthwise_conv2d")
+    (found,) = family.select_versions(["v0"])
+    file = f"kernels/depthwise_conv2d/{found.path.name}"
+    for digest, is_told in ((sha256(found.path), False), ("0" * 64, True)):
+        manifest = msgspec.structs.replace(run.manifest, sha256={file: digest})
+        text = brief(
+            family, found, "grid", sheet_for_key("h100"), Run(h100_run, manifest), subject(run, "v0")
+        ).measured_on
+        assert ("has changed since" in text) is is_told
+
+
+def test_output_rules_are_those_of_the_checker_and_of_the_stage() -> None:
+    tuning = {rule for found in stages().values() for rule in found.check_rules}
+    for name in stages():
+        shown = output_rules(name)
+        expected = [rule for rule in rules() if rule not in tuning or rule in stage(name).check_rules]
+        assert [text.rpartition("(")[2].rstrip(")") for text in shown] == expected
+    assert any("grid_changed" in text for text in output_rules("tuning"))
+
+
+@pytest.mark.parametrize("key", list(sheets()))
+def test_every_figure_of_a_sheet_has_its_source_or_is_called_not_published(key: str) -> None:
+    for figure in sheet_figures(sheets()[key]):
+        assert figure.source.startswith(("NVIDIA", "the CUDA driver")), figure
+        assert figure.value != "None"
+    absent = {figure.name for figure in sheet_figures(sheets()["l40s"]) if figure.value == NOT_PUBLISHED}
+    assert absent == {"L2 cache, of all SMs"}
+
+
+def test_a_metric_of_the_stage_is_judged_or_says_why_it_is_missing(h100_run: Path) -> None:
+    run = read_run(h100_run)
+    about = subject(run, "v0")
+    found = {m.name: m for m in stage_metrics("grid", of(figures(run), about), missing(run, about))}
+    assert (found["sm_pct"].verdict, found["alu_pct"].verdict) == ("met", "not met")
+    assert found["grid_size"].verdict == "no threshold"
+    absent = {m.name: m for m in stage_metrics("grid", {}, {"sm_pct": "refused by the driver"})}
+    assert absent["sm_pct"].value == "missing: refused by the driver"
+    assert absent["sm_pct"].verdict == "not judged"
+    assert absent["waves"].value == "missing: not collected for this case"
+
+
+def test_a_case_without_counters_says_so(told: Callable[..., Brief], suite_run: Path, checkout: Path) -> None:
+    run = read_run(suite_run)
+    family = load_family(checkout, "depthwise_conv2d")
+    about = Subject("v0_baseline", "padded", "float16")
+    found = brief(family, family.versions[0], "grid", sheet_for_key("h100"), run, about)
+    assert found.metrics == {}
+    assert "did not profile v0_baseline padded float16" in found.missing["every counter"]
+
+
+# --- the command
+
+
+def test_the_shell_completes_gpus_and_stages() -> None:
+    assert completion.gpus("h1") == ["h100_sxm", "h100_pcie"]
+    assert completion.stages("t") == ["tiling", "tuning"]
+
+
+def test_the_command_writes_markdown_or_json(rooflift: Rooflift, h100_run: Path) -> None:
+    words = ["brief", "depthwise_conv2d", "v1", "--stage", "tiling", "--gpu", "h100", "--run", h100_run]
+    said = rooflift(*words)
+    assert said.code == 0
+    assert said.out.startswith("# depthwise_conv2d: the version after v1_grid\n")
+    held = json.loads(rooflift(*words, "--format", "json").out)
+    assert held == json.loads(rooflift(*words, "--json").out)
+    assert list(held) == list(Brief.__struct_fields__)
+    assert held["stage"] == "tiling"
+
+
+def test_without_a_run_the_familys_newest_is_told(rooflift: Rooflift) -> None:
+    said = rooflift("brief", "rms_norm", "v0", "--stage", "memory", "--gpu", "rtx3090")
+    assert said.code == 0
+    assert "this is not the target GPU" in said.out
+
+
+def test_a_brief_can_be_told_from_imported_metrics(rooflift: Rooflift, tmp_path: Path) -> None:
+    label = ["--family", "depthwise_conv2d", "--version", "v0", "--gpu", "rtx4090"]
+    rooflift("import", FOREIGN_METRICS, *label, "--out", tmp_path / "run")
+    words = ["--stage", "grid", "--gpu", "rtx4090", "--run", tmp_path / "run"]
+    held = json.loads(rooflift("brief", "depthwise_conv2d", "v0", *words, "--json").out)
+    assert held["metrics"] == json.loads(FOREIGN_METRICS.read_text())
+    assert held["missing"]["smsp__inst_executed.sum"] == "not in the file"
+    assert "imported from rtx4090_metrics.json" in held["measured_on"]
+    assert held["diagnosis"]["stages"]["grid"].startswith("cannot pay: the limit is DRAM")
+    assert held["tried"][0]["time"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"--stage": "gird"}, "Did you mean grid"),
+        ({"--gpu": "h1000"}, "no GPU sheet 'h1000'"),
+        ({"--format": "mdx"}, "--format mdx: no such form"),
+        ({"--run": "nowhere"}, "nowhere: no such run"),
+        ({"--case": "mian"}, "no case 'mian'"),
+    ],
+)
+def test_a_wrong_question_exits_2_with_a_remedy(
+    rooflift: Rooflift, h100_run: Path, change: dict[str, str], says: str
+) -> None:
+    options = {"--stage": "grid", "--gpu": "h100", "--run": h100_run} | change
+    said = rooflift("brief", "depthwise_conv2d", "v0", *(word for pair in options.items() for word in pair))
+    assert said.code == 2
+    assert says in said.err
+
+
+def test_a_version_that_the_run_lacks_is_named(rooflift: Rooflift, h100_run: Path) -> None:
+    said = rooflift("brief", "depthwise_conv2d", "v2", "--stage", "grid", "--gpu", "h100", "--run", h100_run)
+    assert said.code == 2
+    assert "no version 'v2_rows'" in said.err

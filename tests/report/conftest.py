@@ -1,0 +1,44 @@
+"""The H100 run as report and tables tell it, and ways to tell it otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pandas as pd
+import pytest
+
+from rooflift.report.report import Story, tell
+from rooflift.runs.run import Run, read_run
+
+
+@pytest.fixture(scope="session")
+def h100(h100_run: Path) -> Run:
+    return read_run(h100_run)
+
+
+@pytest.fixture(scope="session")
+def story(h100: Run) -> Story:
+    return tell(h100.manifest, h100.metrics, h100.timings, h100.compiled)
+
+
+@pytest.fixture(scope="session")
+def told_with(h100: Run) -> Callable[..., Story]:
+    """Return a function: the H100 run, with other tables or other fields of its manifest."""
+
+    def retold(
+        metrics: pd.DataFrame | None = None,
+        timings: pd.DataFrame | None = None,
+        compiled: pd.DataFrame | None = None,
+        **fields: Any,
+    ) -> Story:
+        return tell(
+            msgspec.structs.replace(h100.manifest, **fields),
+            h100.metrics if metrics is None else metrics,
+            h100.timings if timings is None else timings,
+            h100.compiled if compiled is None else compiled,
+        )
+
+    return retold

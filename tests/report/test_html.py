@@ -1,0 +1,127 @@
+"""report.html: one file that fetches nothing, escapes everything, and sorts by numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from rooflift.report.html import sort_key, strong, write_page
+from rooflift.report.report import Story, draw, tell
+from rooflift.runs.run import Run
+
+VOID = {"meta", "br", "link", "img"}
+
+
+class Reader(HTMLParser):
+    """The elements of a page, with a check that every one is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read(path: Path) -> Reader:
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def page(h100: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    story = tell(h100.manifest, h100.metrics, h100.timings, h100.compiled, h100.samples)
+    draw(story, folder)
+    return write_page(story, folder)
+
+
+def test_page_fetches_nothing_and_holds_its_figures(page: Path) -> None:
+    seen = read(page).seen
+    tags = [tag for tag, _ in seen]
+    assert tags.count("svg") == tags.count("figure") == 3
+    assert not {"img", "link", "iframe", "object"} & set(tags)
+    for tag, attributes in seen:
+        for name in ("src", "href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#"), (tag, attributes)
+    text = page.read_text()
+    assert not re.findall(r"@import|url\((?!#)|fetch\(|XMLHttpRequest", text)
+
+
+def test_page_has_both_themes(page: Path) -> None:
+    text = page.read_text()
+    assert "prefers-color-scheme: dark" in text
+    assert "color-scheme: light dark" in text
+
+
+def test_page_says_what_the_report_says(page: Path) -> None:
+    text = " ".join("".join(read(page).text).split())
+    assert "v1_grid is faster than v0_baseline on main float32: time ratio 0.50" in text
+    for part in ("v1_grid is the fastest", "Predictions", "time_x 0.40..0.55", "580.159.04", "$ rooflift profile"):
+        assert part in text
+
+
+def test_figures_stand_behind_the_table_of_the_versions(page: Path) -> None:
+    text = page.read_text()
+    assert text.index("<h2>Versions on") < text.index("<figure") < text.index("<h2>Predictions")
+
+
+def test_every_heading_of_a_table_is_a_button(page: Path) -> None:
+    seen = [tag for tag, _ in read(page).seen]
+    assert seen.count("th") == seen.count("button") > 20
+
+
+def test_texts_of_a_run_are_escaped(told_with: Callable[..., Story], h100: Run, tmp_path: Path) -> None:
+    evil = '<script>alert("x")</script> & **bold**'
+    manifest = msgspec.structs.replace(h100.manifest, notes=[evil], command=["rooflift", evil], family="<b>")
+    story = tell(manifest, h100.metrics, h100.timings.assign(subject=evil), h100.compiled)
+    reader = read(write_page(story, tmp_path))
+    assert [tag for tag, _ in reader.seen].count("script") == 1  # the page's own
+    assert "".join(reader.text).count('alert("x")') >= 3
+
+
+@pytest.mark.parametrize(
+    ("cell", "key"),
+    [
+        ("1.011 ms", 1011.0),
+        ("715.9 µs", 715.9),
+        ("0.5017x (0.5015 to 0.5020)", 0.5017),
+        ("↑ 86", 86.0),
+        ("1 040 400", 1040400.0),
+        ("↓ -5.5", -5.5),
+        ("1.727e+09", 1.727e9),
+        ("98.8 torch_eager", 98.8),
+    ],
+)
+def test_cells_sort_by_their_number(cell: str, key: float) -> None:
+    assert float(sort_key(cell)) == pytest.approx(key)
+
+
+@pytest.mark.parametrize("cell", ["-", "", "v1_grid", "float32", "4 kinds"])
+def test_cells_without_a_number_of_their_own_sort_as_text(cell: str) -> None:
+    assert sort_key(cell) in ("", "4.0")
+
+
+def test_bold_parts_are_elements_and_the_rest_is_escaped() -> None:
+    assert str(strong("**a<b** & c")) == "<strong>a&lt;b</strong> &amp; c"

@@ -1,0 +1,348 @@
+"""report.md as a reviewer reads it: every version, verdict and command, and links that lead somewhere."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2.meta
+import msgspec
+import pandas as pd
+import pytest
+
+from rooflift.escape import environment
+from rooflift.ncu.metrics import METRICS
+from rooflift.report.report import Story, _context, draw, headline, write_report
+from rooflift.report.tables import MISSING
+from rooflift.runs.run import Run, to_frame
+from rooflift.schema import CheckRecord, CompiledRow, Roofs, SanitizerRecord
+
+LONGEST_COMMENT = 65_536  # characters that GitHub takes in the text of a pull request
+UNESCAPED_PIPE = re.compile(r"(?<!\\)\|")
+LINK = re.compile(r"!\[(?P<text>[^]]*)\]\((?P<target>[^)]*)\)")
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[Story], str]:
+    """Return a function that writes a story's report and reads it."""
+
+    def text(story: Story) -> str:
+        path = write_report(story, tmp_path)
+        assert path == tmp_path / "report.md"
+        return path.read_text(encoding="utf-8")
+
+    return text
+
+
+@pytest.fixture
+def report(story: Story, written: Callable[[Story], str]) -> str:
+    return written(story)
+
+
+Written = Callable[[Story], str]
+ToldWith = Callable[..., Story]
+
+
+def section(report: str, heading: str) -> str:
+    """The text under a heading, up to the next one."""
+    assert report.count(f"\n{heading}\n") == 1
+    return re.split(r"\n#+ ", report.split(f"\n{heading}\n")[1])[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of the tables in a text, without headings and rules."""
+    lines = [line.strip("| ") for line in text.splitlines() if line.startswith("| ")]
+    return [line.split(" | ") for line in lines if not set(line) <= set("-:| ")][1:]
+
+
+# --- what a reader finds
+
+
+def test_report_opens_with_what_was_measured_and_the_result(report: str) -> None:
+    title, _, first, *_ = report.splitlines()
+    assert title == "# depthwise_conv2d on NVIDIA H100 80GB HBM3"
+    assert first == (
+        "**v1_grid** is the fastest: 1.011 ms, 1.99x over v0_baseline, 70.8 % of the measured roof, "
+        "bound by issue slots."
+    )
+
+
+def test_every_version_has_its_row_its_bound_and_its_story(report: str, story: Story) -> None:
+    limits = section(report, "## What bounds each version")
+    stories = section(report, "## Versions")
+    for version, row in zip(story.manifest.versions, rows(report), strict=False):
+        assert row[0] == version.version
+        assert f"- **{version.version}**: " in limits
+        assert f"- **{version.version}** ({version.stage}). {version.title}" in stories
+        assert f"Change: {version.change}" in stories
+        assert f"Why: {version.why}" in stories
+
+
+def test_without_counters_one_line_says_that_no_limit_is_known(
+    h100: Run, told_with: ToldWith, written: Written
+) -> None:
+    uncounted = told_with(metrics=h100.metrics.iloc[:0])
+    assert section(written(uncounted), "## What bounds each version").strip() == (
+        "- **v0_baseline, v1_grid**: unknown (the counters of memory and pipes were not collected)"
+    )
+    assert headline(uncounted).endswith("% of the measured roof.")
+
+
+def test_every_prediction_has_its_figure_and_verdict(report: str) -> None:
+    assert rows(section(report, "## Predictions")) == [
+        ["v0_baseline", "sm_pct > 80", "82.1", "hit"],
+        ["v0_baseline", "dram_pct < 40", "31.5", "hit"],
+        ["v0_baseline", "alu_pct > 70", "79.7", "hit"],
+        ["v0_baseline", "excess_traffic < 1.05", "0.994", "hit"],
+        ["v1_grid", "time_x 0.40..0.55", "0.502", "hit"],
+        ["v1_grid", "sm_pct < 60", "86.3", "miss"],
+        ["v1_grid", "dram_pct > 60", "62.5", "hit"],
+        ["v1_grid", "alu_pct < 50", "66.3", "miss"],
+        ["v1_grid", "excess_traffic < 1.05", "0.993", "hit"],
+    ]
+
+
+def test_predictions_are_counted(report: str) -> None:
+    assert "before the measurement. Of 9: 7 hit, 2 missed.\n" in section(report, "## Predictions")
+
+
+def test_machine_is_told_in_full(report: str, story: Story) -> None:
+    machine = story.manifest.machine
+    told = dict(row for row in rows("| | |\n" + section(report, "### Machine")) if len(row) == 2)
+    expected = {name.replace("_", " "): str(value) for name, value in msgspec.structs.asdict(machine).items()}
+    assert told.items() >= dict(itertools.islice(expected.items(), 1, None)).items()
+    assert f"| gpu | {machine.gpu} |" in report
+
+
+def test_timings_of_every_subject_are_told(report: str, story: Story) -> None:
+    told = rows(section(report, "### Timings"))
+    assert [row[0] for row in told] == list(story.timings["subject"])
+    assert ["copy_floor", "715.9 µs", "714.9 µs", "717.0 µs", "100"] in told
+
+
+def test_commands_are_exact(report: str, story: Story) -> None:
+    console = section(report, "### Command")
+    assert f"$ {shlex.join(story.manifest.command)}\n$ {shlex.join(story.manifest.ncu_command)}\n" in console
+    assert "rooflift profile depthwise_conv2d --counters standard" in console
+    assert f"Commit {story.manifest.commit}, with uncommitted changes; measured 2026-11-22T08:40:49Z." in console
+
+
+def test_command_can_be_typed_as_it_stands(told_with: ToldWith, written: Written) -> None:
+    command = ["rooflift", "profile", "my family", "--case", "$main"]
+    assert f"$ {shlex.join(command)}\n" in written(told_with(command=command))
+
+
+def test_correctness_tells_checks_and_the_largest_error(report: str) -> None:
+    text = " ".join(section(report, "### Correctness").split())
+    assert "in 4 comparisons (main float32)" in text
+    assert "largest error was 0.04 of the tolerance" in text
+
+
+def test_case_and_floor_are_told(report: str) -> None:
+    text = " ".join(report.split())
+    assert "Case `main` in float32: inputs [16, 64, 512, 512], in_channels=64, kernel_size=3." in text
+    assert "2.139 GB of compulsory traffic, timed in the same process: 715.9 µs." in text
+
+
+def test_clean_and_unknown_commits_are_told(told_with: ToldWith, written: Written) -> None:
+    assert "Commit abc; measured" in written(told_with(commit="abc", dirty=False))
+    assert "Commit unknown; measured" in written(told_with(commit=None, dirty=False))
+
+
+def test_notes_stand_out(told_with: ToldWith, written: Written) -> None:
+    report = written(told_with(notes=["The counters were refused.", "Another note."]))
+    assert "\n> **Note** The counters were refused.\n\n> **Note** Another note.\n\n" in report
+
+
+# --- form
+
+
+FORMS = ["as it is", "compiled", "two dtypes", "bare"]
+
+
+@pytest.fixture(scope="session")
+def form_of(h100: Run, told_with: ToldWith) -> Callable[[str], Story]:
+    """Return a function: the run as it is, or a form in which other parts of the template show."""
+    compiled = CompiledRow("v0_a", "main", "float32", "sm_90", "twice", 40, 0, 0, 1024, 75.0, "registers")
+    case = h100.manifest.cases[0]
+    half = h100.timings.assign(dtype="float16")
+    changes: dict[str, dict[str, Any]] = {
+        "as it is": {},
+        "compiled": {"compiled": to_frame([compiled], CompiledRow)},
+        "two dtypes": {
+            "timings": pd.concat([h100.timings, half], ignore_index=True),
+            "cases": [case, msgspec.structs.replace(case, dtype="float16", init=[64, 3])],
+        },
+        "bare": {"ncu_command": [], "checks": [], "notes": ["A note."], "commit": None},
+    }
+    return lambda form: told_with(**changes[form])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_form_is_sound(form_of: Callable[[str], Story], written: Written, form: str) -> None:
+    report = written(form_of(form))
+    assert len(report) < LONGEST_COMMENT
+    assert report.endswith("</details>\n")
+    assert report.count("<details>") == report.count("</details>") == report.count("</summary>") == 1
+    assert report.count("```") == 2
+    assert "\n\n\n\n" not in report
+    for before, line in itertools.pairwise(report.splitlines()):
+        if line.startswith("|") and before.startswith("|"):  # of one table: as many cells
+            assert len(UNESCAPED_PIPE.findall(line)) == len(UNESCAPED_PIPE.findall(before)), line
+        elif line.startswith(("|", "#", "![")):  # else Markdown takes it for a line of the paragraph
+            assert before == "", line
+
+
+def test_versions_with_much_to_say_fit_into_a_comment(h100: Run, told_with: ToldWith, written: Written) -> None:
+    one = msgspec.structs.replace(h100.manifest.versions[0], why="so that it may be seen " * 60)
+    versions = [msgspec.structs.replace(one, version=f"v{number}_x") for number in range(80)]
+    report = written(told_with(versions=versions))
+    assert len(report) < LONGEST_COMMENT
+    assert "> **Note** What the versions change, and why, is left out for its length: run.json has it." in report
+    assert "## Versions" not in report
+
+
+def test_template_uses_every_value_that_it_is_given(story: Story) -> None:
+    source = resources.files("rooflift.report").joinpath("templates/report.md.j2").read_text(encoding="utf-8")
+    used = jinja2.meta.find_undeclared_variables(environment("rooflift.report", markdown=True).parse(source))
+    assert used == set(_context(story, []))
+
+
+def test_other_dtypes_have_their_own_table(form_of: Callable[[str], Story], written: Written) -> None:
+    report = written(form_of("two dtypes"))
+    own = rows(section(report, "### main float16"))
+    assert [row[:4] for row in own] == [
+        ["v0_baseline", "2.015 ms", "1.00x", "35.5"],
+        ["v1_grid", "1.011 ms", "1.99x", "70.8"],
+    ]
+    assert {cell for row in own for cell in row[4:11]} == {MISSING}
+    assert "\nmain float16:\n" in section(report, "### Timings")
+
+
+def test_compiled_kernels_are_told_when_there_are_some(
+    form_of: Callable[[str], Story], written: Written, report: str
+) -> None:
+    assert "### Compiled kernels" not in report
+    assert rows(section(written(form_of("compiled")), "### Compiled kernels"))[0][:4] == [
+        *("v0_a", "twice", "float32", "sm_90")
+    ]
+
+
+# --- figures
+
+
+def test_every_link_leads_to_a_figure_that_was_drawn(story: Story, tmp_path: Path) -> None:
+    drawn = draw(story, tmp_path)
+    report = write_report(story, tmp_path).read_text(encoding="utf-8")
+    targets = [link["target"] for link in LINK.finditer(report)]
+    assert targets == ["roofline.svg", "counters.svg", "stalls.svg"]
+    assert all(link["text"] for link in LINK.finditer(report))
+    assert {tmp_path / target for target in targets} <= set(drawn)
+    assert {path.suffix for path in drawn} == {".svg", ".png"}
+    assert all(path.stat().st_size > 1000 for path in drawn)
+
+
+def links(story: Story, folder: Path) -> list[str]:
+    """The pictures of a story that is drawn and written into a folder."""
+    draw(story, folder)
+    return [link["target"] for link in LINK.finditer(write_report(story, folder).read_text(encoding="utf-8"))]
+
+
+def test_run_without_counters_links_the_roofline_alone(h100: Run, told_with: ToldWith, tmp_path: Path) -> None:
+    assert links(told_with(metrics=h100.metrics.iloc[:0], counters="none"), tmp_path) == ["roofline.svg"]
+
+
+def test_run_with_the_seeds_counters_links_no_stalls(h100: Run, told_with: ToldWith, tmp_path: Path) -> None:
+    seed = [metric.name for metric in METRICS if metric.seed]
+    story = told_with(metrics=h100.metrics[h100.metrics["metric"].isin(seed)], counters="seed")
+    assert links(story, tmp_path) == ["roofline.svg", "counters.svg"]
+
+
+def test_pictures_of_another_run_are_not_linked(story: Story, h100: Run, told_with: ToldWith, tmp_path: Path) -> None:
+    for name in ("counters.svg", "stalls.svg"):  # told into this folder before
+        (tmp_path / name).write_text("<svg/>")
+    assert links(told_with(metrics=h100.metrics[h100.metrics["metric"] == "l1_bytes"]), tmp_path) == ["roofline.svg"]
+
+
+# --- the first line
+
+
+def faster(timings: pd.DataFrame, subject: str, time_us: float) -> pd.DataFrame:
+    """The timings with another median of one subject."""
+    return timings.assign(median_us=timings["median_us"].where(timings["subject"] != subject, time_us))
+
+
+def test_result_above_the_roof_is_suspect(h100: Run, told_with: ToldWith) -> None:
+    line = headline(told_with(timings=faster(h100.timings, "v1_grid", 700.0)))
+    assert "102.3 % of the measured roof" in line
+    assert "Suspect: above the measured roof" in line
+
+
+def test_result_at_the_roof_is_not_suspect(h100: Run, told_with: ToldWith, story: Story) -> None:
+    assert "uspect" not in headline(told_with(timings=faster(h100.timings, "v1_grid", 715.92)))
+    assert "uspect" not in headline(story)
+
+
+def test_result_above_the_roof_of_another_case_is_suspect(h100: Run, told_with: ToldWith, written: Written) -> None:
+    case = h100.manifest.cases[0]
+    half = faster(h100.timings, "v1_grid", 700.0).assign(dtype="float16")
+    story = told_with(
+        timings=pd.concat([h100.timings, half], ignore_index=True),
+        cases=[case, msgspec.structs.replace(case, dtype="float16")],
+    )
+    assert "suspect" in written(story).lower()
+
+
+def test_fastest_version_is_named_also_when_it_is_not_the_last(h100: Run, told_with: ToldWith) -> None:
+    line = headline(told_with(timings=faster(h100.timings, "v1_grid", 4030.304)))
+    assert line.startswith("**v0_baseline** is the fastest: 2.015 ms, 1.00x over v0_baseline, 35.5 %")
+
+
+def test_versions_that_are_as_fast_are_named_beside_the_fastest(h100: Run, told_with: ToldWith) -> None:
+    level = told_with(timings=faster(h100.timings, "v0_baseline", 1015.0))
+    assert headline(level).endswith("bound by issue slots; within 1 % of it: v0_baseline.")
+    assert "within 1 %" not in headline(told_with(timings=faster(h100.timings, "v0_baseline", 1025.0)))
+
+
+def test_one_version_is_compared_with_no_other(h100: Run, told_with: ToldWith) -> None:
+    line = headline(told_with(versions=h100.manifest.versions[:1]))
+    assert line == "**v0_baseline** is the fastest: 2.015 ms, 35.5 % of the measured roof, bound by integer."
+
+
+def test_run_without_times_says_so(h100: Run, told_with: ToldWith) -> None:
+    assert headline(told_with(timings=h100.timings.iloc[:0])) == "No version was timed."
+
+
+def test_worst_check_is_told(h100: Run, told_with: ToldWith, written: Written) -> None:
+    check = CheckRecord("v1_grid", "small", "bfloat16", 0, 0.5, 0.875)
+    text = " ".join(section(written(told_with(checks=[*h100.manifest.checks, check])), "### Correctness").split())
+    assert "in 5 comparisons (main float32, small bfloat16); the largest error was 0.88 of the tolerance" in text
+
+
+def test_provenance_is_one_line_with_machine_software_date_and_clocks(story: Story, told_with: ToldWith) -> None:
+    assert story.provenance == (
+        "Measured on NVIDIA H100 80GB HBM3, driver 580.159.04, CUDA 13.0, ncu 2025.3.1.0, torch 2.11.0+cu130, "
+        "triton 3.6.0; 2026-11-22, clocks left alone."
+    )
+    bare = told_with(machine=msgspec.structs.replace(story.manifest.machine, ncu=None), clock_control="base")
+    assert ", ncu" not in bare.provenance
+    assert bare.provenance.endswith("clocks base.")
+
+
+def test_sanitizer_is_told_where_it_was_asked(told_with: ToldWith, written: Written, report: str) -> None:
+    found = SanitizerRecord("memcheck", "v0_baseline", ["small"], ["float32"], ["kernel"], 0, 0, "")
+    line = "compute-sanitizer: memcheck clean for v0_baseline on 1 test case in 1 dtype."
+    assert line in written(told_with(sanitizer=[found]))
+    assert "sanitizer" not in report
+
+
+def test_roofline_shows_the_measured_roofs(story: Story, tmp_path: Path, h100_roofs: Callable[..., Roofs]) -> None:
+    draw(story, tmp_path, h100_roofs())
+    picture = (tmp_path / "roofline.svg").read_text()
+    for words in ("L2 read 5.70 TB/s", "measured 2026-11-22", "FP32 61.0 TFLOP/s", "FP32 66.9 TFLOP/s, datasheet"):
+        assert words in picture

@@ -1,0 +1,210 @@
+"""The suite as people read it: first lines, table, figure; and runs without one stay as they were."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from matplotlib.lines import Line2D
+
+from rooflift.analysis.suite import shares
+from rooflift.report import tables
+from rooflift.report.figures.panels import suite_figure
+from rooflift.report.figures.style import save
+from rooflift.report.report import Story, first_lines, headline, suite_line, tell, write_report
+from rooflift.runs.run import read_run
+
+LONGEST_COMMENT = 65_536  # characters that GitHub takes in the text of a pull request
+
+
+def told(folder: Path, faster: dict[tuple[str, str], float] | None = None, cases: int | None = None) -> Story:
+    """The story of a run, some times of v1 multiplied: (case, dtype) -> factor; of its first cases alone."""
+    run = read_run(folder)
+    timings = run.timings.copy()
+    for (case, dtype), factor in (faster or {}).items():
+        own = (timings[["subject", "case", "dtype"]] == ["v1_grid", case, dtype]).all(axis=1)
+        assert own.sum() == 1
+        timings.loc[own, "median_us"] *= factor
+    manifest = msgspec.structs.replace(run.manifest, cases=run.manifest.cases[:cases])
+    return tell(manifest, run.metrics, timings, run.compiled)
+
+
+def test_first_line_is_computed_from_the_times(suite_run: Path) -> None:
+    line, last = first_lines(told(suite_run))
+    assert line == (
+        "**v1_grid** on main reaches 80.0 % in float32, 62.5 % in float16, 80.0 % in bfloat16 of the copy floor. "
+        "Over 26 cases and dtypes above 50 MB: geometric mean 73.5 %, lowest 58.5 % (k5_large float16), "
+        "faster than every peer in 18 of 26; behind on k5_large float16 (0.88x torch_compile), "
+        "k7_56 float16 (0.89x torch_compile), planes_14 float16 (0.91x torch_compile) and 5 more. "
+        "Over 10 cases and dtypes up to 50 MB: geometric mean 71.1 %, lowest 58.8 % (k7_14 float16), "
+        "as fast as the fastest peer in 6 of 10; behind on k7_14 float16 (0.88x torch_compile), "
+        "k5_14_stride_2 float16 (0.89x torch_compile), k5_28 float16 (0.90x torch_compile) and 1 more."
+    )
+    assert last == headline(told(suite_run))
+
+
+def test_version_that_is_ahead_everywhere_is_behind_on_nothing(suite_run: Path) -> None:
+    story = told(suite_run, {(case.case, "float16"): 0.7 for case in read_run(suite_run).manifest.cases[::3]})
+    line = suite_line(story)
+    assert "faster than every peer in 26 of 26. " in line
+    assert line.endswith("as fast as the fastest peer in 10 of 10.")
+
+
+def test_lowest_share_is_named(suite_run: Path) -> None:
+    assert "lowest 40.0 % (k7_56 bfloat16)" in suite_line(told(suite_run, {("k7_56", "bfloat16"): 2.0}))
+
+
+def test_suite_of_large_cases_alone_says_nothing_of_small_ones(suite_run: Path) -> None:
+    line = suite_line(told(suite_run, cases=6))
+    assert "above 50 MB" in line
+    assert "up to 50 MB" not in line
+
+
+def test_many_results_above_the_floor_are_counted_and_some_named(suite_run: Path) -> None:
+    story = told(suite_run, {(case.case, "float32"): 0.7 for case in read_run(suite_run).manifest.cases[::3]})
+    assert headline(story).endswith(
+        "v1_grid (main float32), v1_grid (padded float32), v1_grid (planes_112 float32) and 9 more.**"
+    )
+
+
+def test_table_has_a_row_a_case_and_two_columns_a_dtype(suite_run: Path) -> None:
+    frame, columns = tables.suite_table(told(suite_run).suite)
+    assert [column.heading for column in columns] == [
+        *("case", "MB", "v1 float32 %", "fastest peer float32 %", "v1 float16 %", "fastest peer float16 %"),
+        *("v1 bfloat16 %", "fastest peer bfloat16 %"),
+    ]
+    rows = tables.cells(frame, columns)
+    assert len(rows) == 12
+    assert rows[0] == [
+        *("main", "2 147, 1 074", "80.0", "66.7 torch_compile", "62.5 behind", "66.7 torch_compile"),
+        *("80.0", "50.0 torch_eager"),
+    ]
+
+
+def test_case_that_was_not_measured_in_a_dtype_has_dashes(suite_run: Path) -> None:
+    frame, columns = tables.suite_table(told(suite_run, cases=5).suite)  # the second case lacks bfloat16
+    assert tables.cells(frame, columns)[1][-2:] == [tables.MISSING] * 2
+
+
+def test_report_of_a_suite_is_whole_and_fits_into_a_comment(suite_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "suite.svg").touch()
+    report = write_report(told(suite_run), tmp_path).read_text(encoding="utf-8")
+    assert report.splitlines()[2].startswith("**v1_grid** on main reaches 80.0 % in float32")
+    assert "## Suite\n\n![Share of the copy floor in every case and dtype](suite.svg)\n" in report
+    assert "| k5_large | 4 228, 2 114 | 80.0 | 66.7 torch_compile |" in report
+    assert "- `torch_eager`: the reference as it stands\n- `torch_compile`: " in report
+    assert "torch_channels_last" not in report  # this run has not timed it
+    assert "\nk7_14:\n\n| subject | float32 | float16 | bfloat16 |" in report
+    assert "of 50 samples" in report
+    assert len(report) < LONGEST_COMMENT
+
+
+def test_report_without_a_suite_has_none_of_it(story: Story, tmp_path: Path) -> None:
+    (tmp_path / "suite.svg").touch()
+    report = write_report(story, tmp_path).read_text(encoding="utf-8")
+    assert first_lines(story) == [headline(story)]
+    assert "uite" not in report
+
+
+def test_slow_peers_of_one_case_are_explained(suite_run: Path, tmp_path: Path) -> None:
+    report = write_report(told(suite_run, cases=1), tmp_path).read_text(encoding="utf-8")
+    assert "### Timings\n\n- `torch_eager`: the reference as it stands\n- `torch_compile`: " in report
+    assert "## Suite" not in report
+
+
+def figure_of(folder: Path) -> Any:
+    run = read_run(folder)
+    return suite_figure(shares(run.manifest, run.timings), title="Share of the floor", footnote="Measured on a GPU.")
+
+
+def test_figure_has_a_panel_a_dtype_and_every_share_at_its_place(suite_run: Path) -> None:
+    panels = figure_of(suite_run).axes[:3]
+    assert [panel.get_title(loc="left") for panel in panels] == ["float32, %", "float16, %", "bfloat16, %"]
+    marks = {line.get_label(): line for line in panels[1].lines}
+    assert list(marks["v1 grid"].get_xdata()) == pytest.approx([100 / (1.6 + 0.01 * place) for place in range(12)])
+    assert list(marks["torch compile"].get_xdata()) == pytest.approx([100 / 1.5] * 12)
+    assert all(map(math.isnan, next(x for x in panels[2].lines if x.get_label() == "torch compile").get_xdata()))
+    assert [text.get_text() for text in panels[0].texts] == ["80"] * 12
+
+
+def test_figure_shows_shares_above_the_floor(suite_run: Path) -> None:
+    run = read_run(suite_run)
+    frame = shares(run.manifest, run.timings)
+    figure = suite_figure(frame.assign(floor_pct=2 * frame["floor_pct"]), title="", footnote="")
+    assert figure.axes[0].get_xlim()[1] > 160
+
+
+def test_figure_names_every_subject_clear_of_its_title_and_is_small(suite_run: Path, tmp_path: Path) -> None:
+    figure = figure_of(suite_run)
+    figure.draw_without_rendering()
+    legend = figure.axes[-1].get_legend()
+    named = {handle.get_label() for handle in legend.legend_handles if isinstance(handle, Line2D)}
+    assert named == {"v0 baseline", "v1 grid", "torch eager", "torch compile", "copy floor"}
+    box = legend.get_window_extent()
+    (title,) = (text for text in figure.texts if text.get_text() == "Share of the floor")
+    assert box.y1 <= title.get_window_extent().y0
+    assert box.y0 >= max(panel.title.get_window_extent().y1 for panel in figure.axes[:3])
+    assert save(figure, tmp_path / "suite")[0].stat().st_size < 100_000
+
+
+# --- the commands
+
+
+@pytest.fixture
+def project(tmp_path: Path, checkout: Path, h100_run: Path, suite_run: Path) -> Path:
+    """A project whose newest run is an everyday one, with a suite before it."""
+    root = tmp_path / "project"
+    shutil.copytree(checkout / "kernels" / "depthwise_conv2d", root / "kernels" / "depthwise_conv2d")
+    for source, created in ((suite_run, "2026-11-21T08:00:00Z"), (h100_run, "2026-11-22T08:00:00Z")):
+        folder = root / "reports" / "depthwise_conv2d" / source.name
+        shutil.copytree(source, folder)
+        manifest = read_run(folder).manifest
+        (folder / "run.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, created=created)))
+    return root
+
+
+def test_show_finds_the_suite_that_a_newer_run_would_hide(rooflift: Callable[..., Any], project: Path) -> None:
+    assert "Suite" not in rooflift("show", "depthwise_conv2d", folder=project).out
+    said = rooflift("show", "depthwise_conv2d", "--suite", folder=project)
+    assert said.code == 0
+    for words in ("Suite: percent of the copy floor", "62.5 behind", "faster than every peer in 18 of 26"):
+        assert words in said.out
+    found = json.loads(rooflift("show", "suite_run", "--json", folder=project).out)["suite"]
+    assert len(found) == 36
+    assert found[1]["peer"] == "torch_compile"
+
+
+def test_suite_of_a_family_without_one_says_how_to_make_it(rooflift: Callable[..., Any], project: Path) -> None:
+    shutil.rmtree(project / "reports" / "depthwise_conv2d" / "suite_run")
+    said = rooflift("show", "depthwise_conv2d", "--suite", folder=project)
+    assert said.code == 2
+    assert "no run that timed the suite" in said.err
+    assert "rooflift profile --suite" in said.err
+
+
+def test_report_writes_the_run_again_and_prints_its_first_lines(rooflift: Callable[..., Any], project: Path) -> None:
+    said = rooflift("report", "suite_run", folder=project)
+    assert said.code == 0, said.err
+    assert "\nv1_grid on main reaches 80.0 % in float32" in said.out
+    written = project / "build" / "depthwise_conv2d" / "suite_run"
+    assert {path.name for path in written.iterdir()} == {
+        "report.md",
+        "report.html",
+        *(f"{name}.{kind}" for name in ("roofline", "counters", "stalls", "suite") for kind in ("svg", "png")),
+    }
+    assert "build/depthwise_conv2d/suite_run/report.md" in said.out
+
+
+def test_report_does_not_write_into_a_run(rooflift: Callable[..., Any], project: Path) -> None:
+    run = project / "reports" / "depthwise_conv2d" / "suite_run"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    said = rooflift("report", "suite_run", "--out", run, folder=project)
+    assert said.code == 2
+    assert "is a run" in said.err
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before

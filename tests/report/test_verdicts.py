@@ -1,0 +1,230 @@
+"""Comparisons as people read them: the first line, the tables, the warnings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pandas as pd
+import pytest
+
+from rooflift.analysis.compare import Comparison, Side, compare, side
+from rooflift.report import tables
+from rooflift.report.report import Story, draw, tell, write_report
+from rooflift.report.verdicts import (
+    COMPARISON_COLUMNS,
+    COUNTER_COLUMNS,
+    gpu_table,
+    main_counters,
+    method_text,
+    step_table,
+    verdict_line,
+    warnings,
+)
+from rooflift.runs.run import Run, read_run
+from rooflift.schema import GpuState, NoiseRecord
+
+LONGEST_COMMENT = 65_536
+
+
+@pytest.fixture
+def found(h100: Run) -> Comparison:
+    return compare(side(h100, "v0_baseline"), side(h100, "v1_grid"))
+
+
+def with_cases(found: Comparison, *rows: dict[str, Any]) -> Comparison:
+    """The comparison with rows like its own, some cells other."""
+    (row,) = found.cases.to_dict("records")
+    return replace(found, cases=pd.DataFrame([row | own for own in rows]))
+
+
+def test_line_tells_main_case_others_and_mean(found: Comparison) -> None:
+    many = with_cases(
+        found,
+        {},
+        {"case": "a", "verdict": "slower", "time_x": 1.08},
+        {"case": "b", "verdict": "slower", "time_x": 1.2},
+        {"case": "c", "verdict": "within noise"},
+        {"case": "d", "verdict": "not comparable"},
+    )
+    line = verdict_line(many, "main", "float32")
+    assert line.startswith("**v1_grid is faster than v0_baseline** on main float32: time ratio 0.50")
+    assert (
+        "Of 5 cases and dtypes: faster in 1, slower in 2, within noise in 1, not comparable in 1 "
+        "(slowest against base: b float32 1.200x, a float32 1.080x)."
+    ) in line
+    assert "Geometric mean of the time ratios over 1: 0.50" in line
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("slower", "**v1_grid is slower than v0_baseline**"),
+        ("within noise", "**v1_grid and v0_baseline are within noise**"),
+        ("not comparable", "**v1_grid and v0_baseline are not comparable**: the reason."),
+    ],
+)
+def test_each_verdict_has_its_words(found: Comparison, verdict: str, said: str) -> None:
+    other = with_cases(found, {"verdict": verdict, "reason": "the reason" if verdict == "not comparable" else ""})
+    assert verdict_line(other, "main", "float32").startswith(said)
+
+
+def test_a_change_that_is_too_small_says_so(found: Comparison) -> None:
+    small = {"verdict": "within noise", "time_x": 0.993, "low": 0.992, "high": 0.994, "least_effect": 0.01, "cause": ""}
+    line = verdict_line(with_cases(found, small, small | {"case": "a"}), "main", "float32")
+    assert "0.9930x (0.9920 to 0.9940), and below 1 % a change is none. The same in all 2 cases and dtypes." in line
+    assert "is none" not in verdict_line(with_cases(found, small | {"high": 1.001}), "main", "float32")
+
+
+def test_the_same_version_of_two_runs_is_named_with_its_run(h100: Run) -> None:
+    other = msgspec.structs.replace(h100.manifest, name="other")
+    found = compare(side(h100, "v1_grid"), Side(other, "v1_grid", h100.samples, h100.metrics))
+    assert verdict_line(found, "main", "float32").startswith("**other:v1_grid and h100_run:v1_grid are within noise**")
+
+
+def test_tables_show_ratio_with_interval_and_arrows(found: Comparison) -> None:
+    (row,) = tables.cells(found.cases, COMPARISON_COLUMNS)
+    assert row[:4] == ["main", "float32", "2.015 ms", "1.011 ms"]
+    assert row[4].startswith("0.50")
+    assert row[5] == "faster"
+    counters = {cells[0]: cells for cells in tables.cells(main_counters(found, "main", "float32"), COUNTER_COLUMNS)}
+    assert counters["dram_pct"][3].startswith("↑ +")
+    assert counters["grid_size"] == ["grid_size", "1 040 400", "524 288", "↓ 0.50x"]
+    assert counters["registers"][3] == "1.00x"
+
+
+def test_method_names_test_level_and_least_effect(found: Comparison) -> None:
+    text = method_text(found)
+    assert "99 % interval" in text
+    assert "Wilcoxon's signed ranks" in text
+    assert "for 1 case at level 0.01; a change below 1 % (the rule" in text
+    assert "below 1 % to 5.0 % (the rule" in method_text(with_cases(found, {"least_effect": 0.05}))
+
+
+def test_versions_stand_in_a_table_with_ratio_arrows_and_worst_error(h100: Run) -> None:
+    story = tell(h100.manifest, h100.metrics, h100.timings, h100.compiled, h100.samples)
+    table = step_table(story.main, h100.manifest, h100.compiled, story.steps)
+    first, second = (dict(zip(table.headings, row, strict=True)) for row in table.rows)
+    assert (first["time over the one before"], first["sm_pct"]) == (tables.MISSING, "82")
+    assert second["time over the one before"].endswith(" faster")
+    assert (second["sm_pct"], second["L2 hit %"], second["warps active %"]) == ("↑ 86", "↓ 61", "69")
+    assert second["error / tolerance"] == f"{max(c.error_over_tolerance for c in h100.manifest.checks):.2f}"
+    assert second["spills"] == tables.MISSING  # this run is older than the counter
+    counted = step_table(story.main.assign(inst_spill=[0.0, 1200.0]), h100.manifest, h100.compiled, story.steps)
+    assert [row[counted.headings.index("spills")] for row in counted.rows] == ["0", "1 200"]
+
+
+# --- warnings
+
+
+def state(at: Any = "during", sm_mhz: int = 1980, throttle: list[str] | None = None) -> GpuState:
+    return GpuState("main", "float32", at, sm_mhz, 2619, 40, 350.0, throttle or [])
+
+
+@pytest.fixture
+def told(h100: Run) -> Callable[..., list[str]]:
+    """Return a function: the warnings of the H100 run, clean, with other fields of its manifest."""
+
+    def warned(roof_pct: float = 70.0, **fields: Any) -> list[str]:
+        manifest = msgspec.structs.replace(h100.manifest, **{"dirty": False, **fields})
+        sides = [Side(manifest, name, h100.samples, h100.metrics) for name in ("v0_baseline", "v1_grid")]
+        story = tell(manifest, h100.metrics, h100.timings, h100.compiled)
+        return warnings(manifest, story.summary.assign(roof_pct=roof_pct), compare(*sides))
+
+    return warned
+
+
+def test_clean_run_has_no_warning(told: Callable[..., list[str]]) -> None:
+    assert told(gpu_states=[state("before", throttle=["power cap"]), state()]) == []
+
+
+def test_throttling_noise_dirt_and_suspects_are_warned_of(told: Callable[..., list[str]]) -> None:
+    assert told(dirty=True)[0].startswith("The tree held uncommitted changes:")
+    states = [state(throttle=["power cap"]), state()]
+    assert told(gpu_states=states) == ["The GPU held its clocks back (power cap) in 1 of 2 looks."]
+    noise = [NoiseRecord("v1_grid", "main", "float32", 1.0, 0.99, 1.03)]
+    assert told(noise=noise) == ["Too loud for 1 %: the noise of the measurement is main float32 3.0 %."]
+    assert told(roof_pct=101.0)[0].startswith("Above the measured roof, which is suspect: v0_baseline (main float32)")
+
+
+def test_machines_that_differ_are_warned_of(h100: Run) -> None:
+    base = msgspec.structs.replace(h100.manifest, gpu_states=[state(sm_mhz=1980)], dirty=False)
+    machine = msgspec.structs.replace(h100.manifest.machine, triton="3.7.0")
+    head = msgspec.structs.replace(base, name="head", machine=machine, gpu_states=[state(sm_mhz=1755)])
+    found = compare(*(Side(one, "v1_grid", h100.samples, h100.metrics) for one in (base, head)))
+    story = tell(head, h100.metrics, h100.timings, h100.compiled)
+    assert warnings(head, story.summary, found) == [
+        "Base and head differ: triton 3.6.0 and 3.7.0.",
+        "The SM clock was 1980 MHz for base and 1755 MHz for head.",
+    ]
+
+
+def test_states_of_the_gpu_are_a_table() -> None:
+    unknown = GpuState("main", "float32", "after", None, None, None, None, [])
+    rows = tables.cells(*gpu_table([state(throttle=["power cap", "thermal limit"]), unknown]))
+    assert rows[0][2:] == ["during", "1 980", "2 619", "40", "350", "power cap, thermal limit"]
+    assert rows[1][2:] == ["after", *[tables.MISSING] * 5]
+
+
+# --- the length of a comment
+
+
+def grown(run: Run, cases: int) -> Story:
+    """The story of a run with as many cases, each with the times of the one that was measured."""
+    case = run.manifest.cases[0]
+    names = [f"a_case_with_a_long_name_{n}" for n in range(cases)]
+    timings, samples = (
+        pd.concat([frame, *(frame.assign(case=name) for name in names)], ignore_index=True)
+        for frame in (run.timings, run.samples)
+    )
+    manifest = msgspec.structs.replace(
+        run.manifest, cases=[case, *(msgspec.structs.replace(case, case=name) for name in names)]
+    )
+    return tell(manifest, run.metrics, timings, run.compiled, samples)
+
+
+def test_longest_report_fits_into_a_comment_and_says_what_is_left_out(h100: Run, tmp_path: Path) -> None:
+    small = write_report(grown(h100, 10), tmp_path).read_text()
+    assert "left out" not in small
+    assert len(small) < LONGEST_COMMENT
+    large = write_report(grown(h100, 400), tmp_path).read_text()
+    assert len(large) < LONGEST_COMMENT
+    assert "> **Note** The times of every subject are left out of this text for its length" in large
+    assert large.splitlines()[2].startswith("**v1_grid is faster than v0_baseline** on main float32")
+
+
+def test_thirteen_versions_are_told_in_five_seconds(h100: Run, tmp_path: Path) -> None:
+    manifest = h100.manifest
+    names = [f"v{n}_version" for n in range(13)]
+    timings, samples = (
+        pd.concat(
+            [
+                frame[~frame["subject"].str.startswith("v")],
+                *(frame[frame["subject"] == "v1_grid"].assign(subject=name) for name in names),
+            ],
+            ignore_index=True,
+        )
+        for frame in (h100.timings, h100.samples)
+    )
+    own = h100.metrics[h100.metrics["version"] == "v1_grid"]
+    metrics = pd.concat([own.assign(version=name) for name in names], ignore_index=True)
+    versions = [msgspec.structs.replace(manifest.versions[1], version=name) for name in names]
+    started = time.process_time()  # of the CPU: other tests may run beside this one
+    story = tell(msgspec.structs.replace(manifest, versions=versions), metrics, timings, h100.compiled, samples)
+    draw(story, tmp_path)
+    report = write_report(story, tmp_path).read_text()
+    assert time.process_time() - started < 5
+    assert len(report) < LONGEST_COMMENT
+    assert len(story.steps) == 12
+    assert "**v12_version and v11_version are within noise**" in report
+
+
+def test_run_from_before_the_places_were_recorded_reads(h100_run: Path) -> None:
+    samples = read_run(h100_run).samples
+    assert list(samples.columns) == ["subject", "case", "dtype", "round", "position", "time_us"]
+    places = samples.groupby("subject")["position"].unique().map(list).to_dict()
+    assert sorted(places.values()) == [[0], [1], [2], [3]]

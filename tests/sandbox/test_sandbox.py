@@ -1,0 +1,120 @@
+"""What can be had to confine a child is found by trying, and what it holds is watched from outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rooflift.errors import EnvironmentFault
+from rooflift.process import Ended
+from rooflift.sandbox import sandbox as module
+from rooflift.sandbox.confine import ROWS, VARIABLE
+from rooflift.sandbox.sandbox import (
+    Confinement,
+    Limits,
+    OverLimit,
+    bare_environment,
+    confinement,
+    require_confinement,
+    resident_bytes,
+    watch,
+)
+
+
+def test_what_a_process_can_still_do_is_what_it_tries(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    program = (
+        "from rooflift.sandbox.confine import open_still; import pathlib; print(*open_still(pathlib.Path()), sep=',')"
+    )
+    said = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert set(said.stdout.strip().split(",")) >= {"processes", "files written", "files read"}  # and a network, if any
+
+
+NAMES_A_THREAD = """
+import threading
+from pathlib import Path
+from rooflift.sandbox.confine import confine_if_asked
+
+def name_it() -> None:
+    Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("named")
+
+confine_if_asked()
+thread = threading.Thread(target=name_it)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("extent", ["all", "profiled"])
+def test_a_confined_process_names_its_threads_as_cuda_does(extent: str, tmp_path: Path) -> None:
+    """CUDA gives up with "OS call failed" where it cannot."""
+    words = confinement().words if extent == "all" else ()
+    environment = bare_environment(tmp_path) | {VARIABLE: extent}
+    command = [*words, sys.executable, "-c", NAMES_A_THREAD]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("ended", "missing"),
+    [
+        (Ended(0, "end"), ()),
+        (Ended(0, "network\nfiles read\nend"), ("network", "files read")),
+        (Ended(0, "network"), ROWS),
+        (Ended(1, "OSError\nend"), ROWS),
+        (Ended(127, ""), ROWS),
+    ],
+)
+def test_a_trial_that_does_not_come_to_its_end_confines_nothing(
+    ended: Ended, missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "capture", lambda command, timeout_s: ended)
+    assert confinement.__wrapped__().missing == missing
+
+
+def test_what_is_missing_needs_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = Confinement((), ("files written", "files read"))
+    monkeypatch.setattr(module, "confinement", lambda: lacking)
+    with pytest.raises(EnvironmentFault, match="cannot be confined here in: files written, files read") as caught:
+        require_confinement(trust=False)
+    assert "--trust" in caught.value.remedy
+    assert require_confinement(trust=True) is lacking
+    monkeypatch.setattr(module, "confinement", lambda: Confinement((), ()))
+    assert require_confinement(trust=False).missing == ()
+
+
+def test_the_environment_holds_no_secret_and_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("API_KEY", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "planted")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    environment = bare_environment(tmp_path)
+    assert "planted" not in environment.values()
+    assert environment["CUDA_VISIBLE_DEVICES"] == "1"
+    assert {environment[name] for name in ("HOME", "TMPDIR")} == {str(tmp_path)}
+
+
+def test_memory_is_that_of_a_process_and_all_below_it(tmp_path: Path) -> None:
+    alone = sum(resident_bytes(os.getpid()))
+    assert alone > 2**20
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as child:
+        assert sum(resident_bytes(os.getpid())) > alone
+        child.communicate(b"\n")
+    with pytest.raises(OverLimit, match="GiB of memory, of at most"):
+        watch(tmp_path, Limits(memory_bytes=1))(os.getpid())
+    with pytest.raises(OverLimit, match="processes, of at most 0"):
+        watch(tmp_path, Limits(processes=0))(os.getpid())
+    watch(tmp_path, Limits(memory_bytes=2**50, processes=10**6))(os.getpid())
+
+
+def test_a_process_whose_parent_ended_counts_with_its_group() -> None:
+    program = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid)"
+    said = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    orphan = int(said.communicate()[0])
+    try:
+        assert len(list(resident_bytes(said.pid))) == 1
+    finally:
+        os.kill(orphan, 9)
