@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from rooflift.analysis.compare import Estimates, Rule, estimate, verdicts
+from rooflift.analysis.compare import RatioEstimates, Rule, estimate_ratios, verdicts
 from rooflift.compile.module import load_module
-from rooflift.project.operator import find_root, load_family
+from rooflift.project.operator import find_root, load_operator
 from rooflift.schema import Sampling
 from rooflift.worker.protocol import PRECISE_BUDGET_S, CasePlan
 from rooflift.worker.tensors import make_inputs, make_model
-from rooflift.worker.timing import Timed, time_subjects
+from rooflift.worker.timing import Timed, time_providers
 
-FAMILY = "depthwise_conv2d"
+OPERATOR = "depthwise_conv2d"
 COMPARISONS = 100
 PRECISION = 0.005
 IMAGES = 50  # and one more: 2 %
@@ -51,9 +51,9 @@ def experiments(version: str) -> Iterator[Experiment]:
     """Yield the experiments on this process's GPU; the tensors of one are made when it begins."""
     import torch
 
-    family = load_family(find_root(Path(__file__).resolve().parent), FAMILY)
-    reference = load_module(family.reference)
-    module = load_module(family.select_versions([version] if version else [])[-1].path)
+    operator = load_operator(find_root(Path(__file__).resolve().parent), OPERATOR)
+    reference = load_module(operator.reference)
+    module = load_module(operator.select_versions([version] if version else [])[-1].path)
     for name, case in (("same version", MAIN), ("same version, small case", SMALL), ("one image more of fifty", WORK)):
         model = make_model(module.ModelNew, reference, case, "cuda", seed=0)
         (x,) = make_inputs(reference, case, "cuda", seed=0)
@@ -72,8 +72,8 @@ def compare_once(experiment: Experiment, number: int, timer: Timer) -> dict[str,
     timed = timer({"base": experiment.base, "head": experiment.head}, sampling, experiment.name).times_us
     base, head = (np.array([timed[name]]) for name in ("base", "head"))
     rule = Rule()
-    found: Estimates = estimate(base, head, paired=True, level=rule.level)
-    p, (verdict,) = verdicts(found, np.array([rule.least_effect]), rule)
+    found: RatioEstimates = estimate_ratios(base, head, paired=True, level=rule.alpha)
+    p, (verdict,) = verdicts(found, np.array([rule.min_effect]), rule)
     return {
         "experiment": experiment.name,
         "case": experiment.case.case,
@@ -104,7 +104,7 @@ def main(out: Path, version: str) -> None:
     import triton
 
     with torch.no_grad():
-        frame = run(experiments(version), time_subjects)
+        frame = run(experiments(version), time_providers)
     gpu = torch.cuda.get_device_properties(0).name
     frame = frame.assign(gpu=gpu, torch=str(torch.__version__), triton=triton.__version__)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -18,9 +18,9 @@ from rooflift.measure.session import staged, worker_command
 from rooflift.ncu.command import find_ncu, ncu_command
 from rooflift.ncu.metrics import ncu_names
 from rooflift.process import target_environment
-from rooflift.project.operator import find_root, load_family
+from rooflift.project.operator import find_root, load_operator
 
-FAMILY = "depthwise_conv2d"
+OPERATOR = "depthwise_conv2d"
 
 
 def wall_s(command: list[str], folder: Path) -> float:
@@ -35,15 +35,15 @@ def wall_s(command: list[str], folder: Path) -> float:
 def main(rounds: int) -> None:
     """Time both commands `rounds` times after one round that fills triton's cache."""
     root = find_root(Path(__file__).resolve().parent)
-    family = load_family(root, FAMILY)
-    work = case_plans([family.cases["main"]], ["float32"])
+    operator = load_operator(root, OPERATOR)
+    work = case_plans([operator.cases["main"]], ["float32"])
     bare, whole = [], []
-    with staged(family, family.versions, work, seeds=2) as stage, tempfile.TemporaryDirectory() as out:
+    with staged(operator, operator.versions, work, seeds=2) as stage, tempfile.TemporaryDirectory() as out:
         command = ncu_command(str(find_ncu()), worker_command("profile"), "bare.ncu-rep", ncu_names("seed"))
         for number in range(rounds + 1):
             ncu_s = wall_s(command, stage)
             what = ["--case", "main", "--dtype", "float32", "--counters", "seed", "--out", f"{out}/{number}"]
-            profile = [sys.executable, "-m", "rooflift", "profile", FAMILY, *what, "--root", str(root)]
+            profile = [sys.executable, "-m", "rooflift", "profile", OPERATOR, *what, "--root", str(root)]
             rooflift_s = wall_s(profile, root)
             print(f"round {number}: bare ncu {ncu_s:.2f} s, rooflift profile {rooflift_s:.2f} s", flush=True)
             if number:

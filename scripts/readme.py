@@ -11,21 +11,21 @@ from pathlib import Path
 from rooflift.errors import RunFault
 from rooflift.report import tables
 from rooflift.report.report import headline, suite_line, tell
-from rooflift.runs import run as runs
+from rooflift.runs import find
 
 ROOT = Path(__file__).resolve().parent.parent
-FAMILY = "depthwise_conv2d"
+OPERATOR = "depthwise_conv2d"
 BEGIN, END = "<!-- newest run: begin -->", "<!-- newest run: end -->"
 
 
 def block() -> str:
     """Return what stands between the marks."""
-    run = runs.newest_run(ROOT / "reports", FAMILY, gpu="H100", with_counters=True)
+    run = find.newest_run(ROOT / "reports", OPERATOR, gpu="H100", with_metrics=True)
     story = tell(run.manifest, run.metrics, run.timings, run.compiled)
     folder = run.folder.relative_to(ROOT).as_posix()
     return "\n\n".join(
         [
-            f"![Roofline trail of {FAMILY}]({folder}/roofline.png)",
+            f"![Roofline trail of {OPERATOR}]({folder}/roofline.png)",
             tables.markdown(story.main, tables.SUMMARY_COLUMNS),
             f"{headline(story)} {story.provenance} The whole report: [{run.folder.name}]({folder}/report.md).",
             *suite_block(ROOT / "reports"),
@@ -36,11 +36,11 @@ def block() -> str:
 def suite_block(reports: Path) -> list[str]:
     """Return the suite of the newest run on an H100 that timed one; nothing before there is such a run."""
     try:
-        run = runs.newest_run(reports, FAMILY, suite=True, gpu="H100")
+        run = find.newest_run(reports, OPERATOR, suite=True, gpu="H100")
     except RunFault:
         return []
     story = tell(run.manifest, run.metrics, run.timings, run.compiled)
-    folder = f"reports/{FAMILY}/{run.folder.name}"
+    folder = f"reports/{OPERATOR}/{run.folder.name}"
     return [
         "The suite, in percent of the copy floor (a device copy of the case's compulsory bytes, in the same process):",
         tables.markdown(*tables.suite_table(story.suite)),

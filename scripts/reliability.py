@@ -29,6 +29,7 @@ from rooflift.compile.module import load_module
 from rooflift.errors import ReportFault
 from rooflift.ncu.metrics import METRICS
 from rooflift.ncu.report import read_reports
+from rooflift.runs import find, verify
 from rooflift.runs import run as runs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +42,7 @@ COMMANDS = ("profile", "compare", "climb")
 NAMES = [name for metric in METRICS for name in metric.ncu]
 
 
-strange = load_module(ROOT / "tests" / "extract" / "strange.py")
+strange = load_module(ROOT / "tests" / "ncu" / "strange.py")
 
 
 @dataclass
@@ -148,7 +149,7 @@ def list_runs(count: int) -> float:
             folder = Path(name, "reports", "depthwise_conv2d", f"run-{number}")
             folder.mkdir(parents=True)
             (folder / "run.json").write_bytes(manifest)
-        assert len(runs.find_runs(Path(name, "reports"))) == count
+        assert len(find.find_runs(Path(name, "reports"))) == count
         return command_s(["list", "--runs", "--root", name])
 
 
@@ -163,7 +164,7 @@ def compare_cases(count: int) -> float:
         samples = [run.samples.assign(case=case) for case in names]
         pd.concat(samples, ignore_index=True).to_parquet(folder / "samples.parquet", index=False)
         cases = [msgspec.structs.replace(run.manifest.cases[0], case=case) for case in names]
-        runs.write_manifest(folder, msgspec.structs.replace(run.manifest, cases=cases))
+        verify.write_manifest(folder, msgspec.structs.replace(run.manifest, cases=cases))
         return command_s(["compare", f"{folder}:v0", ":v1"])
 
 

@@ -1,4 +1,4 @@
-"""What many tests share: a real run, small families, the command line, and the skips where hardware is missing."""
+"""What many tests share: a real run, small operators, the command line, and the skips where hardware is missing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rooflift.errors import RoofliftError
 from rooflift.measure import environment as machine
 from rooflift.measure.request import Request
 from rooflift.ncu.command import find_ncu
-from rooflift.project.operator import Family, load_family
+from rooflift.project.operator import Operator, load_operator
 from rooflift.runs.run import read_run, to_frame
 from rooflift.runs.verify import write_manifest
 from rooflift.schema import CaseRecord, RoofRow, Roofs, TimingRow
@@ -168,10 +168,10 @@ def suite_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     float16 1.60 times in `main`, 1.61 in the next case and so on (62.5 % and less). torch_eager needs twice the floor,
     torch_compile 1.5 times: in float16 it is faster than v1. In bfloat16 there is no torch_compile.
     """
-    family = load_family(CHECKOUT, "depthwise_conv2d")
+    operator = load_operator(CHECKOUT, "depthwise_conv2d")
     measured = read_run(H100_RUN).manifest
     cases, rows = [], []
-    for place, case in enumerate(family.select_cases([], "bench")):
+    for place, case in enumerate(operator.select_cases([], "bench")):
         half = 1.6 + 0.01 * place
         assert case.init is not None
         assert case.inputs is not None
@@ -181,9 +181,9 @@ def suite_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             floor = size / 3e6 + 2
             times = {"v0_baseline": 2.5, "v1_grid": half if dtype == "float16" else 1.25, "torch_eager": 2.0}
             times |= {} if dtype == "bfloat16" else {"torch_compile": 1.5}
-            for subject, ratio in (times | {"copy_floor": 1.0}).items():
+            for provider, ratio in (times | {"copy": 1.0}).items():
                 time_us = ratio * floor
-                rows.append(TimingRow(subject, case.name, dtype, 50, time_us, 0.9 * time_us, 1.1 * time_us, time_us))
+                rows.append(TimingRow(provider, case.name, dtype, 50, time_us, 0.9 * time_us, 1.1 * time_us, time_us))
     folder = tmp_path_factory.mktemp("suite") / "suite_run"
     shutil.copytree(H100_RUN, folder)
     to_frame(rows, TimingRow).to_csv(folder / "timings.csv", index=False)
@@ -207,10 +207,10 @@ def version_text() -> Callable[..., str]:
 
 
 @pytest.fixture
-def make_family(tmp_path: Path, version_text: Callable[..., str]) -> Callable[..., Family]:
-    """Return a function that writes the family `twice` into a project in tmp_path and reads it."""
+def make_operator(tmp_path: Path, version_text: Callable[..., str]) -> Callable[..., Operator]:
+    """Return a function that writes the operator `twice` into a project in tmp_path and reads it."""
 
-    def make(*versions: str, reference: str = REFERENCE, cases: str | None = CASES) -> Family:
+    def make(*versions: str, reference: str = REFERENCE, cases: str | None = CASES) -> Operator:
         folder = tmp_path / "project" / "kernels" / "twice"
         folder.mkdir(parents=True)
         (folder / "reference.py").write_text(reference)
@@ -218,27 +218,27 @@ def make_family(tmp_path: Path, version_text: Callable[..., str]) -> Callable[..
             (folder / f"v{number}_probe.py").write_text(text)
         if cases is not None:
             (folder / "cases.toml").write_text(cases)
-        return load_family(tmp_path / "project", "twice")
+        return load_operator(tmp_path / "project", "twice")
 
     return make
 
 
 @pytest.fixture(scope="session")
 def ask() -> Callable[..., Request]:
-    """Return a function that makes a request: of a family's test cases, of all its versions or of those named."""
+    """Return a function that makes a request: of an operator's test cases, of all its versions or of those named."""
 
     def make(
-        family: Family, *versions: str, use: str = "test", timeout_s: float = 60, root: Path = CHECKOUT
+        operator: Operator, *versions: str, use: str = "test", timeout_s: float = 60, root: Path = CHECKOUT
     ) -> Request:
         return Request(
             root=root,
-            family=family,
-            versions=family.select_versions(versions),
-            cases=family.select_cases([], use),
+            operator=operator,
+            versions=operator.select_versions(versions),
+            cases=operator.select_cases([], use),
             dtypes=[],
-            counters="standard",
+            metric_set="standard",
             timeout_s=timeout_s,
-            command=["rooflift", "profile", family.name],
+            command=["rooflift", "profile", operator.name],
         )
 
     return make

@@ -2,7 +2,7 @@
 
 `python tests/killing.py COMMAND KILLS SEED` prints one JSON object: what was done and what was wrong. The command line
 is rooflift's own; in the place of GPU, target program and ncu are stand-ins that tell a recorded run, figures are a
-few bytes, and a reply runs through no gate. A child is forked for each call, so that nothing is imported twice. Half
+few bytes, and a candidate is not evaluated. A child is forked for each call, so that nothing is imported twice. Half
 of the kills come before a drawn number of changes of the file system, half after a drawn time.
 """
 
@@ -31,15 +31,16 @@ from rooflift.measure import checkpoint as parts
 from rooflift.measure import environment as machine
 from rooflift.measure import evaluate as gates
 from rooflift.measure import session as measure
+from rooflift.runs import find, verify
 from rooflift.runs import run as runs
 from rooflift.worker import protocol as says
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 H100_RUN = CHECKOUT / "tests" / "fixtures" / "h100_run"
-FAMILY = "depthwise_conv2d"
+OPERATOR = "depthwise_conv2d"
 CHANGES = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link", "os.truncate", "shutil.rmtree"}
 MODES = os.O_WRONLY | os.O_RDWR
-TIMES_US = (2300, 1000, 720)  # of the replies of a climb: slower, kept, kept
+TIMES_US = (2300, 1000, 720)  # of the candidates of a climb: slower, kept, kept
 CASES = """
 [main]
 init = { in_channels = 64, kernel_size = 3 }
@@ -57,10 +58,10 @@ for name, file in plan["versions"].items():
     text = Path(file).read_text()
     told["checks"] += [{**check, "record": {**check["record"], "version": name}} for check in told["check"]]
     factor = float((re.findall("# takes ([0-9]+) us", text) or ["2015"])[0]) / told["median_us"]
-    again = [name + " again"] if plan["noise"] and file == list(plan["versions"].values())[-1] else []
-    for subject in [name, *again]:
+    twice = plan["noise"] and file == list(plan["versions"].values())[-1]
+    for repeat in range(1 + twice):
         times = [factor * time for time in told["version"]["times_us"]]
-        told["times"].append({**told["version"], "subject": subject, "times_us": times})
+        told["times"].append({**told["version"], "provider": name, "repeat": repeat, "times_us": times})
 for event in [told["device"], *told["checks"], told["seen"], *told["times"], told["counted"]]:
     print(json.dumps(event), flush=True)
 with log.open("a") as file:
@@ -81,11 +82,11 @@ class Stage:
     def __init__(self, folder: Path, command: str) -> None:
         self.folder, self.command = folder, command
         self.project, self.log, self.home = folder / "project", folder / "calls", folder / "tmp"
-        kernels = self.project / "kernels" / FAMILY
+        kernels = self.project / "kernels" / OPERATOR
         kernels.mkdir(parents=True)
         self.home.mkdir()
         for name in ("reference", "v0_baseline", "v1_grid"):
-            shutil.copy(CHECKOUT / "kernels" / FAMILY / f"{name}.py", kernels)
+            shutil.copy(CHECKOUT / "kernels" / OPERATOR / f"{name}.py", kernels)
         (kernels / "cases.toml").write_text(CASES)
         (self.project / ".gitignore").write_text("build/\n")
         if command == "compare":
@@ -101,7 +102,7 @@ class Stage:
         run = runs.read_run(H100_RUN)
         manifest, (case,) = run.manifest, run.manifest.cases
         plan = says.CasePlan(case.case, case.dtype, case.init, case.inputs)
-        samples = dict(iter(run.samples.groupby("subject", sort=False)))
+        samples = dict(iter(run.samples.groupby("provider", sort=False)))
         told = {
             "device": says.Device(**{name: getattr(manifest.machine, name) for name in says.Device.__struct_fields__}),
             "check": [says.Checked(check) for check in manifest.checks if check.version == "v1_grid"],
@@ -117,12 +118,12 @@ class Stage:
         words = [sys.executable, "-IS", str(folder / "target.py"), str(folder / "told.json"), str(self.log)]
         measure.worker_command = lambda *_: words  # type: ignore[assignment]
         machine.driver = lambda: machine.Driver("580.1", ["NVIDIA H100 80GB HBM3"])
-        report, ncu = H100_RUN / "ncu" / f"{FAMILY}.ncu-rep", folder / "ncu"
+        report, ncu = H100_RUN / "ncu" / f"{OPERATOR}.ncu-rep", folder / "ncu"
         ncu.write_text(NCU.replace("REPORT", shlex.quote(str(report))).replace("LOG", shlex.quote(str(self.log))))
         ncu.chmod(0o755)
         os.environ |= {"ROOFLIFT_NCU": str(ncu), "TMPDIR": str(self.home)}
         tempfile.tempdir = str(self.home)
-        gates.examine = lambda *_, **__: gates.Examination([], 1)  # type: ignore[assignment]
+        gates.evaluate = lambda *_, **__: gates.Evaluation([], 1)  # type: ignore[assignment]
         pipeline._get_ready_to_draw = lambda: None
         pipeline.draw = self.draw  # type: ignore[assignment]
         metrics, read = run.metrics[run.metrics["version"] == "v1_grid"], pipeline.read_reports
@@ -133,7 +134,7 @@ class Stage:
 
             if self.command == "profile":
                 return read(paths, folder)
-            source = f"ncu/{FAMILY}.ncu-rep"
+            source = f"ncu/{OPERATOR}.ncu-rep"
             return pd.concat([metrics.assign(version=name, source=source) for name in self.asked], ignore_index=True)
 
         def measured(request: Any, *words: Any) -> Any:
@@ -145,12 +146,12 @@ class Stage:
 
     @staticmethod
     def samples(name: str, own: Any) -> says.Samples:
-        return says.Samples(name, "main", "float32", own["time_us"].to_list(), own["position"].to_list())
+        return says.Samples(name, 0, "main", "float32", own["time_us"].to_list(), own["position"].to_list())
 
     @staticmethod
     def draw(story: Any, folder: Path, _: Any = None) -> list[Path]:
         """Write a few bytes in the place of figures."""
-        paths = [folder / f"{name}.{kind}" for name in ("roofline", "counters", "stalls") for kind in ("svg", "png")]
+        paths = [folder / f"{name}.{kind}" for name in ("roofline", "metrics", "stalls") for kind in ("svg", "png")]
         for path in paths:
             path.write_text("<svg/>")
         return paths
@@ -159,16 +160,28 @@ class Stage:
         """Return the command line."""
         root = ["--root", str(self.project)]
         if self.command == "profile":
-            return ["profile", FAMILY, *root, "-v", "v0", "-v", "v1"]
+            return ["profile", OPERATOR, *root, "-v", "v0", "-v", "v1"]
         if self.command == "compare":
-            return ["compare", "HEAD..", FAMILY, *root]
-        writer = shlex.join([sys.executable, str(CHECKOUT / "tests" / "brief" / "play.py"), str(self.folder / "list")])
-        text = (CHECKOUT / "kernels" / FAMILY / "v1_grid.py").read_text()
+            return ["compare", "HEAD..", OPERATOR, *root]
+        writer = shlex.join([sys.executable, str(CHECKOUT / "tests" / "prompt" / "play.py"), str(self.folder / "list")])
+        text = (CHECKOUT / "kernels" / OPERATOR / "v1_grid.py").read_text()
         for time_us in TIMES_US:
             (self.folder / f"{time_us}.txt").write_text(f"{text}# takes {time_us} us\n")
         (self.folder / "list").write_text("".join(f"{time_us}.txt\n" for time_us in TIMES_US))
         places = ["--out", str(self.folder / f"climb-{number}"), "--keep", str(self.folder / f"kept-{number}")]
-        return ["climb", FAMILY, *root, *places, "--writer", writer, "--stages", "grid", "--tries", "3", "--trust"]
+        return [
+            "optimize",
+            OPERATOR,
+            *root,
+            *places,
+            "--agent",
+            writer,
+            "--stages",
+            "grid",
+            "--iterations",
+            "3",
+            "--trust",
+        ]
 
     def call(self, number: int, changes: int | None = None, seconds: float | None = None) -> tuple[int, int]:
         """Run the command in a child that is killed at the given moment; return its exit code and its changes."""
@@ -236,11 +249,11 @@ class Killer:
     def store(self) -> list[Path]:
         """Return every run folder that rooflift shows."""
         places = [self.stage.project / "reports", self.stage.project / "build"]
-        if self.stage.command == "climb":
+        if self.stage.command == "optimize":
             places = [
                 path for top in self.stage.folder.glob("climb-*") for path in (top / "tries", top / "reports", top)
             ]
-        return list(dict.fromkeys(path for place in places for path in runs.find_runs(place)))
+        return list(dict.fromkeys(path for place in places for path in find.find_runs(place)))
 
     def look(self) -> list[Path]:
         """Read every run that is shown; each must be whole."""
@@ -248,7 +261,7 @@ class Killer:
         for folder in found:
             try:
                 run = runs.read_run(folder)
-                whole = runs.verify(folder)
+                whole = verify.verify(folder)
                 if min(map(len, (run.metrics, run.timings, run.samples))) == 0 or not whole.whole or whole.notes:
                     self.wrong.append(f"{folder.name}: {whole.faults or whole.notes or 'an empty table'}")
             except Exception as error:  # noqa: BLE001  # each is a finding
@@ -297,9 +310,9 @@ class Killer:
             self.wrong.append(f"a further call ended with {code}: {(self.stage.folder / 'said').read_text()[-300:]}")
             return None, changes
         self.taken_up += len(ready)
-        if self.stage.command != "climb" and sorted(done) != sorted({"times", "counters"} - ready):
+        if self.stage.command != "optimize" and sorted(done) != sorted({"times", "counters"} - ready):
             self.wrong.append(f"{ready} had been finished, and {done} was measured")
-        if self.stage.command == "climb":
+        if self.stage.command == "optimize":
             found = self.climbed(number)
         else:
             new = [path for path in self.look() if path not in before]
@@ -319,7 +332,7 @@ class Killer:
         expected, changes = self.unkilled(0, None, [])
         seconds = time.perf_counter() - begin
         in_a_row = 10
-        if self.stage.command == "climb":  # each call gets some steps on
+        if self.stage.command == "optimize":  # each call gets some steps on
             in_a_row, changes, seconds = 20, changes // 4, seconds / 4
         number = 0
         while self.kills < kills and len(self.wrong) < 5:

@@ -22,17 +22,17 @@ else:
     socket.sethostname(os.environ["HOST_NAME"])
 machine.driver = lambda: machine.Driver("580.1", ["NVIDIA H100 80GB HBM3"])
 measure.worker_command = lambda task, _="": ["cat", str(stand / f"{task}.jsonl")]
-examine = gates.examine
+evaluate = gates.evaluate
 
 
-def broken(family, candidate, *words, **options):
-    """Let a reply that says so end with a traceback as Python prints it, and with all of its environment."""
+def broken(operator, candidate, *words, **options):
+    """Let a candidate that says so end with a traceback as Python prints it, and with all of its environment."""
     if "# breaks" not in candidate.read_text(encoding="utf-8"):
-        return examine(family, candidate, *words, **options)
+        return evaluate(operator, candidate, *words, **options)
     lines = [f'  File "{place}/site-packages/x.py", line 1' for place in (sys.prefix, Path.home(), Path.cwd())]
     said = [f"{name}={value}" for name, value in os.environ.items()]
-    return gates.Examination([Fault("runs", "\n".join([*lines, *said, socket.gethostname()]))], 0)
+    return gates.Evaluation([Fault("runs", "\n".join([*lines, *said, socket.gethostname()]))], 0)
 
 
-gates.examine = broken
+gates.evaluate = broken
 main()

@@ -60,6 +60,6 @@ def test_experiments_run_on_the_gpu(script: ModuleType) -> None:
     import torch
 
     with torch.no_grad():
-        found = script.run(script.experiments("v1"), script.time_subjects, comparisons=1)
+        found = script.run(script.experiments("v1"), script.time_providers, comparisons=1)
     assert list(found["experiment"]) == ["same version", "same version, small case", "one image more of fifty"]
     assert (found["rounds"] >= 25).all()

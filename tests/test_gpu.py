@@ -14,7 +14,7 @@ import pytest
 from rooflift.compile.module import load_module
 from rooflift.measure.session import SEEDS
 from rooflift.ncu.metrics import ncu_names
-from rooflift.project.operator import Family, Version, family_names, load_family
+from rooflift.project.operator import Operator, Version, load_operator, operator_names
 from rooflift.runs.run import read_run
 from rooflift.schema import CheckRecord
 from rooflift.worker.correctness import compare
@@ -24,25 +24,25 @@ from rooflift.worker.tensors import make_inputs, make_pair
 pytestmark = pytest.mark.gpu
 Rooflift = Callable[..., Any]
 CHECKOUT = Path(__file__).parents[1]
-FAMILIES = [load_family(CHECKOUT, name) for name in family_names(CHECKOUT)]
-DEPTHWISE = load_family(CHECKOUT, "depthwise_conv2d")
+FAMILIES = [load_operator(CHECKOUT, name) for name in operator_names(CHECKOUT)]
+DEPTHWISE = load_operator(CHECKOUT, "depthwise_conv2d")
 # 3.2e9 elements: 67 planes begin beyond element 2^31, plane 127 lies across it
 LARGE = CasePlan("large", "float16", {"in_channels": 64, "kernel_size": 3, "padding": 1}, [[3, 64, 4096, 4100]])
 PLANES = (0, 127, 128, 191)
 
 
 @pytest.mark.timeout(1200)  # a ladder of 21 versions is some 1 200 kernels, compiled for each case and dtype
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_every_version_agrees_with_the_reference_on_the_gpu(rooflift: Rooflift, family: Family) -> None:
-    said = rooflift("verify", family.name, "--json")
+@pytest.mark.parametrize("operator", FAMILIES, ids=lambda operator: operator.name)
+def test_every_version_agrees_with_the_reference_on_the_gpu(rooflift: Rooflift, operator: Operator) -> None:
+    said = rooflift("verify", operator.name, "--json")
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert "NVIDIA" in found["where"]
     wanted = [
         (version.name, case.name, dtype, seed)
-        for case in family.select_cases([], "test")
+        for case in operator.select_cases([], "test")
         for dtype in case.dtypes
-        for version in family.versions
+        for version in operator.versions
         for seed in range(SEEDS)
     ]
     assert Counter((c["version"], c["case"], c["dtype"], c["seed"]) for c in found["checks"]) == Counter(wanted)
@@ -69,17 +69,17 @@ def test_offsets_beyond_2_to_the_31_are_right(version: Version) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "version"),
+    ("operator", "version"),
     [
-        pytest.param(family, version, id=f"{family.name}-{version.name}")
-        for family in FAMILIES
-        for version in family.versions
+        pytest.param(operator, version, id=f"{operator.name}-{version.name}")
+        for operator in FAMILIES
+        for version in operator.versions
     ],
 )
-def test_tensor_of_the_cpu_is_refused_in_words(family: Family, version: Version) -> None:
-    case = family.select_cases([], "test")[0]
+def test_tensor_of_the_cpu_is_refused_in_words(operator: Operator, version: Version) -> None:
+    case = operator.select_cases([], "test")[0]
     plan = CasePlan(case.name, "float32", case.init, case.inputs)
-    reference, module = load_module(family.reference), load_module(version.path)
+    reference, module = load_module(operator.reference), load_module(version.path)
     _, model = make_pair(reference, module, plan, "cuda", seed=0)
     with pytest.raises((TypeError, ValueError), match=r"(?i)cpu|cuda"):
         model(*make_inputs(reference, plan, "cpu", seed=0))
@@ -89,7 +89,7 @@ def test_tensor_of_the_cpu_is_refused_in_words(family: Family, version: Version)
 def test_profile_leaves_a_run_whose_table_is_what_the_report_holds(rooflift: Rooflift, tmp_path: Path) -> None:
     import ncu_report
 
-    said = rooflift("profile", "depthwise_conv2d", "--counters", "seed", "--out", tmp_path / "run", "--json")
+    said = rooflift("profile", "depthwise_conv2d", "--metrics", "basic", "--out", tmp_path / "run", "--json")
     assert said.code == 0, said.err
     run = read_run(tmp_path / "run")
     (report,) = run.reports
@@ -109,33 +109,35 @@ def test_profile_leaves_a_run_whose_table_is_what_the_report_holds(rooflift: Roo
         assert rows["kernel"].unique().tolist() == [action.name()]
         absent = set(rows.loc[rows["missing"] != "", "ncu_name"])
         assert not [name for name in absent & set(action.metric_names()) if action.metric_by_name(name).has_value()]
-    assert {row["version"] for row in json.loads(said.out)["summary"] if 0 < row["roof_pct"] <= 105} == {
+    assert {row["version"] for row in json.loads(said.out)["summary"] if 0 < row["sol_pct"] <= 105} == {
         version.name for version in DEPTHWISE.versions
     }
 
 
 @pytest.mark.ncu
-def test_suite_times_every_case_beside_the_slow_peers_and_profiles_those_with_counters(
-    rooflift: Rooflift, make_family: Callable[..., Family], version_text: Callable[..., str], tmp_path: Path
+def test_suite_times_every_case_beside_the_slow_baselines_and_profiles_those_with_metrics(
+    rooflift: Rooflift, make_operator: Callable[..., Operator], version_text: Callable[..., str], tmp_path: Path
 ) -> None:
     cases = """
 main = { init = {}, inputs = [[4, 8]], counters = ["float32", "float16"], use = ["bench"] }
 planes = { init = {}, inputs = [[2, 2, 4, 4]], use = ["bench"] }
 """
-    family = make_family(*[version_text()] * 3, cases=cases)  # enough to be checked in parts where there are 4 cores
+    operator = make_operator(
+        *[version_text()] * 3, cases=cases
+    )  # enough to be checked in parts where there are 4 cores
     said = rooflift(
-        "profile", "twice", "--suite", "--counters", "seed", "--out", tmp_path / "run", folder=family.folder
+        "profile", "twice", "--suite", "--metrics", "basic", "--out", tmp_path / "run", folder=operator.folder
     )
     assert said.code == 0, said.err
     run = read_run(tmp_path / "run")
     assert (run.manifest.suite, run.manifest.notes) == (True, [])
-    subjects = {"v0_probe", "v1_probe", "v2_probe", "torch_eager", "torch_compile", "copy_floor"}
+    providers = {"v0_probe", "v1_probe", "v2_probe", "torch_eager", "torch_compile", "copy"}
     for (case, _), rows in run.timings.groupby(["case", "dtype"]):
-        assert set(rows["subject"]) == subjects | ({"torch_channels_last"} if case == "planes" else set())
+        assert set(rows["provider"]) == providers | ({"torch_channels_last"} if case == "planes" else set())
     assert len(run.timings) == 3 * (6 + 7)
     assert len(run.manifest.checks) == 6 * 3 * SEEDS
     assert set(run.metrics.groupby(["case", "dtype"]).groups) == {("main", "float32"), ("main", "float16")}
-    assert "as fast as the fastest peer in" in (tmp_path / "run" / "report.md").read_text()
+    assert "as fast as the best baseline in" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_time_of_a_short_call_holds_no_gap_of_the_host() -> None:
@@ -146,7 +148,7 @@ def test_time_of_a_short_call_holds_no_gap_of_the_host() -> None:
 
     from rooflift.schema import Sampling
     from rooflift.worker.protocol import BUDGET_S
-    from rooflift.worker.timing import time_subjects
+    from rooflift.worker.timing import time_providers
 
     x = torch.ones(1024, device="cuda")
 
@@ -157,39 +159,39 @@ def test_time_of_a_short_call_holds_no_gap_of_the_host() -> None:
         x.add_(1)
 
     calls = {"fast": lambda: x.add_(1), "slow": slow_host}
-    times = time_subjects(calls, Sampling(0, 50, None, BUDGET_S), "short").times_us
+    times = time_providers(calls, Sampling(0, 50, None, BUDGET_S), "short").times_us
     fast, slow = (sorted(times[name])[25] for name in ("fast", "slow"))
     assert slow < fast + 10
 
 
 def test_rounds_noise_and_states_of_the_gpu_are_recorded(
-    rooflift: Rooflift, make_family: Callable[..., Family], version_text: Callable[..., str], tmp_path: Path
+    rooflift: Rooflift, make_operator: Callable[..., Operator], version_text: Callable[..., str], tmp_path: Path
 ) -> None:
-    family = make_family(version_text(), version_text(), cases=None)
-    words = ["--no-counters", "--noise", "--precision", "1%", "--budget", "5", "--out", tmp_path / "run"]
-    said = rooflift("profile", "twice", *words, folder=family.folder)
+    operator = make_operator(version_text(), version_text(), cases=None)
+    words = ["--metrics", "none", "--noise", "--precision", "1%", "--budget", "5", "--out", tmp_path / "run"]
+    said = rooflift("profile", "twice", *words, folder=operator.folder)
     assert said.code == 0, said.err
     run = read_run(tmp_path / "run")
-    subjects = {"v0_probe", "v1_probe", "v1_probe again", "torch_eager", "copy_floor"}
-    assert set(run.samples["subject"]) == subjects
+    providers = {"v0_probe", "v1_probe", "v1_probe again", "torch_eager", "copy"}
+    assert set(run.samples["provider"]) == providers
     rounds = run.samples.groupby("round")["position"].agg(sorted)
-    assert all(places == list(range(len(subjects))) for places in rounds)
+    assert all(places == list(range(len(providers))) for places in rounds)
     assert [state.at for state in run.manifest.gpu_states] == ["before", "during", "after"]
     assert all((state.temperature_c or 0) > 0 for state in run.manifest.gpu_states)
     (noise,) = run.manifest.noise
     assert noise.low <= noise.time_x <= noise.high
-    assert rooflift("compare", f"{tmp_path / 'run'}:v0", ":v1", folder=family.folder).code == 0
+    assert rooflift("compare", f"{tmp_path / 'run'}:v0", ":v1", folder=operator.folder).code == 0
 
 
 @pytest.mark.ncu
 def test_revisions_are_measured_in_one_go(
-    rooflift: Rooflift, make_family: Callable[..., Family], version_text: Callable[..., str], tmp_path: Path
+    rooflift: Rooflift, make_operator: Callable[..., Operator], version_text: Callable[..., str], tmp_path: Path
 ) -> None:
-    family = make_family(version_text(), cases=None)
+    operator = make_operator(version_text(), cases=None)
     identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
     for words in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message", "base"]):
-        subprocess.run(["git", *words], cwd=family.folder.parents[1], check=True)
-    said = rooflift("compare", "HEAD..", "twice", "--out", tmp_path / "run", "--json", folder=family.folder)
+        subprocess.run(["git", *words], cwd=operator.folder.parents[1], check=True)
+    said = rooflift("compare", "HEAD..", "twice", "--out", tmp_path / "run", "--json", folder=operator.folder)
     assert said.code == 0, said.err
     (found,) = json.loads(said.out)
     assert {row["verdict"] for row in found["cases"]} <= {"faster", "slower", "within noise"}
@@ -199,14 +201,14 @@ def test_revisions_are_measured_in_one_go(
 
 @pytest.mark.ncu
 def test_problem_without_cases_is_profiled_on_its_own_inputs_and_an_autotuned_kernel_once(
-    rooflift: Rooflift, make_family: Callable[..., Family], version_text: Callable[..., str], tmp_path: Path
+    rooflift: Rooflift, make_operator: Callable[..., Operator], version_text: Callable[..., str], tmp_path: Path
 ) -> None:
     configurations = "[triton.Config({'BLOCK': 64}), triton.Config({'BLOCK': 128})]"
     tuned = version_text(
         top=f"@triton.autotune(configs={configurations}, key=['n'])", launch="twice[(1,)](x, y, x.numel())"
     )
-    family = make_family(version_text(), tuned, cases=None)
-    said = rooflift("profile", "twice", "--out", tmp_path / "run", folder=family.folder)
+    operator = make_operator(version_text(), tuned, cases=None)
+    said = rooflift("profile", "twice", "--out", tmp_path / "run", folder=operator.folder)
     assert said.code == 0, said.err
     run = read_run(tmp_path / "run")
     (case,) = run.manifest.cases

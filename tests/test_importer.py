@@ -21,7 +21,7 @@ from rooflift.schema import UNKNOWN
 FIXTURES = Path(__file__).parent / "fixtures"
 SEED = FIXTURES / "rtx4090_metrics.json"
 FOREIGN = FIXTURES / "h100_flat_depthwise.ncu-rep"
-LABEL = ["--family", "depthwise_conv2d", "--version", "v0", "--gpu", "rtx4090"]
+LABEL = ["--operator", "depthwise_conv2d", "--version", "v0", "--gpu", "rtx4090"]
 SEED_NAMES = ["sm_pct", "grid_size", "warps_active_pct", "dram_pct", "l2_hit_pct"]
 
 Rooflift = Callable[..., Any]
@@ -51,7 +51,7 @@ def values(folder: Path) -> pd.Series[Any]:
 def test_the_seeds_metrics_become_a_run_with_machine_and_origin(imported: Callable[..., Path]) -> None:
     run = read_run(imported(SEED, *LABEL))
     manifest = run.manifest
-    assert (manifest.family, [v.version for v in manifest.versions]) == ("depthwise_conv2d", ["v0_baseline"])
+    assert (manifest.operator, [v.version for v in manifest.versions]) == ("depthwise_conv2d", ["v0_baseline"])
     assert (manifest.machine.gpu, manifest.machine.sm_count) == ("NVIDIA GeForce RTX 4090", 128)
     assert manifest.origin is not None
     assert (manifest.origin.file, manifest.origin.sha256) == (SEED.name, sha256(SEED))
@@ -93,7 +93,7 @@ def test_a_case_that_the_family_recorded_brings_its_compulsory_bytes(imported: C
 def test_a_case_without_a_version_is_read_without_its_compulsory_bytes(
     imported: Callable[..., Path], rooflift: Rooflift
 ) -> None:
-    folder = imported(SEED, "--family", "depthwise_conv2d", "--case", "main", "--dtype", "float32")
+    folder = imported(SEED, "--operator", "depthwise_conv2d", "--case", "main", "--dtype", "float32")
     said = rooflift("advise", folder, "--case", "main")
     assert said.code == 0
     assert "unnamed version main float32" in said.out
@@ -106,8 +106,8 @@ def test_a_foreign_report_is_kept_and_names_its_gpu_itself(
     run = read_run(folder)
     assert run.manifest.machine.gpu == "NVIDIA H100 80GB HBM3"
     assert (run.manifest.machine.sm_count, run.manifest.machine.memory_bytes) == (132, 85017493504)
-    assert (run.manifest.family, run.manifest.versions) == (UNKNOWN, [])
-    assert "family, version, case" in " ".join(run.manifest.notes)
+    assert (run.manifest.operator, run.manifest.versions) == (UNKNOWN, [])
+    assert "operator, version, case" in " ".join(run.manifest.notes)
     assert [path.name for path in run.reports] == [FOREIGN.name]
     straight = read_reports([FOREIGN], FOREIGN.parent)
     assert values(folder).dropna().to_dict() == straight.set_index("metric")["value"].dropna().to_dict()
@@ -125,7 +125,7 @@ def test_a_report_overrules_the_gpu_that_the_caller_names(imported: Callable[...
 def test_a_report_of_rooflift_keeps_its_own_names_and_takes_no_others(
     imported: Callable[..., Path], rooflift: Rooflift, h100_report: Path, tmp_path: Path
 ) -> None:
-    run = read_run(imported(h100_report, "--family", "depthwise_conv2d"))
+    run = read_run(imported(h100_report, "--operator", "depthwise_conv2d"))
     assert [version.version for version in run.manifest.versions] == ["v0_baseline", "v1_grid"]
     assert [case.case for case in run.manifest.cases] == ["main"]
     assert "0.994x the compulsory bytes" in rooflift("advise", run.folder, "v0").out
@@ -179,9 +179,9 @@ def test_a_file_of_another_form_is_refused_with_the_form(
     [
         (["missing.ncu-rep"], "missing.ncu-rep: no such file"),
         ([SEED, "--gpu", "rtx409"], "Did you mean rtx4090"),
-        ([SEED, "--family", "depthwise"], "Did you mean depthwise_conv2d"),
-        ([SEED, "--family", "depthwise_conv2d", "--version", "v77"], "no version 'v77'"),
-        ([SEED, "--family", "depthwise_conv2d", "--case", "mian"], "no case 'mian'"),
+        ([SEED, "--operator", "depthwise"], "Did you mean depthwise_conv2d"),
+        ([SEED, "--operator", "depthwise_conv2d", "--version", "v77"], "no version 'v77'"),
+        ([SEED, "--operator", "depthwise_conv2d", "--case", "mian"], "no case 'mian'"),
         ([SEED, "--dtype", "fp16"], "no dtype 'fp16'"),
     ],
 )
@@ -216,7 +216,7 @@ def test_show_prints_an_import_and_report_says_that_it_has_no_times(
 
 
 def test_an_import_is_no_familys_newest_run(imported: Callable[..., Path], h100_run: Path, tmp_path: Path) -> None:
-    family = tmp_path / "reports" / "depthwise_conv2d"
-    shutil.copytree(h100_run, family / "measured")
-    shutil.copytree(imported(SEED, *LABEL), family / "imported")
+    operator = tmp_path / "reports" / "depthwise_conv2d"
+    shutil.copytree(h100_run, operator / "measured")
+    shutil.copytree(imported(SEED, *LABEL), operator / "imported")
     assert newest_run(tmp_path / "reports", "depthwise_conv2d").folder.name == "measured"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 KILLING = Path(__file__).parent / "killing.py"
-KILLS = {"profile": 80, "compare": 65, "climb": 60}
+KILLS = {"profile": 80, "compare": 65, "optimize": 60}
 
 
 @pytest.mark.timeout(900)  # about 70 s on two cores that have nothing else to do
@@ -30,4 +30,4 @@ def test_killed_command_leaves_whole_runs_and_is_taken_up(command: str) -> None:
     found = json.loads(ended.stdout)
     assert found["wrong"] == []
     assert found["kills"] >= KILLS[command]
-    assert found["taken_up"] > 0 or command == "climb"  # of a climb the journal takes up most
+    assert found["taken_up"] > 0 or command == "optimize"  # of a climb the journal takes up most

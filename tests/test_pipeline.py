@@ -17,8 +17,8 @@ from rooflift.errors import ReportFault, RunFault
 from rooflift.measure.request import Request
 from rooflift.measure.session import Measurement
 from rooflift.ncu.report import read_reports
-from rooflift.pipeline import default_folder, disagreement, retell, timing_tables
-from rooflift.project.operator import Family
+from rooflift.pipeline import default_folder, disagreement, rerender, timing_tables
+from rooflift.project.operator import Operator
 from rooflift.runs.roofs import write_roofs
 from rooflift.runs.run import Run, read_run
 from rooflift.schema import Roofs, TimingRow
@@ -40,9 +40,9 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_run_is_told_into_another_folder_and_stays_as_it_is(h100_run: Path, tmp_path: Path) -> None:
     before = digests(h100_run)
-    told = retell(read_run(h100_run), tmp_path / "build" / "again")
+    told = rerender(read_run(h100_run), tmp_path / "build" / "again")
     assert digests(h100_run) == before
-    names = {"report.md", *(f"{name}.{kind}" for name in ("roofline", "counters", "stalls") for kind in ("svg", "png"))}
+    names = {"report.md", *(f"{name}.{kind}" for name in ("roofline", "metrics", "stalls") for kind in ("svg", "png"))}
     assert set(told.written) == {tmp_path / "build" / "again" / name for name in names}
     assert all(path.stat().st_size > 1000 for path in told.written)
     assert told.folder == h100_run
@@ -56,7 +56,7 @@ def test_old_run_is_drawn_under_the_roofs_that_were_measured_since(
     folder = Path(shutil.copytree(h100_run, tmp_path / "reports" / "depthwise_conv2d" / "old"))
     write_roofs(tmp_path / "reports" / "roofs" / "h100.json", h100_roofs())
     before = digests(folder)
-    retell(read_run(folder), tmp_path / "out")
+    rerender(read_run(folder), tmp_path / "out")
     assert "L2 read 5.70 TB/s" in (tmp_path / "out" / "roofline.svg").read_text()
     assert digests(folder) == before
 
@@ -71,7 +71,7 @@ def test_altered_value_of_the_table_is_found_and_named(run_copy: Path, tmp_path:
     table = run_copy / "metrics.csv"
     table.write_text(table.read_text().replace("86.31942425962781", "56.31942425962781"))
     with pytest.raises(RunFault) as caught:
-        retell(read_run(run_copy), tmp_path / "out")
+        rerender(read_run(run_copy), tmp_path / "out")
     assert caught.value.message == (
         f"{run_copy}: its reports and metrics.csv disagree: "
         "v1_grid sm_pct is 86.31942425962781 in the report and 56.31942425962781 in the table"
@@ -83,13 +83,13 @@ def test_report_of_another_run_is_found(run_copy: Path, tmp_path: Path) -> None:
     foreign = Path(__file__).parent / "fixtures" / "h100_flat_depthwise.ncu-rep"
     shutil.copy(foreign, run_copy / "ncu" / "depthwise_conv2d.ncu-rep")
     with pytest.raises(RunFault, match=r"disagree: 0 of \d+ rows are in both"):
-        retell(read_run(run_copy), tmp_path / "out")
+        rerender(read_run(run_copy), tmp_path / "out")
 
 
 def test_broken_report_of_a_run_is_named(run_copy: Path, tmp_path: Path) -> None:
     (run_copy / "ncu" / "depthwise_conv2d.ncu-rep").write_bytes(b"")
     with pytest.raises(ReportFault, match=r"depthwise_conv2d\.ncu-rep: an empty file"):
-        retell(read_run(run_copy), tmp_path / "out")
+        rerender(read_run(run_copy), tmp_path / "out")
 
 
 def test_run_whose_reports_were_not_kept_is_told_from_its_table(
@@ -97,7 +97,7 @@ def test_run_whose_reports_were_not_kept_is_told_from_its_table(
 ) -> None:
     monkeypatch.setattr("rooflift.pipeline.draw", lambda *_: [])  # drawing takes seconds
     shutil.rmtree(run_copy / "ncu")
-    again = retell(read_run(run_copy), tmp_path / "out")
+    again = rerender(read_run(run_copy), tmp_path / "out")
     assert list(again.story.summary["sm_pct"].round(2)) == [82.14, 86.32]
 
 
@@ -169,17 +169,17 @@ def test_timings_are_quantiles_of_the_samples() -> None:
     times = [float(time) for time in range(1, 12)]  # 1 to 11 microseconds
     seen = Measurement(
         samples=[
-            Samples("v0_a", "main", "float32", times[::-1], [0, 1] * 5 + [1]),
-            Samples("copy_floor", "main", "float32", [0.12345, 0.12345], [1, 0]),
-            Samples("v0_a again", "main", "float32", [2.0, 2.0], [2, 2]),
+            Samples("v0_a", 0, "main", "float32", times[::-1], [0, 1] * 5 + [1]),
+            Samples("copy", 0, "main", "float32", [0.12345, 0.12345], [1, 0]),
+            Samples("v0_a", 1, "main", "float32", [2.0, 2.0], [2, 2]),
         ]
     )
     timings, samples = timing_tables(seen)
     assert [TimingRow(**row) for row in timings.to_dict("records")] == [
         TimingRow("v0_a", "main", "float32", n=11, median_us=6.0, q20_us=3.0, q80_us=9.0, min_us=1.0),
-        TimingRow("copy_floor", "main", "float32", n=2, median_us=0.123, q20_us=0.123, q80_us=0.123, min_us=0.123),
+        TimingRow("copy", "main", "float32", n=2, median_us=0.123, q20_us=0.123, q80_us=0.123, min_us=0.123),
     ]
-    assert list(samples.columns) == ["subject", "case", "dtype", "round", "position", "time_us"]
+    assert list(samples.columns) == ["provider", "repeat", "case", "dtype", "round", "position", "time_us"]
     assert list(samples["round"]) == [*range(11), 0, 1, 0, 1]
     assert list(samples["position"]) == [*([0, 1] * 5), 1, 1, 0, 2, 2]
     assert list(samples["time_us"]) == [*times[::-1], 0.12345, 0.12345, 2.0, 2.0]
@@ -189,10 +189,10 @@ def test_timings_are_quantiles_of_the_samples() -> None:
 
 
 @pytest.fixture
-def folder_for(make_family: Callable[..., Family], tmp_path: Path) -> Callable[..., Path]:
+def folder_for(make_operator: Callable[..., Operator], tmp_path: Path) -> Callable[..., Path]:
     """Return a function that names the folder of a run, by GPU, commit and state of the checkout."""
-    family = make_family()
-    request = Request(tmp_path, family, family.versions, [], [], "standard", 60, ["rooflift", "profile", "twice"])
+    operator = make_operator()
+    request = Request(tmp_path, operator, operator.versions, [], [], "standard", 60, ["rooflift", "profile", "twice"])
 
     def folder(gpu: str = DEVICE.gpu, commit: str | None = COMMIT, dirty: bool = False) -> Path:
         seen = Measurement(device=msgspec.structs.replace(DEVICE, gpu=gpu))
@@ -222,7 +222,7 @@ def test_folder_is_named_by_date_card_and_commit(folder_for: Callable[..., Path]
     assert folder_for(gpu).name == f"2026-11-22-{card}-8d0b822"
 
 
-def test_folder_lies_below_the_reports_of_its_family(folder_for: Callable[..., Path], tmp_path: Path) -> None:
+def test_folder_lies_below_the_reports_of_its_operator(folder_for: Callable[..., Path], tmp_path: Path) -> None:
     assert folder_for().parent == tmp_path / "reports" / "twice"
     assert not (tmp_path / "reports").exists()
 

@@ -112,12 +112,12 @@ class Somebody:
             **CONFIDENTIAL,
             "PIP_INDEX_URL": "pass-zebra-9",
         }
-        family = self.project / "kernels" / "depthwise_conv2d"
-        for made in (family, self.home, self.stand):
+        operator = self.project / "kernels" / "depthwise_conv2d"
+        for made in (operator, self.home, self.stand):
             made.mkdir(parents=True)
         for name in ("reference", "v0_baseline", "v1_grid"):
-            shutil.copy(checkout / "kernels" / "depthwise_conv2d" / f"{name}.py", family)
-        (family / "cases.toml").write_text(CASES)
+            shutil.copy(checkout / "kernels" / "depthwise_conv2d" / f"{name}.py", operator)
+        (operator / "cases.toml").write_text(CASES)
         shutil.copytree(run, self.project / "reports" / "depthwise_conv2d" / "recorded")
         self._stand_in(run)
         outside = subprocess.run([*UTS, "true"], capture_output=True, check=False).returncode
@@ -157,8 +157,8 @@ class Somebody:
         checks = [says.Checked(check) for check in manifest.checks]
         plan = says.CasePlan(case.case, case.dtype, case.init, case.inputs)
         times = [
-            says.Samples(str(name), case.case, case.dtype, own["time_us"].to_list(), own["position"].to_list())
-            for name, own in recorded.samples.groupby("subject", sort=False)
+            says.Samples(str(name), 0, case.case, case.dtype, own["time_us"].to_list(), own["position"].to_list())
+            for name, own in recorded.samples.groupby("provider", sort=False)
         ]
         seen = says.CaseSeen(plan, case.inputs, case.compulsory_bytes)
         told = [says.Device(**device), *checks, seen, *times, says.Counted(case.case, case.dtype, case.flop)]
@@ -230,30 +230,30 @@ def test_bundle_holds_what_was_told_and_nothing_that_lay_beside_it(somebody: Som
 def test_climb_leaves_nothing_private_of_what_replies_and_faults_said(somebody: Somebody, checkout: Path) -> None:
     right = (checkout / "kernels" / "depthwise_conv2d" / "v1_grid.py").read_text()
     said = "".join(f"# {line}\n" for line in somebody.all_said.splitlines())
-    replies = somebody.folder / "replies"
-    replies.mkdir()
-    for number, reply in enumerate((somebody.all_said, f"{right}# breaks\n{said}", right + said), 1):
-        (replies / f"{number}.txt").write_text(reply)
-    (replies / "list").write_text("1.txt\n2.txt\n3.txt\n")
-    writer = shlex.join([sys.executable, str(TESTS / "brief" / "play.py"), str(replies / "list")])
-    words = ["climb", "depthwise_conv2d", "--no-gpu", "--trust", "--stages", "grid", "--writer", writer, "--json"]
+    candidates = somebody.folder / "candidates"
+    candidates.mkdir()
+    for number, candidate in enumerate((somebody.all_said, f"{right}# breaks\n{said}", right + said), 1):
+        (candidates / f"{number}.txt").write_text(candidate)
+    (candidates / "list").write_text("1.txt\n2.txt\n3.txt\n")
+    writer = shlex.join([sys.executable, str(TESTS / "prompt" / "play.py"), str(candidates / "list")])
+    words = ["optimize", "depthwise_conv2d", "--no-gpu", "--trust", "--stages", "grid", "--agent", writer, "--json"]
     told = json.loads(somebody.types(*words, "--out", "build/climb", "--keep", "build/kept"))
-    assert [one["at"] for one in told["tries"]] == ["check", "gates", None]
-    assert "site-packages" in told["tries"][1]["why"][0]
-    assert "HF_TOKEN=xxx" in (somebody.project / "build" / "climb" / "tries" / "003" / "brief.md").read_text()
+    assert [one["at"] for one in told["iterations"]] == ["check", "evaluation", None]
+    assert "site-packages" in told["iterations"][1]["why"][0]
+    assert "HF_TOKEN=xxx" in (somebody.project / "build" / "optimize" / "iterations" / "003" / "prompt.md").read_text()
     assert len(list((somebody.project / "build" / "kept").iterdir())) == 1
-    for folder in ("climb", "kept"):
+    for folder in ("optimize", "kept"):
         assert leaks(somebody.project / "build" / folder, somebody.secrets) == set()
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        "brief depthwise_conv2d v1 --stage tiling --gpu h100 --run build/run",
-        "brief depthwise_conv2d v1 --stage tiling --gpu h100 --run build/run --format json",
+        "prompt depthwise_conv2d v1 --stage tiling --gpu h100 --run build/run",
+        "prompt depthwise_conv2d v1 --stage tiling --gpu h100 --run build/run --format json",
         "advise build/run v1 --json",
         "compare build/run:v0 :v1 --json",
-        "gate build/run --max-slowdown 2% --min-roof 10% --json",
+        "gate build/run --max-slowdown 2% --min-sol 10% --json",
         "project build/run --against recorded --out build/table.md --json",
         "list --json",
     ],

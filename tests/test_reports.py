@@ -11,25 +11,26 @@ import pytest
 
 from rooflift.errors import RunFault
 from rooflift.ncu.report import read_reports
-from rooflift.optimize.journal import Tried, read_journal
+from rooflift.optimize.journal import Iteration, read_journal
 from rooflift.pipeline import disagreement
+from rooflift.runs import find, verify
 from rooflift.runs import run as runs
 
 ROOT = Path(__file__).parents[1]
-EVERY = runs.find_runs(ROOT / "reports")
+EVERY = find.find_runs(ROOT / "reports")
 COMMITTED = [folder for folder in EVERY if runs.read_run(folder).manifest.origin is None]
-CLIMB = ROOT / "reports" / "climbs" / "h100"
-CLIMBED = CLIMB / "reports" / "depthwise_conv2d" / "climb"
+CLIMB = ROOT / "reports" / "optimize" / "h100"
+CLIMBED = CLIMB / "reports" / "depthwise_conv2d" / "optimize"
 
 
 def test_every_family_has_a_run_and_the_first_one_of_two_gpus() -> None:
     assert {path.parent.name for path in COMMITTED} >= {"depthwise_conv2d", "rms_norm"}
     for gpu, suite in itertools.product(("H100", "H200"), (False, True)):
-        assert runs.newest_run(ROOT / "reports", "depthwise_conv2d", suite=suite, gpu=gpu).manifest.suite == suite
+        assert find.newest_run(ROOT / "reports", "depthwise_conv2d", suite=suite, gpu=gpu).manifest.suite == suite
 
 
 def test_the_newest_run_with_a_version_may_be_older() -> None:
-    ask = functools.partial(runs.newest_run, ROOT / "reports", "depthwise_conv2d", suite=True, gpu="H100")
+    ask = functools.partial(find.newest_run, ROOT / "reports", "depthwise_conv2d", suite=True, gpu="H100")
     newest, older = ask(), ask(versions=["v10_shapes", "v13_registers"])
     assert older.manifest.created < newest.manifest.created
     assert {"v10_shapes", "v13_registers"} <= {version.version for version in older.manifest.versions}
@@ -37,39 +38,39 @@ def test_the_newest_run_with_a_version_may_be_older() -> None:
         ask(versions=["v10_shapes", "v99_none"])
 
 
-def test_the_newest_run_with_counters_may_be_older() -> None:
-    ask = functools.partial(runs.newest_run, ROOT / "reports", "depthwise_conv2d", gpu="H200")
-    assert ask().manifest.counters == "none"
-    assert ask(with_counters=True).manifest.counters == "standard"
+def test_the_newest_run_with_metrics_may_be_older() -> None:
+    ask = functools.partial(find.newest_run, ROOT / "reports", "depthwise_conv2d", gpu="H200")
+    assert ask().manifest.metric_set == "none"
+    assert ask(with_metrics=True).manifest.metric_set == "standard"
     with pytest.raises(RunFault, match="no run with v99_none with counters on H200"):
-        ask(versions=["v99_none"], with_counters=True)
+        ask(versions=["v99_none"], with_metrics=True)
 
 
 @pytest.mark.parametrize(
-    "folder", [*EVERY, CLIMB / "reports" / "depthwise_conv2d" / "climb"], ids=lambda path: path.name
+    "folder", [*EVERY, CLIMB / "reports" / "depthwise_conv2d" / "optimize"], ids=lambda path: path.name
 )
 def test_every_committed_run_is_whole(folder: Path) -> None:
-    assert runs.verify(folder).faults == []
+    assert verify.verify(folder).faults == []
 
 
 def test_the_imported_record_is_the_file_it_names() -> None:
     (imported,) = [runs.read_run(folder) for folder in EVERY if folder not in COMMITTED]
     assert imported.manifest.origin is not None
-    assert imported.manifest.origin.sha256 == runs.sha256(ROOT / "tests" / "fixtures" / imported.manifest.origin.file)
+    assert imported.manifest.origin.sha256 == verify.sha256(ROOT / "tests" / "fixtures" / imported.manifest.origin.file)
 
 
-def test_the_recorded_climb_kept_exactly_the_right_replies() -> None:
+def test_the_recorded_climb_kept_exactly_the_right_candidates() -> None:
     """A list of six was played to it on an H100: wrong, dishonest, v1, slow, dishonest, v7."""
     entries, whole = read_journal((CLIMB / "journal.jsonl").read_bytes())
-    tried = [entry for entry in entries if isinstance(entry, Tried)]
+    tried = [entry for entry in entries if isinstance(entry, Iteration)]
     assert whole == (CLIMB / "journal.jsonl").stat().st_size
-    assert [one.at for one in tried] == ["gates", "check", None, "verdict", "check", None]
+    assert [one.at for one in tried] == ["evaluation", "lint", None, "verdict", "lint", None]
     for one in tried:
-        assert runs.sha256(CLIMB / "tries" / f"{one.number:03}" / "reply.txt") == one.reply_sha256
-        assert (CLIMB / "tries" / f"{one.number:03}" / "brief.md").stat().st_size > 0
-    kept = {one.version: one.reply_sha256 for one in tried if one.at is None}
+        assert verify.sha256(CLIMB / "iterations" / f"{one.number:03}" / "candidate.txt") == one.candidate_sha256
+        assert (CLIMB / "iterations" / f"{one.number:03}" / "prompt.md").stat().st_size > 0
+    kept = {one.version: one.candidate_sha256 for one in tried if one.at is None}
     own = {
-        name: runs.sha256(ROOT / "kernels" / "depthwise_conv2d" / f"{name}.py") for name in ("v1_grid", "v7_sectors")
+        name: verify.sha256(ROOT / "kernels" / "depthwise_conv2d" / f"{name}.py") for name in ("v1_grid", "v7_sectors")
     }
     assert kept == {"v1_grid": own["v1_grid"], "v2_memory": own["v7_sectors"]}
     run = runs.read_run(CLIMBED)
@@ -85,7 +86,7 @@ class TestCommittedRun:
         assert own.keys() == {
             p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != "run.json"
         }
-        assert {name: runs.sha256(folder / name) for name in own} == own
+        assert {name: verify.sha256(folder / name) for name in own} == own
 
     def test_it_is_under_5_mb_and_of_a_clean_tree(self, folder: Path) -> None:
         manifest = runs.read_run(folder).manifest
@@ -97,11 +98,11 @@ class TestCommittedRun:
         """A published version is frozen."""
         kernels = {k: v for k, v in runs.read_run(folder).manifest.sha256.items() if k.startswith("kernels/")}
         assert kernels
-        assert {name: runs.sha256(ROOT / name) for name in kernels} == kernels
+        assert {name: verify.sha256(ROOT / name) for name in kernels} == kernels
 
     def test_its_metrics_are_the_reports(self, folder: Path) -> None:
         run = runs.read_run(folder)
-        if run.manifest.counters == "none":
+        if run.manifest.metric_set == "none":
             assert (run.reports, len(run.metrics)) == ([], 0)
             return
         assert disagreement(read_reports(run.reports, run.folder), run.metrics) == ""

@@ -3,7 +3,7 @@
 Stage:   baseline
 Change:  the algorithm that the ladder starts from: two passes over the features, positions coalesced.
 Why:     the shortest correct kernel; the second pass asks again for 64 KB a program, more than L1 and L2 keep for all.
-Expect:  dram_pct > 80, excess_traffic 1.2..1.5, roof_pct 60..85, sm_pct < 50
+Expect:  dram_pct > 80, excess_traffic 1.2..1.5, sol_pct 60..85, sm_pct < 50
 """
 
 import torch

@@ -18,7 +18,7 @@ class RoofliftError(Exception):
 
 
 class CatalogError(RoofliftError):
-    """A family, version, header or case file is unknown or malformed."""
+    """An operator, version, header or case file is unknown or malformed."""
 
 
 class EnvironmentFault(RoofliftError):

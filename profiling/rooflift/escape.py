@@ -72,7 +72,7 @@ def code(text: str) -> Markdown:
 def environment(package: str, *, html: bool = False, markdown: bool = False) -> jinja2.Environment:
     """Return the environment of the templates of a package; values are escaped for HTML or for Markdown.
 
-    With neither they are only made printable, as in a brief, whose code must stay as it is.
+    With neither they are only made printable, as in a prompt, whose code must stay as it is.
     """
     import jinja2
     from markupsafe import Markup

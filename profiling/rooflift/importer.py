@@ -12,10 +12,9 @@ import msgspec
 from rooflift.errors import CatalogError, RunFault
 from rooflift.ncu.metrics import METRICS
 from rooflift.ncu.report import Device, read_reports, report_device
-from rooflift.project.gpus import GpuSheet, overruled, sheet_for_name
-from rooflift.project.operator import Family, Version
-from rooflift.runs import atomic as store
-from rooflift.runs import redact as privacy
+from rooflift.project.gpus import GpuSpec, overruled, spec_for_name
+from rooflift.project.operator import Operator, Version
+from rooflift.runs import atomic, redact
 from rooflift.runs import run as runs
 from rooflift.runs.find import recorded_cases
 from rooflift.runs.run import Run
@@ -32,9 +31,9 @@ FORM = 'Metrics are JSON of the form {"kernel": {"ncu name": number}}; a report 
 class Label:
     """What the caller says of a file; None or "" is unknown."""
 
-    family: Family | None
+    operator: Operator | None
     version: Version | str
-    sheet: GpuSheet | None
+    spec: GpuSpec | None
     case: str
     dtype: str
 
@@ -52,13 +51,13 @@ def import_file(path: Path, label: Label, root: Path, out: Path) -> Run:
     if out.exists():
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
     is_report = path.suffix == ".ncu-rep"
-    hidden = privacy.secrets(root)
-    with store.writing(out) as folder:
+    hidden = redact.secrets(root)
+    with atomic.writing(out) as folder:
         if is_report:
             device = report_device(path)
             kept = folder / "ncu" / path.name
             kept.parent.mkdir()
-            kept.write_bytes(privacy.blot(path.read_bytes(), hidden))
+            kept.write_bytes(redact.redact_bytes(path.read_bytes(), hidden))
             metrics = _labelled(read_reports([kept], folder), label, path)
         else:
             device = Device("", None, {})
@@ -67,7 +66,7 @@ def import_file(path: Path, label: Label, root: Path, out: Path) -> Run:
         runs.to_frame([], TimingRow).to_csv(folder / "timings.csv", index=False)
         origin = Origin(path.name, "ncu-rep" if is_report else "json", sha256(path))
         write_manifest(folder, _manifest(origin, label, device, metrics, root, out.name))
-        privacy.refuse(folder, hidden)
+        redact.refuse(folder, hidden)
     return runs.read_run(out)
 
 
@@ -111,8 +110,8 @@ def _labelled(metrics: pd.DataFrame, label: Label, path: Path) -> pd.DataFrame:
 
 def _manifest(origin: Origin, label: Label, device: Device, metrics: pd.DataFrame, root: Path, name: str) -> Manifest:
     machine, notes = _machine(label, device, origin)
-    family = label.family
-    cases, recorded_in = _cases(family, metrics, root)
+    operator = label.operator
+    cases, recorded_in = _cases(operator, metrics, root)
     if cases:
         notes.append(f"The compulsory traffic is that of run {', '.join(recorded_in)}.")
     known = {metric.name for metric in METRICS}
@@ -120,7 +119,7 @@ def _manifest(origin: Origin, label: Label, device: Device, metrics: pd.DataFram
     if foreign:
         notes.append(f"Not in rooflift's registry, kept under their ncu names: {', '.join(foreign)}.")
     unknown = {
-        "family": family is None,
+        "operator": operator is None,
         "version": not any(metrics["version"]),
         "GPU": machine.gpu == UNKNOWN,
         "case": not any(metrics["case"]),
@@ -128,17 +127,17 @@ def _manifest(origin: Origin, label: Label, device: Device, metrics: pd.DataFram
         "compulsory traffic": not cases,
     }
     return Manifest(
-        family=family.name if family else UNKNOWN,
+        operator=operator.name if operator else UNKNOWN,
         name=name,
         created=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
         machine=machine,
         clock_control=UNKNOWN,
-        counters="imported",
+        metric_set="imported",
         command=[],
         ncu_command=[],
         commit=None,
         dirty=False,
-        versions=[_version_record(name, family) for name in dict.fromkeys(metrics["version"]) if name],
+        versions=[_version_record(name, operator) for name in dict.fromkeys(metrics["version"]) if name],
         cases=cases,
         checks=[],
         notes=[
@@ -152,22 +151,22 @@ def _manifest(origin: Origin, label: Label, device: Device, metrics: pd.DataFram
 
 
 def _machine(label: Label, device: Device, origin: Origin) -> tuple[Machine, list[str]]:
-    """Return the machine by the report, else by the sheet; and where the two, or report and caller, disagree."""
+    """Return the machine by the report, else by the spec; and where the two, or report and caller, disagree."""
     notes: list[str] = []
-    sheet = sheet_for_name(device.gpu) if device.gpu else label.sheet
-    if device.gpu and label.sheet is not None and sheet is not label.sheet:
-        notes.append(f"--gpu says {label.sheet.name}, {origin.file} says {device.gpu}: the report is believed.")
-    if sheet is not None:
-        sheet, contradictions = overruled(sheet, device.figures, origin.file)
+    spec = spec_for_name(device.gpu) if device.gpu else label.spec
+    if device.gpu and label.spec is not None and spec is not label.spec:
+        notes.append(f"--gpu says {label.spec.name}, {origin.file} says {device.gpu}: the report is believed.")
+    if spec is not None:
+        spec, contradictions = overruled(spec, device.figures, origin.file)
         notes += [f"{text[0].upper()}{text[1:]}: the report is believed." for text in contradictions]
 
     def figure(field: Literal["sm_count", "l2_bytes"]) -> int | None:
-        told = device.figures.get(field, getattr(sheet, field, None))
+        told = device.figures.get(field, getattr(spec, field, None))
         return int(told) if told is not None else None
 
-    capability = device.figures.get("compute_capability", sheet.compute_capability if sheet else UNKNOWN)
+    capability = device.figures.get("compute_capability", spec.compute_capability if spec else UNKNOWN)
     return Machine(
-        gpu=device.gpu or (sheet.matches[0] if sheet else UNKNOWN),
+        gpu=device.gpu or (spec.matches[0] if spec else UNKNOWN),
         compute_capability=str(capability),
         sm_count=figure("sm_count"),
         l2_bytes=figure("l2_bytes"),
@@ -177,14 +176,14 @@ def _machine(label: Label, device: Device, origin: Origin) -> tuple[Machine, lis
     ), notes
 
 
-def _cases(family: Family | None, metrics: pd.DataFrame, root: Path) -> tuple[list[CaseRecord], list[str]]:
-    """Return the cases as the family's newest runs recorded them, with their compulsory traffic, and those runs' names.
+def _cases(operator: Operator | None, metrics: pd.DataFrame, root: Path) -> tuple[list[CaseRecord], list[str]]:
+    """Return the cases as the operator's newest runs recorded them, with compulsory traffic, and those runs' names.
 
     None at all unless every case of the import was recorded and its versions are named: a summary has a row for each.
     """
-    if family is None or not all(metrics["version"]):
+    if operator is None or not all(metrics["version"]):
         return [], []
-    recorded = recorded_cases(root / "reports", family.name)
+    recorded = recorded_cases(root / "reports", operator.name)
     wanted = dict.fromkeys((row.case, row.dtype) for row in metrics.itertuples())
     if not wanted.keys() <= recorded.keys():
         return [], []
@@ -192,9 +191,9 @@ def _cases(family: Family | None, metrics: pd.DataFrame, root: Path) -> tuple[li
     return [case for case, _ in found], list(dict.fromkeys(run.name for _, run in found))
 
 
-def _version_record(name: str, family: Family | None) -> VersionRecord:
+def _version_record(name: str, operator: Operator | None) -> VersionRecord:
     """Return a version as its file describes it now; its predictions were not made for what is imported."""
-    for version in family.versions if family else ():
+    for version in operator.versions if operator else ():
         if version.name == name:
             header = version.header
             return VersionRecord(name, header.title, header.stage, header.change, header.why, [])

@@ -20,17 +20,16 @@ from rooflift.measure import sanitizer
 from rooflift.measure.checkpoint import Begun, kept, record
 from rooflift.measure.compiled import compile_tables
 from rooflift.measure.request import Request
-from rooflift.measure.session import Counters, Measurement, Progress, measure
+from rooflift.measure.session import Measurement, MetricRequest, Progress, measure
 from rooflift.ncu import metrics as registry
 from rooflift.ncu.command import find_ncu
 from rooflift.ncu.report import NOT_COLLECTED, read_reports
 from rooflift.project.git import git_state
-from rooflift.project.operator import load_family
+from rooflift.project.operator import load_operator
 from rooflift.report.figures.style import page
 from rooflift.report.html import write_page
-from rooflift.report.report import PICTURES, SUITE_PICTURE, Story, draw, tell, write_report
-from rooflift.runs import atomic as store
-from rooflift.runs import redact as privacy
+from rooflift.report.report import PICTURES, SUITE_PICTURE, ReportData, draw, tell, write_report
+from rooflift.runs import atomic, redact
 from rooflift.runs import run as runs
 from rooflift.runs.find import dated_name, recorded_cases
 from rooflift.runs.roofs import newest_roofs
@@ -46,7 +45,7 @@ from rooflift.schema import (
     TimingRow,
     VersionRecord,
 )
-from rooflift.worker.protocol import AGAIN, BUDGET_S, PRECISE_BUDGET_S, CaseSeen, Device
+from rooflift.worker.protocol import BUDGET_S, PRECISE_BUDGET_S, CaseSeen, Device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +59,7 @@ class Told:
     """A run folder and its meaning."""
 
     folder: Path
-    story: Story
+    story: ReportData
     written: list[Path]
     taken_up: str = ""  # what an interrupted call had finished, in words
 
@@ -71,7 +70,7 @@ def profile(
     """Measure on this machine's GPU and leave a run folder, whole or not at all.
 
     `out` is the folder to make, numbered the first of `out`, `out`-2, ... that is free; by default it is numbered
-    reports/<family>/<date>-<gpu>-<commit>. With `sanitize` the versions also run under compute-sanitizer on the test
+    reports/<operator>/<date>-<gpu>-<commit>. With `sanitize` the versions also run under compute-sanitizer on the test
     cases, and the run says what it found. What the same call had finished when it was interrupted is taken up.
 
     Raises:
@@ -80,11 +79,11 @@ def profile(
         RunFault: `out` exists or cannot be written; the next call goes on with what was measured.
     """
     driver = machine.driver()
-    if request.counters != "none":
+    if request.metric_set != "none":
         find_ncu()
     if out is not None and out.exists() and not numbered:
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
-    store.require_writable((out or request.root / "reports" / request.family.name / "run").parent)
+    atomic.require_writable((out or request.root / "reports" / request.operator.name / "run").parent)
     commit, dirty = (request.commit, False) if request.commit else git_state(request.root)
     draws = threading.Thread(target=_get_ready_to_draw, daemon=True)
 
@@ -100,14 +99,14 @@ def profile(
         parts.begun = begun = parts.begun or Begun(now, _sampling(request, now))
         findings = parts.take("sanitizer", list[SanitizerRecord])
         if findings is None and sanitize:
-            findings = sanitizer.sanitize(request, request.family.select_cases([], "test"), progress)
+            findings = sanitizer.sanitize(request, request.operator.select_cases([], "test"), progress)
             parts.put("sanitizer", findings)
-        counters = _counters(request.counters, parts.report)
-        seen = measure(request, counters, begun.sampling, prepared, known_flop(request), parts)
+        metric_set = _metric_request(request.metric_set, parts.report)
+        seen = measure(request, metric_set, begun.sampling, prepared, known_flop(request), parts)
         prepared("reading the report and drawing")
         draws.join()  # matplotlib draws in one thread at a time
         wanted = out or default_folder(request, seen, begun.at, commit, dirty)
-        with store.writing_named(wanted, numbered=numbered or out is None) as (folder, place):
+        with atomic.writing_named(wanted, numbered=numbered or out is None) as (folder, place):
             manifest = _manifest(request, seen, driver.version, place.name, begun.at, commit, dirty)
             notes = [*manifest.notes, *([parts.in_words()] if parts.taken else [])]
             manifest = msgspec.structs.replace(manifest, sanitizer=findings or [], sampling=begun.sampling, notes=notes)
@@ -119,17 +118,17 @@ def profile(
 
 def _write(
     folder: Path, request: Request, manifest: Manifest, seen: Measurement, report: Path, progress: Progress
-) -> Story:
+) -> ReportData:
     """Fill a run folder: the report, tables, figures, report.md and, last, run.json."""
-    hidden = privacy.secrets(request.root)
+    hidden = redact.secrets(request.root)
     metrics, compiled = runs.to_frame([], MetricRow), runs.to_frame([], CompiledRow)
     if report.exists():
-        kept = folder / "ncu" / f"{request.family.name}.ncu-rep"
+        kept = folder / "ncu" / f"{request.operator.name}.ncu-rep"
         kept.parent.mkdir()
-        kept.write_bytes(privacy.blot(report.read_bytes(), hidden))
+        kept.write_bytes(redact.redact_bytes(report.read_bytes(), hidden))
         metrics = read_reports([kept], folder)
         manifest = msgspec.structs.replace(
-            manifest, notes=[*manifest.notes, *_unknown_metrics(metrics, request.counters)]
+            manifest, notes=[*manifest.notes, *_unknown_metrics(metrics, request.metric_set)]
         )
         metrics.to_csv(folder / "metrics.csv", index=False)
     else:
@@ -143,20 +142,20 @@ def _write(
     draw(story, folder, newest_roofs(request.root / "reports", manifest.machine.gpu))
     write_report(story, folder)
     write_manifest(folder, manifest)
-    privacy.refuse(folder, hidden)
+    redact.refuse(folder, hidden)
     return story
 
 
-def _unknown_metrics(metrics: pd.DataFrame, counters: str) -> list[str]:
+def _unknown_metrics(metrics: pd.DataFrame, metric_set: str) -> list[str]:
     """Return a note on what this ncu does not know; it takes seconds to say, and is asked when a value is missing."""
     missing = set(metrics.loc[metrics["missing"] == NOT_COLLECTED, "ncu_name"]).intersection(
-        registry.ncu_names(counters)
+        registry.ncu_names(metric_set)
     )
     unknown = machine.metrics_unknown_to_ncu(sorted(missing)) if missing else []
     return [f"This ncu does not know {', '.join(unknown)} (`ncu --query-metrics`)."] if unknown else []
 
 
-def retell(run: runs.Run, out: Path, base: Side | None = None, *, page: bool = False) -> Told:
+def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool = False) -> Told:
     """Read a run's reports again and redraw everything into `out`; nothing of the run itself is touched.
 
     Its last version is compared with `base`, by default with the version before it. With `page` there is a
@@ -174,7 +173,7 @@ def retell(run: runs.Run, out: Path, base: Side | None = None, *, page: bool = F
             raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
     story = tell(run.manifest, metrics, run.timings, run.compiled, run.samples, base)
     measured = newest_roofs(run.folder.resolve().parent.parent, run.manifest.machine.gpu)
-    with store.refreshing(out) as folder:
+    with atomic.refreshing(out) as folder:
         files = [*draw(story, folder, measured), write_report(story, folder)]
         files += [write_page(story, folder)] if page else []
         written = [out / path.relative_to(folder) for path in files]
@@ -199,7 +198,7 @@ def bundle(run: runs.Run, out: Path, told: Sequence[Path]) -> Path:
         for name in sorted(files):
             about = zipfile.ZipInfo(f"{run.folder.name}/{name.as_posix()}")
             archive.writestr(about, files[name].read_bytes(), zipfile.ZIP_DEFLATED)
-    store.write_file(target, whole.getvalue())
+    atomic.write_file(target, whole.getvalue())
     return target
 
 
@@ -212,16 +211,16 @@ def compiled_kernels(run: runs.Run, root: Path) -> pd.DataFrame | None:
         return run.compiled
     manifest = run.manifest
     try:
-        family = load_family(root, manifest.family)
+        operator = load_operator(root, manifest.operator)
     except CatalogError:
         return None
-    versions = [v for v in family.versions if v.name in {record.version for record in manifest.versions}]
-    files = [family.reference, *(version.path for version in versions)]
-    same = {f"kernels/{family.name}/{path.name}": sha256(path) for path in files}
+    versions = [v for v in operator.versions if v.name in {record.version for record in manifest.versions}]
+    files = [operator.reference, *(version.path for version in versions)]
+    same = {f"kernels/{operator.name}/{path.name}": sha256(path) for path in files}
     if len(versions) != len(manifest.versions) or not same.items() <= manifest.sha256.items():
         return None
-    cases = [case for case in family.select_cases([], "bench") if case.name in {c.case for c in manifest.cases}]
-    request = Request(root, family, versions, cases, [], "none", 600, [], suite=True)  # all that ncu would profile
+    cases = [case for case in operator.select_cases([], "bench") if case.name in {c.case for c in manifest.cases}]
+    request = Request(root, operator, versions, cases, [], "none", 600, [], suite=True)  # all that ncu would profile
     try:
         return compile_tables(request, [_target(manifest)], lambda _: None)
     except EnvironmentFault:
@@ -249,10 +248,10 @@ def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
 
 
 def known_flop(request: Request) -> dict[tuple[str, str], int | None]:
-    """Return the FLOP that the family's newest runs have of the same cases of the same reference file."""
-    family = request.family
-    recorded = recorded_cases(request.root / "reports", family.name)
-    name, digest = f"kernels/{family.name}/reference.py", sha256(family.reference)
+    """Return the FLOP that the operator's newest runs have of the same cases of the same reference file."""
+    operator = request.operator
+    recorded = recorded_cases(request.root / "reports", operator.name)
+    name, digest = f"kernels/{operator.name}/reference.py", sha256(operator.reference)
     asked = {(plan.case, plan.dtype): (plan.init, plan.inputs) for plan in request.timed}
     return {
         key: case.flop
@@ -262,27 +261,33 @@ def known_flop(request: Request) -> dict[tuple[str, str], int | None]:
 
 
 def timing_tables(seen: Measurement) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return timings.csv and the samples behind it, which also hold a version's times under a second name."""
+    """Return timings.csv and the samples behind it, which also hold the times of a version that was timed twice."""
     import numpy as np
     import pandas as pd
 
     rows, samples = [], []
     for s in seen.samples:
-        columns = {"subject": s.subject, "case": s.case, "dtype": s.dtype, "round": range(len(s.times_us))}
+        columns = {
+            "provider": s.provider,
+            "repeat": s.repeat,
+            "case": s.case,
+            "dtype": s.dtype,
+            "round": range(len(s.times_us)),
+        }
         samples.append(pd.DataFrame(columns | {"position": s.positions, "time_us": s.times_us}))
-        if s.subject.endswith(AGAIN):
+        if s.repeat:
             continue
         low, middle, high = np.quantile(s.times_us, [0.2, 0.5, 0.8])
         figures = (round(float(value), 3) for value in (middle, low, high, min(s.times_us)))
-        rows.append(TimingRow(s.subject, s.case, s.dtype, len(s.times_us), *figures))
+        rows.append(TimingRow(s.provider, s.case, s.dtype, len(s.times_us), *figures))
     return runs.to_frame(rows, TimingRow), pd.concat(samples, ignore_index=True)
 
 
 def default_folder(
     request: Request, seen: Measurement, started: datetime.datetime, commit: str | None, dirty: bool
 ) -> Path:
-    """Return reports/<family>/<date>-<gpu>-<commit>."""
-    return request.root / "reports" / request.family.name / dated_name(_device(seen).gpu, started, commit, dirty)
+    """Return reports/<operator>/<date>-<gpu>-<commit>."""
+    return request.root / "reports" / request.operator.name / dated_name(_device(seen).gpu, started, commit, dirty)
 
 
 def _device(seen: Measurement) -> Device:
@@ -295,11 +300,11 @@ def _sampling(request: Request, started: datetime.datetime) -> Sampling:
     return Sampling(int(started.timestamp()), SAMPLES, request.precision, budget_s)
 
 
-def _counters(counters: str, report: Path) -> Counters | None:
-    if counters == "none":
+def _metric_request(metric_set: str, report: Path) -> MetricRequest | None:
+    if metric_set == "none":
         return None
-    sections = registry.SECTIONS if counters == "standard" else ()
-    return Counters(registry.ncu_names(counters), sections, counters == "full", report)
+    sections = registry.SECTIONS if metric_set == "standard" else ()
+    return MetricRequest(registry.ncu_names(metric_set), sections, metric_set == "full", report)
 
 
 def _manifest(
@@ -312,9 +317,9 @@ def _manifest(
     dirty: bool,
 ) -> Manifest:
     device = _device(seen)
-    kernel_files = [request.family.reference, *(version.path for version in request.versions)]
+    kernel_files = [request.operator.reference, *(version.path for version in request.versions)]
     return Manifest(
-        family=request.family.name,
+        operator=request.operator.name,
         name=name,
         created=f"{started:%Y-%m-%dT%H:%M:%SZ}",
         machine=Machine(
@@ -323,7 +328,7 @@ def _manifest(
             **{f: getattr(device, f) for f in device.__struct_fields__},
         ),
         clock_control="none",
-        counters=request.counters,
+        metric_set=request.metric_set,
         command=request.command,
         ncu_command=seen.ncu_command,
         commit=commit,
@@ -337,21 +342,23 @@ def _manifest(
         checks=seen.checks,
         suite=request.suite and not request.named and not request.dtypes,
         notes=_notes(request, seen),
-        sha256={f"kernels/{request.family.name}/{path.name}": sha256(path) for path in kernel_files},
+        sha256={f"kernels/{request.operator.name}/{path.name}": sha256(path) for path in kernel_files},
     )
 
 
 def _notes(request: Request, seen: Measurement) -> list[str]:
     notes = [request.about] if request.about else []
-    notes += [] if request.counters != "none" else ["No counters were collected in this run (--no-counters)."]
+    notes += [] if request.metric_set != "none" else ["No metrics were collected in this run (--metrics none)."]
     where: dict[tuple[str, str], list[str]] = {}
     for left_out in seen.left_out:
-        where.setdefault((left_out.subject, left_out.error), []).append(f"{left_out.case} {left_out.dtype}")
-    return notes + [f"{peer} is left out ({error}) on {', '.join(cases)}." for (peer, error), cases in where.items()]
+        where.setdefault((left_out.provider, left_out.error), []).append(f"{left_out.case} {left_out.dtype}")
+    return notes + [
+        f"{baseline} is left out ({error}) on {', '.join(cases)}." for (baseline, error), cases in where.items()
+    ]
 
 
 def _case_record(seen: CaseSeen, flop: int | None) -> CaseRecord:
-    source = "torch's FLOP counter" if flop is not None else "ncu's instruction counters"
+    source = "torch's FLOP counter" if flop is not None else "ncu's instruction metric_set"
     plan = seen.plan
     return CaseRecord(
         plan.case, plan.dtype, [] if plan.init is None else plan.init, seen.shapes, seen.compulsory_bytes, flop, source

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class MetricRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,9 +30,9 @@ class MetricRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TimingRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One row of timings.csv: CUDA-event times of one subject, outside ncu, L2 flushed before each sample."""
+    """One row of timings.csv: CUDA-event times of one provider, outside ncu, L2 flushed before each sample."""
 
-    subject: str  # a version, or a peer such as torch_eager or copy_floor
+    provider: str  # a version, or a baseline such as torch_eager or copy
     case: str
     dtype: str
     n: int
@@ -165,7 +165,7 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the samples of a run were taken: rounds of every subject once, in an order drawn anew for each round."""
+    """How the samples of a run were taken: rounds of every provider once, in an order drawn anew for each round."""
 
     seed: int  # of the orders
     samples: int  # rounds a case and dtype, fewer of a slow case
@@ -201,12 +201,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """run.json."""
 
     schema: int = SCHEMA_VERSION
-    family: str
+    operator: str
     name: str
     created: str  # UTC, ISO 8601
     machine: Machine
     clock_control: str
-    counters: str  # seed, standard, full, none, or imported
+    metric_set: str  # basic, standard, full, none, or imported
     command: list[str]
     ncu_command: list[str]
     commit: str | None

@@ -33,7 +33,7 @@ def metrics_of() -> Callable[[Mapping[Key, Sequence[Mapping[str, float | None]]]
 
 @pytest.fixture(scope="session")
 def timings_of() -> Callable[[Mapping[Key, float]], pd.DataFrame]:
-    """Return a function: (subject, case, dtype) -> median in microseconds, as a frame."""
+    """Return a function: (provider, case, dtype) -> median in microseconds, as a frame."""
 
     def frame(medians: Mapping[Key, float]) -> pd.DataFrame:
         rows = [TimingRow(*key, 50, time, 0.9 * time, 1.1 * time, 0.8 * time) for key, time in medians.items()]

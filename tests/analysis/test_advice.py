@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from rooflift.analysis.advice import RELIEF, STAGES, STOP_PCT, Roof, diagnose
+from rooflift.analysis.advice import REMEDIES, STAGES, STOP_PCT, Roof, diagnose
 from rooflift.analysis.bottleneck import RESOURCES, SOME_UNIT
-from rooflift.analysis.selection import advise, roof, subject
+from rooflift.analysis.selection import advise, roof, select
 from rooflift.errors import CatalogError
 from rooflift.project.stages import stages
 from rooflift.runs.run import read_run
@@ -22,14 +22,14 @@ NO_ROOF = Roof(math.nan, "no roof")
 QUIET = dict.fromkeys(RESOURCES, 10.0) | {"waves": 8.0, "time_us": 100.0, "excess_traffic": 1.0, "ncu_time_ns": 99e3}
 
 
-def test_stages_are_those_of_the_brief() -> None:
+def test_stages_are_those_of_the_prompt() -> None:
     assert tuple(stages()) == STAGES
-    assert {stage for relief in RELIEF.values() for stage in relief.stages} <= set(STAGES)
+    assert {stage for relief in REMEDIES.values() for stage in relief.stages} <= set(STAGES)
 
 
 def test_every_limit_has_a_relief() -> None:
     others = {SOME_UNIT, "too few programs", "latency", "launch", "unknown"}
-    assert set(RELIEF) == set(RESOURCES.values()) | others
+    assert set(REMEDIES) == set(RESOURCES.values()) | others
 
 
 def test_on_the_rtx_4090_of_the_seed_the_grid_stage_cannot_pay() -> None:
@@ -45,16 +45,16 @@ def test_on_the_rtx_4090_of_the_seed_the_grid_stage_cannot_pay() -> None:
 
 def test_on_the_h100_integer_work_limits_v0_and_the_grid_addresses_it(h100_run: Path) -> None:
     run = read_run(h100_run)
-    found = advise(run, subject(run, "v0"))
+    found = advise(run, select(run, "v0"))
     assert (found.resource, found.evidence, found.stage) == ("integer", "alu_pct 80", "grid")
-    assert found.roof_pct == pytest.approx(35.5, abs=0.1)
+    assert found.sol_pct == pytest.approx(35.5, abs=0.1)
     assert found.excess_traffic == pytest.approx(0.994, abs=0.001)
     assert not found.stop
 
 
 def test_the_gain_that_v1_brought_was_within_the_bound_for_v0(h100_run: Path) -> None:
     run = read_run(h100_run)
-    before, after = (advise(run, subject(run, name)) for name in ("v0", "v1"))
+    before, after = (advise(run, select(run, name)) for name in ("v0", "v1"))
     assert before.time_us is not None
     assert after.time_us is not None
     assert before.gain_at_most is not None
@@ -130,7 +130,7 @@ def test_flop_are_the_roof_where_they_take_longer_than_the_bytes(
     h100_run: Path, h100_roofs: Callable[..., Any]
 ) -> None:
     (case,) = read_run(h100_run).manifest.cases
-    row = {"floor_us": 10.0, "flop": 61e12 * 20e-6, "tensor_pct": 0.0}
+    row = {"sol_us": 10.0, "flop": 61e12 * 20e-6, "tensor_pct": 0.0}
     assert roof(row, case, h100_roofs()).time_us == pytest.approx(20)
     assert roof(row | {"tensor_pct": 50.0}, case, h100_roofs()).time_us == 10
     assert roof(row, case, None).time_us == 10
@@ -140,18 +140,18 @@ def test_without_a_copy_in_the_run_the_measured_roofs_of_the_gpu_stand_in(
     h100_run: Path, h100_roofs: Callable[..., Any]
 ) -> None:
     (case,) = read_run(h100_run).manifest.cases
-    found = roof({"floor_us": math.nan, "flop": math.nan, "tensor_pct": math.nan}, case, h100_roofs())
+    found = roof({"sol_us": math.nan, "flop": math.nan, "tensor_pct": math.nan}, case, h100_roofs())
     assert found.time_us == pytest.approx(case.compulsory_bytes / 2.95e12 * 1e6)
     assert "2026-11-22" in found.source
 
 
 def test_unknown_version_case_and_dtype_are_named(h100_run: Path) -> None:
     run = read_run(h100_run)
-    assert subject(run).version == "v1_grid"
-    assert subject(run, "1") == subject(run, "v1") == subject(run, "v1_grid")
+    assert select(run).version == "v1_grid"
+    assert select(run, "1") == select(run, "v1") == select(run, "v1_grid")
     for wanted in (("v7", None, None), (None, "padded", None), (None, "main", "float16")):
         with pytest.raises(CatalogError, match=r"v7|padded|float16"):
-            subject(run, *wanted)
+            select(run, *wanted)
 
 
 def test_the_command_prints_the_verdict_and_ncus_rules(rooflift: Callable[..., Any], h100_run: Path) -> None:

@@ -17,12 +17,12 @@ from scipy import stats
 
 from rooflift.analysis.compare import (
     Comparison,
-    Estimates,
+    RatioEstimates,
     Rule,
     Side,
     as_json,
     compare,
-    estimate,
+    estimate_ratios,
     holm,
     machine_differences,
     noise_of,
@@ -41,18 +41,18 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def recorded_noise() -> list[Times]:
-    """Every recorded round of each pair of subjects, as what it is of the subject's median: (rounds, 2)."""
+    """Every recorded round of each pair of providers, as what it is of the subject's median: (rounds, 2)."""
     found = []
     for folder in [*find_runs(CHECKOUT / "reports"), CHECKOUT / "tests" / "fixtures" / "h100_run"]:
         for _, own in read_run(folder).samples.groupby(["case", "dtype"]):
-            wide = own.pivot_table(index="round", columns="subject", values="time_us").dropna()
+            wide = own.pivot_table(index="round", columns="provider", values="time_us").dropna()
             relative = (wide / wide.median()).to_numpy()
             found += [relative[:, [one, other]] for one in range(relative.shape[1]) for other in range(one)]
     return found
 
 
 def rounds_for(own: Times, precision: float | None) -> int:
-    """The rounds that such a pair of subjects is timed for: everyday ones, or as many as the precision asks for."""
+    """The rounds that such a pair of providers is timed for: everyday ones, or as many as the precision asks for."""
     if precision is None:
         return 50
     widths = [half_width(times) for times in own.T]
@@ -62,7 +62,7 @@ def rounds_for(own: Times, precision: float | None) -> int:
 @pytest.fixture(scope="module")
 def judged() -> Callable[..., list[str]]:
     """Return a function: the verdicts of so many trials, each a comparison of its own of rounds that are drawn from
-    the recorded ones of one pair of subjects; head slowed down by a factor."""
+    the recorded ones of one pair of providers; head slowed down by a factor."""
     noise = recorded_noise()
     draw = np.random.default_rng(20261122)
 
@@ -74,9 +74,9 @@ def judged() -> Callable[..., list[str]]:
             # whose each of a round's two is, is drawn: with one median, but not one distribution, the two would differ
             swapped = draw.random(both.shape[:2]) < 0.5
             both[swapped] = both[swapped][:, ::-1]
-            every = estimate(both[:, :, 0], factor * both[:, :, 1], paired=paired, level=0.01)
+            every = estimate_ratios(both[:, :, 0], factor * both[:, :, 1], paired=paired, alpha=0.01)
             for n in range(count):
-                alone = Estimates(*(values[n : n + 1] for values in every))
+                alone = RatioEstimates(*(values[n : n + 1] for values in every))
                 found += verdicts(alone, np.array([0.01]), Rule())[1]
         assert len(found) == trials
         return found
@@ -102,10 +102,10 @@ def test_p_is_that_of_the_rank_tests() -> None:
     draw = np.random.default_rng(1)
     one, other = draw.lognormal(0, 0.1, (2, 20, 30))
     other *= np.linspace(0.9, 1.1, 20)[:, None]
-    paired = estimate(one, other, paired=True, level=0.01).p
+    paired = estimate_ratios(one, other, paired=True, alpha=0.01).p
     expected = stats.wilcoxon(np.log(other) - np.log(one), axis=1, method="asymptotic", correction=False).pvalue
     assert paired == pytest.approx(expected, rel=1e-9)
-    unpaired = estimate(one, other, paired=False, level=0.01).p
+    unpaired = estimate_ratios(one, other, paired=False, alpha=0.01).p
     expected = stats.mannwhitneyu(other, one, axis=1, method="asymptotic", use_continuity=False).pvalue
     assert unpaired == pytest.approx(expected, rel=1e-9)
 
@@ -115,7 +115,7 @@ def test_interval_and_test_agree_and_the_interval_holds_the_truth(paired: bool) 
     draw = np.random.default_rng(2)
     one = draw.lognormal(3, 0.05, (3000, 30))
     other = 1.02 * draw.lognormal(3, 0.05, (3000, 30))
-    found = estimate(one, other, paired=paired, level=0.05)
+    found = estimate_ratios(one, other, paired=paired, alpha=0.05)
     assert np.array_equal(found.p < 0.05, (found.low > 1) | (found.high < 1))
     assert 0.94 < ((found.low <= 1.02) & (found.high >= 1.02)).mean() < 0.965
     assert float(np.median(found.time_x)) == pytest.approx(1.02, rel=1e-3)
@@ -124,9 +124,9 @@ def test_interval_and_test_agree_and_the_interval_holds_the_truth(paired: bool) 
 def test_rows_of_many_blocks_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = np.random.default_rng(3)
     one, other = draw.lognormal(0, 0.1, (2, 7, 20))
-    whole = estimate(one, other, paired=True, level=0.01)
+    whole = estimate_ratios(one, other, paired=True, alpha=0.01)
     monkeypatch.setattr("rooflift.analysis.compare.BLOCK", 500)  # two rows at a time
-    for before, after in zip(whole, estimate(one, other, paired=True, level=0.01), strict=True):
+    for before, after in zip(whole, estimate_ratios(one, other, paired=True, alpha=0.01), strict=True):
         assert np.array_equal(before, after)
 
 
@@ -139,16 +139,18 @@ def test_one_real_change_among_many_cases_is_found_and_no_other_one_claimed() ->
     draw = np.random.default_rng(4)
     one, other = draw.lognormal(0, 0.002, (2, 400, 50))
     other[17] *= 1.03
-    _, found = verdicts(estimate(one, other, paired=True, level=0.01), np.full(400, 0.01), Rule())
+    _, found = verdicts(estimate_ratios(one, other, paired=True, alpha=0.01), np.full(400, 0.01), Rule())
     assert [n for n, verdict in enumerate(found) if verdict != "within noise"] == [17]
-    _, bare = verdicts(estimate(one, other, paired=True, level=0.01), np.zeros(400), Rule())
+    _, bare = verdicts(estimate_ratios(one, other, paired=True, alpha=0.01), np.zeros(400), Rule())
     assert bare.count("slower") + bare.count("faster") <= 2  # the correction alone
 
 
 def test_smallest_p_is_reached_by_samples_that_do_not_overlap() -> None:
     one, other = np.full((1, 12), 1.0), np.full((1, 12), 2.0)
     for paired in (True, False):
-        assert estimate(one, other, paired=paired, level=0.01).p[0] == pytest.approx(smallest_p(12, 12, paired=paired))
+        assert estimate_ratios(one, other, paired=paired, alpha=0.01).p[0] == pytest.approx(
+            smallest_p(12, 12, paired=paired)
+        )
     assert smallest_p(0, 5, paired=False) == 1
 
 
@@ -175,10 +177,17 @@ def make(h100_run: Path, manifest_of: Callable[..., Manifest]) -> Make:
         draw = np.random.default_rng(seed)
         frames = []
         for case, dtype in ratio:
-            for place, (subject, factor) in enumerate(
-                (("v0_a", 1.0), ("v1_b", ratio[case, dtype]), ("copy_floor", 0.5 * floor))
+            for place, (provider, factor) in enumerate(
+                (("v0_a", 1.0), ("v1_b", ratio[case, dtype]), ("copy", 0.5 * floor))
             ):
-                about = {"subject": subject, "case": case, "dtype": dtype, "round": range(rounds), "position": place}
+                about = {
+                    "provider": provider,
+                    "repeat": 0,
+                    "case": case,
+                    "dtype": dtype,
+                    "round": range(rounds),
+                    "position": place,
+                }
                 frames.append(pd.DataFrame(about | {"time_us": 100 * factor * draw.lognormal(0, spread, rounds)}))
         manifest = manifest_of({"v0_a": [], "v1_b": []}, [(*key, None) for key in ratio])
         manifest = msgspec.structs.replace(manifest, **fields)
@@ -225,7 +234,7 @@ def test_what_unchanged_subjects_differ_by_between_runs_is_no_change(make: Make)
     found = compare(make(seed=1), make({("main", "float32"): 1.03}, seed=2, floor=1.04))
     row = only(found)
     assert row["verdict"] == "within noise"
-    assert row["least_effect"] == pytest.approx(0.04, abs=2e-3)
+    assert row["min_effect"] == pytest.approx(0.04, abs=2e-3)
     assert row["p"] < 1e-6  # the samples do differ
 
 
@@ -233,7 +242,7 @@ def test_measured_noise_raises_the_least_effect(make: Make) -> None:
     noise = [NoiseRecord("v1_b", "main", "float32", 1.01, 0.98, 1.05)]
     head = make({("main", "float32"): 1.03}, noise=noise)
     row = only(compare(before(head), head))
-    assert (row["verdict"], row["least_effect"]) == ("within noise", pytest.approx(0.05))
+    assert (row["verdict"], row["min_effect"]) == ("within noise", pytest.approx(0.05))
     head = make({("main", "float32"): 1.08}, noise=noise)
     assert only(compare(before(head), head))["verdict"] == "slower"
 
@@ -241,7 +250,7 @@ def test_measured_noise_raises_the_least_effect(make: Make) -> None:
 def test_change_below_the_least_effect_is_none(make: Make) -> None:
     head = make({("main", "float32"): 1.006})
     assert only(compare(before(head), head))["verdict"] == "within noise"
-    assert only(compare(before(head), head, Rule(least_effect=0.003)))["verdict"] == "slower"
+    assert only(compare(before(head), head, Rule(min_effect=0.003)))["verdict"] == "slower"
 
 
 def test_few_samples_give_no_verdict_and_say_so(make: Make) -> None:
@@ -314,7 +323,7 @@ def test_version_that_was_not_timed_is_named(make: Make) -> None:
 
 def test_families_are_not_mixed(make: Make) -> None:
     with pytest.raises(RunFault, match=r"of depthwise_conv2d and .* of rms_norm"):
-        compare(make(), make(family="rms_norm"))
+        compare(make(), make(operator="rms_norm"))
 
 
 def test_mean_is_geometric_and_its_interval_that_of_the_measurement(make: Make) -> None:
@@ -336,10 +345,10 @@ def test_five_hundred_cases_take_less_than_ten_seconds(make: Make) -> None:
     assert found.cases.loc[found.cases["verdict"] != "within noise", "case"].tolist() == ["case_99"]
 
 
-def test_noise_is_what_one_version_under_two_names_differs_by(make: Make) -> None:
+def test_noise_is_what_a_version_that_was_timed_twice_differs_by(make: Make) -> None:
     head = make()
-    twin = head.samples[head.samples["subject"] == "v1_b"]
-    twin = twin.assign(subject="v1_b again", time_us=1.004 * twin["time_us"])
+    twin = head.samples[head.samples["provider"] == "v1_b"]
+    twin = twin.assign(repeat=1, time_us=1.004 * twin["time_us"])
     (record,) = noise_of(pd.concat([head.samples, twin], ignore_index=True))
     assert (record.version, record.case, record.dtype) == ("v1_b", "main", "float32")
     assert [record.time_x, record.low, record.high] == pytest.approx([1.004] * 3)

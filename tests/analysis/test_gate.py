@@ -28,7 +28,7 @@ def against(manifest_of: Callable[..., Manifest]) -> Against:
         draw = np.random.default_rng(0)
         frames = [
             pd.DataFrame(
-                {"subject": name, "case": "main", "dtype": "float32", "round": range(50), "position": 0}
+                {"provider": name, "repeat": 0, "case": "main", "dtype": "float32", "round": range(50), "position": 0}
                 | {"time_us": times * draw.lognormal(0, spread, 50)}
             )
             for name, times in (("v0_a", 100.0), ("v1_b", 100.0 * factor))
@@ -41,8 +41,8 @@ def against(manifest_of: Callable[..., Manifest]) -> Against:
     return make
 
 
-def summary(roof_pct: float = 90.0, registers: float = 40.0) -> pd.DataFrame:
-    row = {"version": "v1_b", "case": "main", "dtype": "float32", "roof_pct": roof_pct, "registers": registers}
+def summary(sol_pct: float = 90.0, registers: float = 40.0) -> pd.DataFrame:
+    row = {"version": "v1_b", "case": "main", "dtype": "float32", "sol_pct": sol_pct, "registers": registers}
     return pd.DataFrame([row])
 
 
@@ -73,7 +73,7 @@ def test_slowdown_that_noise_may_hide_is_not_judged(against: Against) -> None:
     (finding,) = judge_gate(GateRules(max_slowdown=0.02), "v1_b", summary(), None, against(1.0, spread=0.2))
     assert (finding.status, "--precision" in finding.reason) == ("not judged", True)
     (finding,) = judge_gate(
-        GateRules(max_slowdown=0.02), "v1_b", summary(), None, against(1.0, spread=0.2, least_effect=0.05)
+        GateRules(max_slowdown=0.02), "v1_b", summary(), None, against(1.0, spread=0.2, min_effect=0.05)
     )
     assert "noise of 5.0 %" in finding.reason
 
@@ -92,7 +92,7 @@ def test_base_that_is_missing_or_cannot_be_compared_is_no_pass(against: Against)
     ("roof", "state", "code"), [(85.0, "passed", 0), (84.9, "broken", 1), (math.nan, "not judged", 2)]
 )
 def test_roof_is_judged_where_it_is_known(roof: float, state: str, code: int) -> None:
-    findings = judge_gate(GateRules(min_roof=0.85), "v1_b", summary(roof_pct=roof), None, None)
+    findings = judge_gate(GateRules(min_sol=0.85), "v1_b", summary(sol_pct=roof), None, None)
     assert (states(findings), exit_code(findings)) == ([state], code)
 
 
@@ -113,11 +113,11 @@ def test_spills_come_from_the_compiler_alone() -> None:
 
 
 def test_case_that_the_run_lacks_is_no_pass(against: Against) -> None:
-    rules = GateRules(max_slowdown=0.02, min_roof=0.5, cases=("large",))
+    rules = GateRules(max_slowdown=0.02, min_sol=0.5, cases=("large",))
     findings = judge_gate(rules, "v1_b", summary(), None, against(1.0))
     assert [(f.where, f.status) for f in findings] == [("large", "not judged")] * 2
 
 
 def test_broken_rule_goes_before_one_that_was_not_judged() -> None:
-    rules = GateRules(min_roof=0.95, max_spills=0)
+    rules = GateRules(min_sol=0.95, max_spills=0)
     assert exit_code(judge_gate(rules, "v1_b", summary(), None, None)) == 1

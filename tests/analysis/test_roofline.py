@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rooflift.analysis.roofline import Roof, attainable_flops_per_s, datasheet_roofs, measured_roofs, with_datasheet
 from rooflift.analysis.summary import roofs, summarize
-from rooflift.project.gpus import sheets
+from rooflift.project.gpus import specs
 from rooflift.runs.run import read_run
 from rooflift.schema import Roofs
 
@@ -64,13 +64,13 @@ def test_measured_roofs_carry_their_date_and_are_those_asked_for(h100_roofs: Cal
 
 
 def test_datasheet_leaves_out_what_its_maker_does_not_publish() -> None:
-    found = datasheet_roofs(sheets()["h100_sxm"], ["DRAM", "FP32", "TF32 tensor"])
+    found = datasheet_roofs(specs()["h100_sxm"], ["DRAM", "FP32", "TF32 tensor"])
     assert [(roof.name, roof.kind, roof.source, roof.measured) for roof in found] == [
         ("DRAM", "bandwidth", "datasheet", False),
         ("FP32", "compute", "datasheet", False),
         ("TF32 tensor", "compute", "datasheet", False),
     ]
-    silent = msgspec.structs.replace(sheets()["h100_sxm"], fp16_flops_per_s=None)
+    silent = msgspec.structs.replace(specs()["h100_sxm"], fp16_flops_per_s=None)
     assert datasheet_roofs(silent, ["FP16 tensor"]) == []
 
 
@@ -94,7 +94,7 @@ def test_roofs_of_a_run_are_its_own_copy_the_measured_ones_and_the_datasheet(
         ("DRAM", "datasheet"),
         ("FP32", "datasheet"),
     ]
-    timeless = roofs(run.manifest, summary.assign(floor_us=math.nan), h100_roofs())
+    timeless = roofs(run.manifest, summary.assign(sol_us=math.nan), h100_roofs())
     assert [(roof.name, roof.source) for roof in timeless][:2] == [
         ("DRAM copy", "measured 2026-11-22"),
         ("L2 read", "measured 2026-11-22"),

@@ -1,4 +1,4 @@
-"""The suite: each case beside its floor and its fastest peer, and honest counts of where the version is ahead."""
+"""The suite: each case beside its floor and its best baseline, and honest counts of where the version is ahead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pandas as pd
 import pytest
 
@@ -34,21 +33,21 @@ def test_every_case_and_dtype_has_its_row_in_the_order_of_the_run(suite_run: Pat
     assert set(rows["version"]) == {"v1_grid"}
 
 
-def test_row_has_the_last_version_and_the_fastest_peer(rows: pd.DataFrame) -> None:
+def test_row_has_the_last_version_and_the_fastest_baseline(rows: pd.DataFrame) -> None:
     by_dtype = rows.set_index(["case", "dtype"]).loc["main"]
-    assert list(by_dtype["floor_pct"].round(6)) == [80.0, 62.5, 80.0]
-    assert list(by_dtype["peer"]) == ["torch_compile", "torch_compile", "torch_eager"]
-    assert list(by_dtype["peer_pct"].round(1)) == [66.7, 66.7, 50.0]
+    assert list(by_dtype["sol_pct"].round(6)) == [80.0, 62.5, 80.0]
+    assert list(by_dtype["baseline"]) == ["torch_compile", "torch_compile", "torch_eager"]
+    assert list(by_dtype["baseline_pct"].round(1)) == [66.7, 66.7, 50.0]
     assert list(by_dtype["lead"].round(6)) == [1.2, 0.9375, 1.6]
 
 
 def test_shares_are_of_every_subject_but_the_floor(suite_run: Path) -> None:
     run = read_run(suite_run)
     found = shares(run.manifest, run.timings)
-    assert len(found) == (run.timings["subject"] != "copy_floor").sum()
-    own = found[(found["case"] == "main") & (found["dtype"] == "float32")].set_index("subject")
+    assert len(found) == (run.timings["provider"] != "copy").sum()
+    own = found[(found["case"] == "main") & (found["dtype"] == "float32")].set_index("provider")
     expected = {"v0_baseline": 40.0, "v1_grid": 80.0, "torch_eager": 50.0, "torch_compile": 66.7}
-    assert own["floor_pct"].round(1).to_dict() == expected
+    assert own["sol_pct"].round(1).to_dict() == expected
     assert own.index[own["is_version"]].to_list() == ["v0_baseline", "v1_grid"]
 
 
@@ -59,7 +58,7 @@ def test_standing_counts_where_no_peer_is_faster_and_names_the_others(rows: pd.D
     assert set(at.behind["dtype"]) == {"float16"}
     half = [100 / (1.6 + 0.01 * place) for place in range(12)]
     assert at.geomean_pct == pytest.approx(math.prod([80.0] * 24 + half) ** (1 / 36))
-    assert (at.lowest["case"], at.lowest["dtype"], at.lowest["floor_pct"]) == (
+    assert (at.lowest["case"], at.lowest["dtype"], at.lowest["sol_pct"]) == (
         *("k5_large", "float16"),
         pytest.approx(half[-1]),
     )
@@ -68,7 +67,7 @@ def test_standing_counts_where_no_peer_is_faster_and_names_the_others(rows: pd.D
 
 def test_equal_time_is_no_lead_where_a_lead_is_asked_for(manifest_of: ManifestOf, timings_of: FrameOf) -> None:
     key = ("main", "float32")
-    times = timings_of({("v0_a", *key): 4.0, ("torch_eager", *key): 4.0, ("copy_floor", *key): 2.0})
+    times = timings_of({("v0_a", *key): 4.0, ("torch_eager", *key): 4.0, ("copy", *key): 2.0})
     equal = suite(manifest_of({"v0_a": []}), times)
     counts = {strictly: at.ahead for strictly in (True, False) if (at := standing(equal, strictly=strictly))}
     assert counts == {True: 0, False: 1}
@@ -77,10 +76,10 @@ def test_equal_time_is_no_lead_where_a_lead_is_asked_for(manifest_of: ManifestOf
 def test_what_was_not_timed_is_no_lead_and_no_share(manifest_of: ManifestOf, timings_of: FrameOf) -> None:
     cases = [("main", "float32", None), ("small", "float32", None)]
     key = ("main", "float32")
-    times = {("v1_b", *key): 4.0, ("torch_eager", *key): 8.0, ("copy_floor", *key): 2.0}
+    times = {("v1_b", *key): 4.0, ("torch_eager", *key): 8.0, ("copy", *key): 2.0}
     rows = suite(manifest_of(VERSIONS, cases), timings_of(times))
-    assert list(rows["peer"]) == ["torch_eager", ""]
-    assert rows.loc[1, ["time_us", "floor_pct", "lead"]].isna().all()
+    assert list(rows["baseline"]) == ["torch_eager", ""]
+    assert rows.loc[1, ["time_us", "sol_pct", "lead"]].isna().all()
     at = standing(rows, strictly=False)
     assert at is not None
     assert math.isnan(at.geomean_pct)
@@ -94,11 +93,3 @@ def test_no_rows_have_no_standing(rows: pd.DataFrame) -> None:
 def test_several_dtypes_of_one_case_are_no_suite(manifest_of: ManifestOf, suite_run: Path) -> None:
     assert not has_suite(manifest_of(VERSIONS, [("main", "float32", None), ("main", "float16", None)]))
     assert has_suite(read_run(suite_run).manifest)
-
-
-def test_run_without_a_suite_reads_as_one(h100_run: Path) -> None:
-    """Runs from before suites have no such field."""
-    manifest = read_run(h100_run).manifest
-    assert b'"suite"' not in (h100_run / "run.json").read_bytes()
-    assert not manifest.suite
-    assert not has_suite(msgspec.structs.replace(manifest))

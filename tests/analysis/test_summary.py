@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rooflift.analysis.summary import combine, counted_flop, judge, main_case, roofs, summarize, version_number
 from rooflift.ncu.metrics import BY_NAME
-from rooflift.project.gpus import sheets
+from rooflift.project.gpus import specs
 from rooflift.runs.run import read_run, to_frame
 from rooflift.schema import Manifest, MetricRow, TimingRow
 
@@ -23,7 +23,7 @@ ManifestOf = Callable[..., Manifest]
 
 V0 = ("v0_a", "main", "float32")
 V1 = ("v1_b", "main", "float32")
-COPY = ("copy_floor", "main", "float32")
+COPY = ("copy", "main", "float32")
 NO_METRICS = to_frame([], MetricRow)
 NO_TIMINGS = to_frame([], TimingRow)
 
@@ -128,7 +128,7 @@ def test_figures_of_a_version(manifest_of: ManifestOf, metrics_of: FrameOf, timi
     metrics = metrics_of({V0: [{"dram_read_bytes": 900.0, "dram_write_bytes": 350.0, "sm_pct": 70.0}]})
     row = only(summarize(manifest_of({"v0_a": []}), metrics, timings_of({V0: 8.0, COPY: 2.0})))
     assert (row["time_us"], row["q20_us"], row["q80_us"]) == (8.0, 0.9 * 8.0, 1.1 * 8.0)
-    assert (row["floor_us"], row["roof_pct"]) == (2.0, 25.0)
+    assert (row["sol_us"], row["sol_pct"]) == (2.0, 25.0)
     assert (row["compulsory_bytes"], row["dram_bytes"], row["excess_traffic"]) == (1000, 1250, 1.25)
     assert (row["flop"], row["intensity"], row["intensity_bytes"]) == (500, 0.4, "DRAM")
     assert row["flops_per_s"] == 500 / 8e-6
@@ -200,7 +200,7 @@ def test_every_case_and_dtype_has_its_own_first_version_and_floor(
     times = {
         (name, *case): 10.0 * (1 + index) / (1 + number)
         for index, case in enumerate(cases)
-        for number, name in enumerate(["copy_floor", *versions])
+        for number, name in enumerate(["copy", *versions])
     }
     manifest = manifest_of(dict.fromkeys(versions, ()), [(*case, 500) for case in cases])
     frame = summarize(manifest, metrics_of({V0: [{"sm_pct": 7.0}]}), timings_of(times))
@@ -209,14 +209,14 @@ def test_every_case_and_dtype_has_its_own_first_version_and_floor(
     ]
     assert list(frame["speedup"]) == [1, 1.5] * 3
     assert list(frame["time_x"].fillna(0)) == [0, pytest.approx(2 / 3)] * 3
-    assert list(frame["roof_pct"]) == pytest.approx([200, 300] * 3)
-    assert list(frame["floor_us"]) == [10, 10, 20, 20, 30, 30]
+    assert list(frame["sol_pct"]) == pytest.approx([200, 300] * 3)
+    assert list(frame["sol_us"]) == [10, 10, 20, 20, 30, 30]
     assert list(frame["sm_pct"].isna()) == [False] + [True] * 5
 
 
 def test_run_without_counters_has_times_and_claims_nothing_else(manifest_of: ManifestOf, timings_of: FrameOf) -> None:
     frame = summarize(manifest_of({"v0_a": [], "v1_b": []}), NO_METRICS, timings_of({V0: 8.0, V1: 4.0, COPY: 2.0}))
-    assert list(frame["roof_pct"]) == [25, 50]
+    assert list(frame["sol_pct"]) == [25, 50]
     assert list(frame["intensity_bytes"]) == ["compulsory", "compulsory"]
     assert set(frame["bound"]) == {"unknown"}
     assert frame[[*BY_NAME, "dram_bytes", "excess_traffic"]].isna().all(axis=None)
@@ -227,7 +227,7 @@ def test_version_that_was_not_timed_has_counters_alone(
 ) -> None:
     metrics = metrics_of({V0: [{"sm_pct": 7.0}], V1: [{"sm_pct": 8.0}]})
     frame = summarize(manifest_of({"v0_a": [], "v1_b": []}), metrics, timings_of({V0: 8.0}))
-    missing = frame.iloc[1][["time_us", "speedup", "time_x", "floor_us", "roof_pct", "flops_per_s"]]
+    missing = frame.iloc[1][["time_us", "speedup", "time_x", "sol_us", "sol_pct", "flops_per_s"]]
     assert missing.isna().all()
     assert frame["sm_pct"].iloc[1] == 8
 
@@ -237,7 +237,7 @@ def test_summary_of_the_h100_run(h100_run: Path) -> None:
     frame = summarize(run.manifest, run.metrics, run.timings).set_index("version")
     assert frame["time_us"].to_dict() == {"v0_baseline": 2015.152, "v1_grid": 1011.424}
     assert frame.loc["v1_grid", "time_x"] == pytest.approx(1011.424 / 2015.152)
-    assert frame.loc["v1_grid", "roof_pct"] == pytest.approx(100 * 715.92 / 1011.424)
+    assert frame.loc["v1_grid", "sol_pct"] == pytest.approx(100 * 715.92 / 1011.424)
     assert frame.loc["v0_baseline", "dram_bytes"] == 1073881856 + 1052901120
     assert frame.loc["v0_baseline", "excess_traffic"] == pytest.approx(2126782976 / 2139113728)
     assert frame.loc["v0_baseline", "intensity"] == pytest.approx(4794163200 / 2126782976)
@@ -258,14 +258,14 @@ def test_number_of_a_version_is_in_its_name(name: str, number: int | None) -> No
 def test_roofs_are_the_measured_copy_and_the_datasheet_each_with_its_source(h100_run: Path) -> None:
     run = read_run(h100_run)
     found = roofs(run.manifest, summarize(run.manifest, run.metrics, run.timings))
-    sheet = sheets()["h100_sxm"]
+    spec = specs()["h100_sxm"]
     assert [(roof.name, roof.kind, roof.measured, roof.source) for roof in found] == [
         ("DRAM copy", "bandwidth", True, "measured in this run"),
         ("DRAM", "bandwidth", False, "datasheet"),
         ("FP32", "compute", False, "datasheet"),
     ]
     assert found[0].per_s == pytest.approx(2139113728 / 715.92e-6)
-    assert [roof.per_s for roof in found[1:]] == [sheet.dram_bytes_per_s, sheet.fp32_flops_per_s]
+    assert [roof.per_s for roof in found[1:]] == [spec.dram_bytes_per_s, spec.fp32_flops_per_s]
 
 
 def test_unknown_gpu_has_the_measured_roof_alone(

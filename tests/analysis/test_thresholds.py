@@ -31,7 +31,7 @@ def rules(folder: Path, text: str) -> GateRules:
 def test_rules_are_read(tmp_path: Path) -> None:
     text = """[tool.rooflift.gate]
 max-slowdown = "2%"
-min-roof = 0.85
+min-sol = 0.85
 max-registers = 64
 max-spills = 0
 cases = ["main"]
@@ -49,7 +49,7 @@ def test_no_file_and_no_table_are_no_rule(tmp_path: Path) -> None:
     [
         ("[tool.rooflift.gate]\nmax-slow = '2%'", "max-slow"),
         ("[tool.rooflift.gate]\nmax-spills = '0'", r"max-spills"),
-        ("[tool.rooflift.gate]\nmin-roof = 'much'", "much"),
+        ("[tool.rooflift.gate]\nmin-sol = 'much'", "much"),
         ("[tool.rooflift.gate", "not TOML"),
     ],
 )

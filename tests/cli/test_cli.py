@@ -17,7 +17,7 @@ import pytest
 
 from rooflift import __version__
 from rooflift.cli import main as cli
-from rooflift.project.operator import Family, family_names, load_family
+from rooflift.project.operator import Operator, load_operator, operator_names
 
 COMMANDS = (
     "doctor",
@@ -25,10 +25,10 @@ COMMANDS = (
     "profile",
     "verify",
     "roofs",
-    "inspect",
+    "compile",
     "show",
     "report",
-    "check",
+    "lint",
     "compare",
     "gate",
     "verify-run",
@@ -38,17 +38,17 @@ SMALL_CASES = (Path(__file__).parents[1] / "fixtures" / "two_cases.toml").read_t
 
 
 Rooflift = Callable[..., Any]
-MakeFamily = Callable[..., Family]
+MakeFamily = Callable[..., Operator]
 
 
 @pytest.fixture
 def project(tmp_path: Path, checkout: Path, h100_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of two versions with one small test case and one run, on a machine without a GPU."""
-    family = tmp_path / "project" / "kernels" / "depthwise_conv2d"
-    family.mkdir(parents=True)
+    operator = tmp_path / "project" / "kernels" / "depthwise_conv2d"
+    operator.mkdir(parents=True)
     for name in ("reference", "v0_baseline", "v1_grid"):
-        shutil.copy(checkout / "kernels" / "depthwise_conv2d" / f"{name}.py", family)
-    (family / "cases.toml").write_text(SMALL_CASES)
+        shutil.copy(checkout / "kernels" / "depthwise_conv2d" / f"{name}.py", operator)
+    (operator / "cases.toml").write_text(SMALL_CASES)
     shutil.copytree(h100_run, tmp_path / "project" / "reports" / "depthwise_conv2d" / "h100_run")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
     return tmp_path / "project"
@@ -104,14 +104,14 @@ def test_version_is_that_of_the_package(rooflift: Rooflift) -> None:
         (["verify", "rms_norm", "--interprt"], "--interprt", "--interpret"),
         (["profile", "depthwise_conv"], "'depthwise_conv'", "Did you mean depthwise_conv2d?"),
         (["verify", "rms_norm", "-v", "v0_baselin"], "'v0_baselin'", "Did you mean v0_baseline?"),
-        (["inspect", "rms_norm", "-c", "mian"], "'mian'", "Did you mean main"),
+        (["compile", "rms_norm", "-c", "mian"], "'mian'", "Did you mean main"),
         (["verify", "rms_norm", "-d", "float23"], "'float23'", "float32"),
-        (["profile", "rms_norm", "--counters", "sed"], "sed", "Did you mean seed?"),
-        (["inspect", "rms_norm", "-t", "77"], "77", "89"),
+        (["profile", "rms_norm", "--metrics", "basik"], "basik", "Did you mean basic?"),
+        (["compile", "rms_norm", "-t", "77"], "77", "89"),
         (["show", "h100_rnu"], "h100_rnu", "Did you mean h100_run?"),
         (["verify", "rms_norm", "--timeout", "soon"], "--timeout", "valid number"),
     ],
-    ids=["command", "option", "family", "version", "case", "dtype", "counters", "target", "run", "number"],
+    ids=["command", "option", "operator", "version", "case", "dtype", "counters", "target", "run", "number"],
 )
 @pytest.mark.usefixtures("no_gpu")
 def test_slip_of_the_pen_ends_with_2_and_the_near_name(
@@ -125,12 +125,12 @@ def test_slip_of_the_pen_ends_with_2_and_the_near_name(
 
 
 def test_list_names_families_versions_cases_and_runs(rooflift: Rooflift, checkout: Path, project: Path) -> None:
-    found = {entry["family"]: entry for entry in json.loads(rooflift("list", "--json").out)}
-    assert list(found) == family_names(checkout)
+    found = {entry["operator"]: entry for entry in json.loads(rooflift("list", "--json").out)}
+    assert list(found) == operator_names(checkout)
     for name, entry in found.items():
-        family = load_family(checkout, name)
-        assert [version["version"] for version in entry["versions"]] == [version.name for version in family.versions]
-        assert entry["cases"].keys() == family.cases.keys()
+        operator = load_operator(checkout, name)
+        assert [version["version"] for version in entry["versions"]] == [version.name for version in operator.versions]
+        assert entry["cases"].keys() == operator.cases.keys()
     said = rooflift("list", folder=project)
     assert said.code == 0
     for word in ("depthwise_conv2d", "v1_grid", "cases: main, small", "runs:  h100_run"):
@@ -144,7 +144,7 @@ def test_list_works_from_any_folder_of_the_project(rooflift: Rooflift, project: 
 
 def test_names_are_completed_from_the_project(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
-    assert (cli._families("dep"), cli._families("x")) == (["depthwise_conv2d"], [])
+    assert (cli._operators("dep"), cli._operators("x")) == (["depthwise_conv2d"], [])
     assert (cli._runs("h1"), cli._runs("")) == (["h100_run"], ["h100_run", "depthwise_conv2d"])
     monkeypatch.chdir(tmp_path)
     assert cli._runs("") == []
@@ -167,11 +167,11 @@ def test_show_prints_the_table_of_a_run_and_where_it_was_measured(rooflift: Roof
         assert words in said.out
 
 
-def test_show_finds_a_run_by_its_name_and_by_its_family(rooflift: Rooflift, project: Path) -> None:
-    by_family = rooflift("show", "depthwise_conv2d", "--json", folder=project)
-    assert by_family.code == 0
-    assert by_family == rooflift("show", "h100_run", "--json", folder=project)
-    summary = json.loads(by_family.out)["summary"]
+def test_show_finds_a_run_by_its_name_and_by_its_operator(rooflift: Rooflift, project: Path) -> None:
+    by_operator = rooflift("show", "depthwise_conv2d", "--json", folder=project)
+    assert by_operator.code == 0
+    assert by_operator == rooflift("show", "h100_run", "--json", folder=project)
+    summary = json.loads(by_operator.out)["summary"]
     assert [(row["version"], row["time_us"]) for row in summary] == [("v0_baseline", 2015.152), ("v1_grid", 1011.424)]
 
 
@@ -220,7 +220,7 @@ def test_show_of_a_broken_run_says_what_is_wrong_with_it(
 
 
 def test_inspect_compiles_for_both_cards_without_spills(rooflift: Rooflift, project: Path) -> None:
-    said = rooflift("inspect", "depthwise_conv2d", "--json", folder=project)
+    said = rooflift("compile", "depthwise_conv2d", "--json", folder=project)
     assert said.code == 0
     kernels = json.loads(said.out)
     assert {(kernel["version"], kernel["target"]) for kernel in kernels} == {
@@ -230,14 +230,14 @@ def test_inspect_compiles_for_both_cards_without_spills(rooflift: Rooflift, proj
 
 
 def test_inspect_of_a_family_without_cases_takes_the_shapes_of_its_own_inputs(
-    rooflift: Rooflift, make_family: MakeFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rooflift: Rooflift, make_operator: MakeFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
-    said = rooflift("inspect", "twice", "--json", "-t", "90", folder=make_family(cases=None).folder)
+    said = rooflift("compile", "twice", "--json", "-t", "90", folder=make_operator(cases=None).folder)
     assert said.code == 0, said.err
     (kernel,) = json.loads(said.out)
     assert (kernel["kernel"], kernel["target"], kernel["case"], kernel["grid"]) == ("twice", "sm_90", "main", [1])
-    tables = rooflift("inspect", "twice", "-t", "90", folder=tmp_path / "project")
+    tables = rooflift("compile", "twice", "-t", "90", folder=tmp_path / "project")
     assert tables.code == 0
     for words in ("v0_probe", "sm_90", "not run", "registers", "Instructions in the binary", "global load"):
         assert words in tables.out
@@ -256,9 +256,9 @@ def test_verify_tells_where_it_checked_and_the_largest_error(rooflift: Rooflift,
 
 @pytest.mark.usefixtures("no_gpu")
 def test_verify_says_in_a_line_for_each_version_that_it_agrees(
-    rooflift: Rooflift, make_family: MakeFamily, version_text: Callable[..., str]
+    rooflift: Rooflift, make_operator: MakeFamily, version_text: Callable[..., str]
 ) -> None:
-    said = rooflift("verify", "twice", folder=make_family(version_text(), version_text()).folder)
+    said = rooflift("verify", "twice", folder=make_operator(version_text(), version_text()).folder)
     assert said.code == 0
     lines = said.out.splitlines()
     assert [line.split(",")[0] for line in lines[:2]] == [f"v{n}_probe: 2 comparisons agree" for n in range(2)]
@@ -267,10 +267,10 @@ def test_verify_says_in_a_line_for_each_version_that_it_agrees(
 
 @pytest.mark.usefixtures("no_gpu")
 def test_verify_of_a_wrong_version_ends_with_1(
-    rooflift: Rooflift, make_family: MakeFamily, version_text: Callable[..., str]
+    rooflift: Rooflift, make_operator: MakeFamily, version_text: Callable[..., str]
 ) -> None:
-    family = make_family(version_text(), version_text(store="tl.store(y_ptr + at, y + 1, mask=at < n)"))
-    said = rooflift("verify", "twice", "--json", folder=family.folder)
+    operator = make_operator(version_text(), version_text(store="tl.store(y_ptr + at, y + 1, mask=at < n)"))
+    said = rooflift("verify", "twice", "--json", folder=operator.folder)
     assert said.code == 1
     error = json.loads(said.out)
     assert error["error"] == "WrongResult"
@@ -280,9 +280,9 @@ def test_verify_of_a_wrong_version_ends_with_1(
 
 @pytest.mark.usefixtures("no_gpu")
 def test_verify_of_a_family_without_test_cases_does_not_call_it_checked(
-    rooflift: Rooflift, make_family: MakeFamily
+    rooflift: Rooflift, make_operator: MakeFamily
 ) -> None:
-    said = rooflift("verify", "twice", folder=make_family(cases=None).folder)
+    said = rooflift("verify", "twice", folder=make_operator(cases=None).folder)
     assert said.code != 0
     assert "Checked" not in said.out
     assert "case" in said.err
@@ -306,7 +306,7 @@ def test_profile_without_a_gpu_tells_the_newest_run_again(
     made = {name for name in after if name not in before}
     assert {name: digest for name, digest in after.items() if name in before} == before
     assert {name.removeprefix("build/depthwise_conv2d/h100_run/") for name in made} == {
-        *("report.md", "roofline.svg", "roofline.png", "counters.svg", "counters.png", "stalls.svg", "stalls.png")
+        *("report.md", "roofline.svg", "roofline.png", "metrics.svg", "metrics.png", "stalls.svg", "stalls.png")
     }
 
 
@@ -376,7 +376,7 @@ def test_folder_that_does_not_exist_is_no_crash(rooflift: Rooflift) -> None:
         (["verify", "nothing"], "CatalogError"),
         (["show", "nothing"], "RunFault"),
         (["show", "nothing.ncu-rep"], "ReportFault"),
-        (["profile", "rms_norm", "--counters", "all"], "CatalogError"),
+        (["profile", "rms_norm", "--metrics", "all"], "CatalogError"),
     ],
 )
 def test_error_is_json_where_json_was_asked_for(rooflift: Rooflift, words: Sequence[str], error: str) -> None:
@@ -393,7 +393,7 @@ def test_error_is_json_where_json_was_asked_for(rooflift: Rooflift, words: Seque
 )
 def test_stopped_verify_leaves_no_process_behind(
     as_typed: Callable[..., Any],
-    make_family: MakeFamily,
+    make_operator: MakeFamily,
     version_text: Callable[..., str],
     tmp_path: Path,
     ends: Callable[[int], bool],
@@ -404,8 +404,8 @@ def test_stopped_verify_leaves_no_process_behind(
     note = f"pathlib.Path({str(tmp_path)!r}, f'{{os.getpid()}}.pid').touch()"
     hang = version_text(top=f"import os, pathlib, time; {note}; time.sleep(600)")
     case = 'main = { init = {}, inputs = [[4, 8]], use = ["bench", "test"] }'  # in three dtypes
-    family = make_family(hang, hang, cases=case)
-    process = as_typed(["verify", "twice", "--interpret"], family.folder, {"CUDA_VISIBLE_DEVICES": ""})
+    operator = make_operator(hang, hang, cases=case)
+    process = as_typed(["verify", "twice", "--interpret"], operator.folder, {"CUDA_VISIBLE_DEVICES": ""})
     deadline = time.monotonic() + 30
     while len(children := [int(path.stem) for path in tmp_path.glob("*.pid")]) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)

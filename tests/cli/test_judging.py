@@ -31,7 +31,7 @@ def altered(h100_run: Path, tmp_path: Path) -> Callable[..., Path]:
         folder = Path(shutil.copytree(h100_run, tmp_path / name))
         run = read_run(folder)
         samples = run.samples
-        own = samples["subject"] == "v1_grid"
+        own = samples["provider"] == "v1_grid"
         samples["time_us"] = samples["time_us"].where(~own, factor * samples["time_us"])
         samples.to_parquet(folder / "samples.parquet", index=False)
         seen = msgspec.structs.replace(run.manifest.machine, gpu=gpu)
@@ -96,13 +96,13 @@ def test_other_gpu_is_not_comparable_and_ends_with_1(
         (["{run}:v0", ":v1", "-v", "v1"], "--version, and a version behind a colon"),
         (["{run}", "{other}"], "is of depthwise_conv2d and "),
         (["nowhere", "{run}"], "nowhere: no such run"),
-        (["{run}:v0", ":v1", "--least-effect", "much"], "'much' is no share"),
+        (["{run}:v0", ":v1", "--min-effect", "much"], "'much' is no share"),
     ],
 )
 def test_what_cannot_be_compared_is_told(
     rooflift: Rooflift, h100_run: Path, altered: Callable[..., Path], words: list[str], message: str
 ) -> None:
-    other = altered(family="rms_norm")
+    other = altered(operator="rms_norm")
     said = rooflift("compare", *(word.format(run=h100_run, other=other) for word in words))
     assert said.code == 2
     assert message in said.err
@@ -125,7 +125,7 @@ def test_revisions_are_measured_in_one_run(
         shutil.copytree(h100_run, out)
         manifest = read_run(out).manifest
         names = {"v0_baseline": "v0_base", "v1_grid": "v1_head"}
-        samples = read_run(out).samples.replace({"subject": names})
+        samples = read_run(out).samples.replace({"provider": names})
         samples.to_parquet(out / "samples.parquet", index=False)
         versions = [msgspec.structs.replace(v, version=names[v.version]) for v in manifest.versions]
         write_manifest(out, msgspec.structs.replace(manifest, versions=versions))
@@ -133,12 +133,12 @@ def test_revisions_are_measured_in_one_run(
 
     monkeypatch.setattr(machine, "driver", lambda: machine.Driver("580.1", [H100]))
     monkeypatch.setattr("rooflift.pipeline.profile", profile)
-    said = rooflift("compare", "HEAD..", "rms_norm", "--out", tmp_path / "run", "--no-counters", "--suite")
+    said = rooflift("compare", "HEAD..", "rms_norm", "--out", tmp_path / "run", "--metrics", "none", "--suite")
     assert said.code == 0, said.err
     assert "v1_head is faster than v0_base" in said.out
     (request,) = asked
     assert [version.name for version in request.versions] == ["v0_base", "v1_head"]
-    assert (request.counters, request.precision, request.noise, request.suite) == ("none", 0.005, True, True)
+    assert (request.metric_set, request.precision, request.noise, request.suite) == ("none", 0.005, True, True)
     assert request.command[:4] == ["rooflift", "compare", "HEAD..", "rms_norm"]
     assert request.about.endswith("of the working tree.")
 
@@ -168,9 +168,9 @@ def test_gate_without_rules_is_no_pass(rooflift: Rooflift, h100_run: Path) -> No
     ("rules", "code", "told"),
     [
         (["--max-slowdown", "2%"], 0, "passes the gate: 1 passed"),
-        (["--min-roof", "70%", "--max-registers", "40"], 0, "passes the gate: 2 passed"),
-        (["--min-roof", "80%", "--max-registers", "40"], 1, "fails the gate: 1 passed, 1 broken"),
-        (["--min-roof", "70%", "-c", "absent"], 2, "cannot be judged"),
+        (["--min-sol", "70%", "--max-registers", "40"], 0, "passes the gate: 2 passed"),
+        (["--min-sol", "80%", "--max-registers", "40"], 1, "fails the gate: 1 passed, 1 broken"),
+        (["--min-sol", "70%", "-c", "absent"], 2, "cannot be judged"),
     ],
 )
 def test_gate_holds_a_version_against_the_rules(
@@ -193,9 +193,9 @@ def test_gate_against_another_run(rooflift: Rooflift, h100_run: Path, altered: C
 def test_rules_stand_in_pyproject_and_flags_go_before_them(rooflift: Rooflift, h100_run: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / "kernels").mkdir(parents=True)
-    (project / "pyproject.toml").write_text('[tool.rooflift.gate]\nmin-roof = "90%"\n')
+    (project / "pyproject.toml").write_text('[tool.rooflift.gate]\nmin-sol = "90%"\n')
     assert rooflift("gate", h100_run, folder=project).code == 1
-    assert rooflift("gate", h100_run, "--min-roof", "60%", folder=project).code == 0
+    assert rooflift("gate", h100_run, "--min-sol", "60%", folder=project).code == 0
 
 
 def test_spills_of_a_run_whose_kernels_have_changed_since_are_not_judged(
@@ -254,8 +254,8 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "cut manifest": ("run.json", cut, r"run\.json: Input data was truncated"),
     "other schema": (
         "run.json",
-        lambda path: path.write_text(path.read_text().replace('"schema": 1', '"schema": 2')),
-        r"run\.json: schema is 2",
+        lambda path: path.write_text(path.read_text().replace('"schema": 2', '"schema": 3')),
+        r"run\.json: schema is 3",
     ),
     "field gone": (
         "run.json",

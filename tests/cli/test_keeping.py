@@ -19,14 +19,14 @@ Rooflift = Callable[..., Any]
 @pytest.fixture
 def project(h100_run: Path, tmp_path: Path) -> Path:
     """A project with a whole run, one that was altered and one that cannot be read."""
-    family = tmp_path / "reports" / "depthwise_conv2d"
+    operator = tmp_path / "reports" / "depthwise_conv2d"
     (tmp_path / "kernels").mkdir()
     for name in ("whole", "altered", "unreadable"):
-        shutil.copytree(h100_run, family / name)
-        write_manifest(family / name, read_run(family / name).manifest)
-    with (family / "altered" / "timings.csv").open("a") as file:
+        shutil.copytree(h100_run, operator / name)
+        write_manifest(operator / name, read_run(operator / name).manifest)
+    with (operator / "altered" / "timings.csv").open("a") as file:
         file.write(" ")
-    (family / "unreadable" / "run.json").write_text("{")
+    (operator / "unreadable" / "run.json").write_text("{")
     return tmp_path
 
 

@@ -15,15 +15,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from rooflift.compile.kernels import CompiledKernel, inspect_version
+from rooflift.compile.kernels import CompiledKernel, compile_version
 from rooflift.compile.occupancy import theoretical_occupancy
 from rooflift.compile.sass import SASS_GROUPS, cuobjdump_command, parse_opcodes, parse_resources, sass_mix
 from rooflift.errors import CatalogError, EnvironmentFault, KernelFault
-from rooflift.project.gpus import GpuSheet, sheet_for_target, sheets
+from rooflift.project.gpus import GpuSpec, spec_for_target, specs
 
 DEPTHWISE = Path(__file__).parents[2] / "kernels" / "depthwise_conv2d"
 RECORDED = json.loads(Path(__file__).with_name("h100_occupancy.json").read_text())
-H100 = sheets()["h100_sxm"]
+H100 = specs()["h100_sxm"]
 
 # cuobjdump 12.8 on the depthwise baseline, cut to a few lines and given a stack; and how it prints sm_120.
 DUMP = """
@@ -100,13 +100,13 @@ def inspect_text(
     forward = f"    def forward(self, x):\n        y = torch.empty_like(x)\n        {launch}\n        return y\n"
     path = folder / "v7_probe.py"
     path.write_text(f"{HEAD}{kernel}\nclass ModelNew(nn.Module):\n{forward}")
-    return inspect_version(path, "v7_probe", Case(), dtype, targets)
+    return compile_version(path, "v7_probe", Case(), dtype, targets)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("version", ["v0_baseline", "v1_grid"])
 def test_depthwise_versions_compile_for_ada_and_hopper_without_spills(version: str, dtype: str) -> None:
-    found = inspect_version(DEPTHWISE / f"{version}.py", version, MAIN, dtype, [89, 90])
+    found = compile_version(DEPTHWISE / f"{version}.py", version, MAIN, dtype, [89, 90])
     assert [kernel.target for kernel in found] == ["sm_89", "sm_90"]
     for kernel in found:
         assert (kernel.version, kernel.case, kernel.dtype, kernel.launch) == (version, "main", dtype, 0)
@@ -120,7 +120,7 @@ def test_depthwise_versions_compile_for_ada_and_hopper_without_spills(version: s
 
 def test_grid_and_warps_are_those_of_the_launch() -> None:
     grids = {
-        version: inspect_version(DEPTHWISE / f"{version}.py", version, MAIN, "float32", [90])[0].grid
+        version: compile_version(DEPTHWISE / f"{version}.py", version, MAIN, "float32", [90])[0].grid
         for version in ("v0_baseline", "v1_grid")
     }
     assert grids == {"v0_baseline": (1040400,), "v1_grid": (4, 128, 1024)}  # 16 x 64 x 510 x 510 outputs, 256 a program
@@ -128,7 +128,7 @@ def test_grid_and_warps_are_those_of_the_launch() -> None:
 
 def test_init_arguments_may_be_positional() -> None:
     by_name, by_position = (
-        inspect_version(DEPTHWISE / "v0_baseline.py", "v0_baseline", Case("main", init, MAIN.inputs), "float32", [90])
+        compile_version(DEPTHWISE / "v0_baseline.py", "v0_baseline", Case("main", init, MAIN.inputs), "float32", [90])
         for init in (MAIN.init, [64, 3])
     )
     assert by_name == by_position
@@ -377,9 +377,9 @@ def test_launch_recorded_by_ncu_has_its_occupancy() -> None:
     assert (found.warps_per_sm, found.pct, found.limit) == (64, 100, "warps")
 
 
-def warps_per_sm(sheet: GpuSheet, threads: int, registers: int, shared_bytes: int) -> int:
+def warps_per_sm(spec: GpuSpec, threads: int, registers: int, shared_bytes: int) -> int:
     return theoretical_occupancy(
-        sheet, threads_per_block=threads, registers_per_thread=registers, shared_bytes_per_block=shared_bytes
+        spec, threads_per_block=threads, registers_per_thread=registers, shared_bytes_per_block=shared_bytes
     ).warps_per_sm
 
 
@@ -420,7 +420,7 @@ def test_occupancy_names_what_ends_first(
     sm: int, threads: int, registers: int, shared_bytes: int, pct: float, limit: str
 ) -> None:
     found = theoretical_occupancy(
-        sheet_for_target(sm),
+        spec_for_target(sm),
         threads_per_block=threads,
         registers_per_thread=registers,
         shared_bytes_per_block=shared_bytes,

@@ -15,32 +15,32 @@ import pytest
 from rooflift.measure.request import Request
 from rooflift.measure.session import verify
 from rooflift.project.cases import DTYPES
-from rooflift.project.operator import Family, Version, family_names, load_family
+from rooflift.project.operator import Operator, Version, load_operator, operator_names
 
 CHECKOUT = Path(__file__).parents[2]
 REFUSED = {
-    "float64": "TypeError: {family}: wants float32, float16 or bfloat16",
-    "float16 for float32 weights": "TypeError: {family}: wants float32, float16 or bfloat16 throughout",
-    "another number of channels": "ValueError: {family}: wants x of shape (N, 3, H, W), got (2, 4, 6, 11)",
-    "three dimensions": "ValueError: {family}: wants x of shape (N, 3, H, W), got (3, 6, 11)",
-    "filter larger than the image": "ValueError: {family}: a 7x7 filter does not fit into 4x11 with padding 1",
-    "one dimension": "ValueError: {family}: wants x of shape (N, C, ...), got (5,)",
+    "float64": "TypeError: {operator}: wants float32, float16 or bfloat16",
+    "float16 for float32 weights": "TypeError: {operator}: wants float32, float16 or bfloat16 throughout",
+    "another number of channels": "ValueError: {operator}: wants x of shape (N, 3, H, W), got (2, 4, 6, 11)",
+    "three dimensions": "ValueError: {operator}: wants x of shape (N, 3, H, W), got (3, 6, 11)",
+    "filter larger than the image": "ValueError: {operator}: a 7x7 filter does not fit into 4x11 with padding 1",
+    "one dimension": "ValueError: {operator}: wants x of shape (N, C, ...), got (5,)",
 }
 AGREES = {"every second column", "channels last", "transposed", "expanded", "empty batch"}
 
 
 EVERY_VERSION = [
-    pytest.param(family, version, id=f"{family.name}-{version.name}")
-    for family in (load_family(CHECKOUT, name) for name in family_names(CHECKOUT))
-    for version in family.versions
+    pytest.param(operator, version, id=f"{operator.name}-{version.name}")
+    for operator in (load_operator(CHECKOUT, name) for name in operator_names(CHECKOUT))
+    for version in operator.versions
 ]
 
 
-@pytest.mark.parametrize(("family", "version"), EVERY_VERSION)
+@pytest.mark.parametrize(("operator", "version"), EVERY_VERSION)
 def test_version_agrees_with_the_reference_on_every_case_and_dtype(
-    family: Family, version: Version, ask: Callable[..., Request]
+    operator: Operator, version: Version, ask: Callable[..., Request]
 ) -> None:
-    request = ask(family, version.name, timeout_s=240)
+    request = ask(operator, version.name, timeout_s=240)
     assert request.cases
     checks = verify(request, request.cases, True, 1, lambda text: None)
     wanted = [(version.name, case.name, dtype, 0) for case in request.cases for dtype in DTYPES]
@@ -49,12 +49,12 @@ def test_version_agrees_with_the_reference_on_every_case_and_dtype(
     assert max(check.max_abs_error for check in checks) > 0  # 16-bit results are rounded: something was computed
 
 
-@pytest.mark.parametrize(("family", "version"), EVERY_VERSION)
-def test_version_takes_any_layout_and_is_clear_about_what_it_refuses(family: Family, version: Version) -> None:
+@pytest.mark.parametrize(("operator", "version"), EVERY_VERSION)
+def test_version_takes_any_layout_and_is_clear_about_what_it_refuses(operator: Operator, version: Version) -> None:
     program = Path(__file__).with_name("unusual_inputs.py")
     environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(CHECKOUT / "profiling")}
     ended = subprocess.run(
-        [sys.executable, program, family.folder, version.name],
+        [sys.executable, program, operator.folder, version.name],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -63,7 +63,7 @@ def test_version_takes_any_layout_and_is_clear_about_what_it_refuses(family: Fam
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert found.keys() >= AGREES
-    refusals = {what: text.format(family=family.name) for what, text in REFUSED.items() if what in found}
+    refusals = {what: text.format(operator=operator.name) for what, text in REFUSED.items() if what in found}
     for what, said in found.items():
         assert said.startswith(refusals.get(what, "agrees")), f"{what}: {said}"
     assert "float64" in refusals

@@ -17,7 +17,7 @@ import torch
 from rooflift.compile.module import load_module
 from rooflift.schema import CheckRecord
 from rooflift.worker.correctness import check_version, compare, poisoned_memory
-from rooflift.worker.interpreter import mend_interpreter
+from rooflift.worker.interpreter import fix_interpreter
 from rooflift.worker.protocol import CasePlan
 
 Inputs = Callable[[], tuple[dict[str, Any], torch.Tensor]]  # arguments of the constructor, and x
@@ -91,7 +91,7 @@ def many_launches(reference: ModuleType, version: ModuleType) -> str:
 def main() -> None:
     """Print what becomes of every input."""
     folder, name = Path(sys.argv[1]), sys.argv[2]
-    mend_interpreter()
+    fix_interpreter()
     reference, version = load_module(folder / "reference.py"), load_module(folder / f"{name}.py")
     with torch.no_grad():
         found = {what: outcome(reference, version, *inputs()) for what, inputs in INPUTS[folder.name].items()}

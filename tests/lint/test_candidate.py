@@ -1,4 +1,4 @@
-"""Reading a reply: plain code, one fenced block, and what is neither."""
+"""Reading a candidate: plain code, one fenced block, and what is neither."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from rooflift.lint.candidate import MAX_BYTES, ReplyFault, parse_reply, read_reply
+from rooflift.lint.candidate import MAX_BYTES, CandidateFault, parse_candidate, read_candidate
 
 
 def test_plain_code_is_taken_whole() -> None:
-    assert parse_reply("x = 1\n").code == "x = 1\n"
+    assert parse_candidate("x = 1\n").code == "x = 1\n"
 
 
 @pytest.mark.parametrize("fence", ["```", "~~~", "````"])
 def test_a_fenced_block_is_taken_with_its_line(fence: str) -> None:
-    reply = parse_reply(f"Faster:\n\n{fence}python\nx = 1\n{fence}\nDone.\n")
-    assert (reply.code, reply.first_line) == ("x = 1\n", 4)
+    candidate = parse_candidate(f"Faster:\n\n{fence}python\nx = 1\n{fence}\nDone.\n")
+    assert (candidate.code, candidate.first_line) == ("x = 1\n", 4)
 
 
 def test_a_fence_in_a_docstring_is_code() -> None:
     text = '"""An example:\n\n```\nx\n```\n"""\n'
-    assert parse_reply(text).code == text
+    assert parse_candidate(text).code == text
 
 
 @pytest.mark.parametrize(
@@ -35,15 +35,15 @@ def test_a_fence_in_a_docstring_is_code() -> None:
     ],
 )
 def test_a_reply_without_one_block_says_what_is_wrong(text: str, says: str) -> None:
-    with pytest.raises(ReplyFault, match=says) as fault:
-        parse_reply(text, "reply.md")
+    with pytest.raises(CandidateFault, match=says) as fault:
+        parse_candidate(text, "candidate.md")
     assert fault.value.remedy
 
 
 def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
-    path = tmp_path / "reply.md"
+    path = tmp_path / "candidate.md"
     path.write_bytes("\ufeff```python\r\nx = 1\r\n```\r\n".encode())
-    assert read_reply(path).code == "x = 1\n"
+    assert read_candidate(path).code == "x = 1\n"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> N
     ],
 )
 def test_a_file_that_is_no_reply_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
-    path = tmp_path / "reply"
+    path = tmp_path / "candidate"
     path.write_bytes(content)
-    with pytest.raises(ReplyFault, match=says):
-        read_reply(path)
+    with pytest.raises(CandidateFault, match=says):
+        read_candidate(path)

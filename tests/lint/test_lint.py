@@ -1,4 +1,4 @@
-"""The checker on replies of many kinds: the fixtures, and small changes to a reply that is right."""
+"""The linter on candidates of many kinds: the fixtures, and small changes to a candidate that is right."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 
 from rooflift.errors import CatalogError
 from rooflift.lint import vocabulary
-from rooflift.lint.candidate import Reply, ReplyFault
+from rooflift.lint.candidate import Candidate, CandidateFault
 from rooflift.lint.findings import Finding
-from rooflift.lint.lint import check_file, check_reply
+from rooflift.lint.lint import check_candidate, lint_file
 
 CHECKOUT = Path(__file__).parents[2]
-REPLIES = CHECKOUT / "tests" / "fixtures" / "replies"
+REPLIES = CHECKOUT / "tests" / "fixtures" / "candidates"
 GOOD = sorted((REPLIES / "good").glob("*.txt"))
 BAD = sorted((REPLIES / "bad").glob("*.txt"))
 VERSIONS = sorted((CHECKOUT / "kernels").glob("*/v*.py"))
@@ -30,19 +30,19 @@ STORE = "(x * scale).to(out_ptr.dtype.element_ty), mask=inside)\n"
 def judged(path: Path) -> list[Finding]:
     """Check a fixture as its first lines ask."""
     head = dict(re.findall(r"^# (\w+): (\S+)$", path.read_text(), re.MULTILINE))
-    family = CHECKOUT / "kernels" / head["family"]
-    return check_file(
-        path, family / "reference.py", head.get("stage"), family / head["base"] if "base" in head else None
+    operator = CHECKOUT / "kernels" / head["operator"]
+    return lint_file(
+        path, operator / "reference.py", head.get("stage"), operator / head["base"] if "base" in head else None
     )
 
 
 def changed(*pairs: tuple[str, str]) -> list[Finding]:
-    """Check a right reply of rms_norm after replacing parts of it."""
+    """Check a right candidate of rms_norm after replacing parts of it."""
     text = RIGHT.read_text()
     for old, new in pairs:
         assert old in text
         text = text.replace(old, new)
-    return check_reply(Reply(text, 1), CHECKOUT / "kernels" / "rms_norm" / "reference.py")
+    return check_candidate(Candidate(text, 1), CHECKOUT / "kernels" / "rms_norm" / "reference.py")
 
 
 def rules(findings: list[Finding]) -> set[str]:
@@ -68,7 +68,7 @@ def test_the_set_of_replies_is_large_enough() -> None:
 
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_version_of_the_project_is_accepted(path: Path) -> None:
-    assert check_file(path, path.parent / "reference.py") == []
+    assert lint_file(path, path.parent / "reference.py") == []
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_legal_variation_is_accepted(old: str, new: str) -> None:
 def test_a_finding_names_the_line_of_the_file_and_the_remedy() -> None:
     text = RIGHT.read_text().replace(FORWARD, "        return rms_norm(x, self.eps) * 2\n")
     reference = CHECKOUT / "kernels" / "rms_norm" / "reference.py"
-    (found,) = check_reply(Reply(text, 11), reference)
+    (found,) = check_candidate(Candidate(text, 11), reference)
     assert text.splitlines()[found.line - 11].strip().endswith("* 2")
     assert found.column == 16
     assert "rms_norm(x, self.eps) * 2" in found.what
@@ -194,17 +194,17 @@ def test_without_triton_the_command_says_what_was_not_judged(
 ) -> None:
     monkeypatch.setattr(vocabulary, "_source", lambda _: None)
     vocabulary.triton_names.cache_clear()
-    said = rooflift("check", RIGHT, "--family", "rms_norm")
+    said = rooflift("lint", RIGHT, "--operator", "rms_norm")
     vocabulary.triton_names.cache_clear()
     assert said.code == 0
     assert "triton is not installed" in said.err
 
 
 def test_check_exits_0_for_accepted_and_1_for_rejected(rooflift: Callable[..., Any]) -> None:
-    accepted = rooflift("check", RIGHT, "--family", "rms_norm", "--stage", "grid", "--json")
+    accepted = rooflift("lint", RIGHT, "--operator", "rms_norm", "--stage", "grid", "--json")
     assert accepted.code == 0
     assert json.loads(accepted.out)["accepted"] is True
-    rejected = rooflift("check", REPLIES / "bad" / "lru_cache.txt", "--family", "rms_norm", "--json")
+    rejected = rooflift("lint", REPLIES / "bad" / "lru_cache.txt", "--operator", "rms_norm", "--json")
     assert rejected.code == 1
     assert {"rule", "line", "column", "what", "remedy"} == {*json.loads(rejected.out)["findings"][0]}
 
@@ -212,36 +212,39 @@ def test_check_exits_0_for_accepted_and_1_for_rejected(rooflift: Callable[..., A
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["missing.py", "--family", "rms_norm"], "missing.py: no such file"),
-        (["kernels", "--family", "rms_norm"], "kernels is a folder"),
-        ([RIGHT, "--family", "rms_nrm"], "Did you mean rms_norm?"),
-        ([RIGHT, "--family", "rms_norm", "--stage", "tunning"], "Did you mean tuning, tiling?"),
-        ([RIGHT, "--family", "rms_norm", "--base", "README.md"], "README.md"),
-        ([RIGHT, "--family", "rms_norm", "--base", "kernels/rms_norm/reference.py"], "no launch is found in the base"),
+        (["missing.py", "--operator", "rms_norm"], "missing.py: no such file"),
+        (["kernels", "--operator", "rms_norm"], "kernels is a folder"),
+        ([RIGHT, "--operator", "rms_nrm"], "Did you mean rms_norm?"),
+        ([RIGHT, "--operator", "rms_norm", "--stage", "tunning"], "Did you mean tuning, tiling?"),
+        ([RIGHT, "--operator", "rms_norm", "--base", "README.md"], "README.md"),
+        (
+            [RIGHT, "--operator", "rms_norm", "--base", "kernels/rms_norm/reference.py"],
+            "no launch is found in the base",
+        ),
     ],
 )
 def test_a_wrong_question_exits_2_with_a_remedy(
     rooflift: Callable[..., Any], words: list[str | Path], says: str
 ) -> None:
-    said = rooflift("check", *words)
+    said = rooflift("lint", *words)
     assert said.code == 2
     assert says in said.err
     assert said.err.count("\n  ") == 1
 
 
 def test_a_stage_that_asks_for_a_base_says_so(rooflift: Callable[..., Any]) -> None:
-    said = rooflift("check", RIGHT, "--family", "rms_norm", "--stage", "tuning")
+    said = rooflift("lint", RIGHT, "--operator", "rms_norm", "--stage", "tuning")
     assert "--base" in said.err
 
 
-def test_a_made_up_family_needs_no_change_of_the_checker(make_family: Callable[..., Any]) -> None:
-    family = make_family()
-    assert check_file(family.versions[0].path, family.reference) == []
+def test_a_made_up_family_needs_no_change_of_the_checker(make_operator: Callable[..., Any]) -> None:
+    operator = make_operator()
+    assert lint_file(operator.versions[0].path, operator.reference) == []
 
 
 def test_an_unknown_stage_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="no stage 'warp'"):
-        check_file(RIGHT, tmp_path, "warp")
+        lint_file(RIGHT, tmp_path, "warp")
 
 
 def test_deep_nesting_ends_in_a_finding() -> None:
@@ -252,8 +255,8 @@ def test_deep_nesting_ends_in_a_finding() -> None:
 def test_a_base_without_code_is_a_fault(tmp_path: Path) -> None:
     empty = tmp_path / "base.py"
     empty.write_text(" \n")
-    with pytest.raises(ReplyFault, match="is empty"):
-        check_file(RIGHT, CHECKOUT / "kernels" / "rms_norm" / "reference.py", base=empty)
+    with pytest.raises(CandidateFault, match="is empty"):
+        lint_file(RIGHT, CHECKOUT / "kernels" / "rms_norm" / "reference.py", base=empty)
 
 
 def test_a_formula_that_doubles_with_every_line_fills_no_memory() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rooflift.lint.lint import check_file
+from rooflift.lint.lint import lint_file
 from rooflift.lint.rules import rules
 from rooflift.lint.vocabulary import refusal
 
@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def _names_in_source() -> set[str]:
-    """The texts in the checker's files that could name a rule."""
+    """The texts in the linter's files that could name a rule."""
     files = [path for path in resources.files("rooflift.lint").iterdir() if path.name.endswith(".py")]
     nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text()))]
     return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
@@ -44,11 +44,13 @@ def test_every_rule_that_the_checker_refuses_by_is_in_the_list() -> None:
     assert named <= set(rules())
 
 
-@pytest.mark.parametrize("path", sorted((CHECKOUT / "tests/fixtures/replies/bad").glob("*.txt")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((CHECKOUT / "tests/fixtures/candidates/bad").glob("*.txt")), ids=lambda p: p.stem
+)
 def test_every_rule_that_a_bad_reply_breaks_is_in_the_list(path: Path) -> None:
     head = dict(re.findall(r"^# (\w+): (\S+)$", path.read_text(), re.MULTILINE))
-    family = CHECKOUT / "kernels" / head["family"]
-    base = family / head["base"] if "base" in head else None
-    found = check_file(path, family / "reference.py", head.get("stage"), base)
+    operator = CHECKOUT / "kernels" / head["operator"]
+    base = operator / head["base"] if "base" in head else None
+    found = lint_file(path, operator / "reference.py", head.get("stage"), base)
     assert found
     assert {finding.rule for finding in found} <= set(rules())

@@ -16,8 +16,8 @@ from rooflift.measure import checkpoint as parts
 from rooflift.measure.checkpoint import Begun, Parts, kept, record
 from rooflift.measure.environment import Driver
 from rooflift.measure.request import Request
-from rooflift.project.operator import Family
-from rooflift.runs import atomic as store
+from rooflift.project.operator import Operator
+from rooflift.runs import atomic
 from rooflift.schema import Sampling
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -109,8 +109,8 @@ def test_where_nothing_can_be_kept_the_measurement_goes_on(tmp_path: Path) -> No
 
 
 @pytest.fixture
-def request_(make_family: Callable[..., Family], ask: Callable[..., Request], tmp_path: Path) -> Request:
-    return replace(ask(make_family(), use="bench", root=tmp_path), counters="none")
+def request_(make_operator: Callable[..., Operator], ask: Callable[..., Request], tmp_path: Path) -> Request:
+    return replace(ask(make_operator(), use="bench", root=tmp_path), metric_set="none")
 
 
 def digest(request: Request, driver: Driver = H100, commit: str | None = "a" * 40, dirty: bool = False) -> bytes:
@@ -152,5 +152,5 @@ def test_part_that_cannot_be_written_hinders_no_measurement(tmp_path: Path, monk
     def full(*_: Any, **__: Any) -> None:
         raise RunFault("full", "Free some.")
 
-    monkeypatch.setattr(store, "write_file", full)
+    monkeypatch.setattr(atomic, "write_file", full)
     assert not measured(tmp_path, {})

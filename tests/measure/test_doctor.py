@@ -12,7 +12,7 @@ from rooflift.errors import NcuFault, NoGpu
 from rooflift.measure import doctor
 from rooflift.measure import environment as machine
 from rooflift.measure.doctor import Finding, examine
-from rooflift.sandbox.sandbox import Confinement
+from rooflift.sandbox.sandbox import Sandbox
 
 Set = Callable[..., None]
 
@@ -27,7 +27,7 @@ def sound(monkeypatch: pytest.MonkeyPatch) -> Set:
 
     def replace(**parts: Any) -> None:
         for name, part in parts.items():
-            owner = {"disk_usage": doctor.shutil, "confinement": doctor}.get(name, machine)
+            owner = {"disk_usage": doctor.shutil, "find_sandbox": doctor}.get(name, machine)
             monkeypatch.setattr(owner, name, part)
 
     replace(
@@ -37,7 +37,7 @@ def sound(monkeypatch: pytest.MonkeyPatch) -> Set:
         may_profile_anyway=lambda: False,
         package_version=lambda name: "1.2",
         disk_usage=lambda root: Usage(100 * 2**30),
-        confinement=lambda: Confinement((), ()),
+        find_sandbox=lambda: Sandbox((), ()),
     )
     return replace
 
@@ -58,7 +58,7 @@ def raising(error: Exception) -> Callable[[], Any]:
 
 def test_sound_machine_has_no_problem_and_tells_what_it_has(sound: Set, tmp_path: Path) -> None:
     findings = found(tmp_path)
-    assert [name for name in findings if not name.startswith("confined ")] == [
+    assert [name for name in findings if not name.startswith("sandboxed ")] == [
         *("python", "gpu", "ncu", "counters", "ncu-report", "torch", "triton", "disk")
     ]
     assert {finding.status for finding in findings.values()} == {"ok"}
@@ -111,15 +111,15 @@ def test_little_disk_is_a_problem(sound: Set, tmp_path: Path, free: int, status:
 
 
 def test_each_confinement_that_is_missing_is_a_problem(sound: Set, tmp_path: Path) -> None:
-    sound(confinement=lambda: Confinement((), ("processes", "files read")))
-    rows = {name: finding for name, finding in found(tmp_path).items() if name.startswith("confined ")}
+    sound(find_sandbox=lambda: Sandbox((), ("processes", "files read")))
+    rows = {name: finding for name, finding in found(tmp_path).items() if name.startswith("sandboxed ")}
     assert {name: finding.status for name, finding in rows.items()} == {
-        "confined network": "ok",
-        "confined processes": "problem",
-        "confined files written": "ok",
-        "confined files read": "problem",
+        "sandboxed network": "ok",
+        "sandboxed processes": "problem",
+        "sandboxed files written": "ok",
+        "sandboxed files read": "problem",
     }
-    assert "--trust" in rows["confined processes"].remedy
+    assert "--trust" in rows["sandboxed processes"].remedy
 
 
 def test_folder_that_does_not_exist_is_a_finding_and_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

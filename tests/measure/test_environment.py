@@ -11,6 +11,7 @@ import pytest
 
 from rooflift.errors import NoGpu
 from rooflift.measure import environment as machine
+from rooflift.project.git import git_state
 
 
 class NVMLError(Exception):
@@ -84,17 +85,17 @@ def test_commit_and_changes_are_those_of_the_checkout(tmp_path: Path) -> None:
     git("add", ".")
     git("commit", "--quiet", "--message", "one")
     commit = git("rev-parse", "HEAD")
-    assert machine.git_state(tmp_path) == (commit, False)
+    assert git_state(tmp_path) == (commit, False)
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "run.json").write_text("of the run before")
-    assert machine.git_state(tmp_path) == (commit, False)
+    assert git_state(tmp_path) == (commit, False)
     (tmp_path / "kernel.py").write_text("two")
-    assert machine.git_state(tmp_path) == (commit, True)
+    assert git_state(tmp_path) == (commit, True)
 
 
 def test_folder_outside_git_has_no_commit_and_no_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert machine.git_state(tmp_path) == (None, False)
+    assert git_state(tmp_path) == (None, False)
 
 
 def test_missing_package_has_no_version() -> None:

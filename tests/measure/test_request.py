@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rooflift.measure import compiled as inspection
 from rooflift.measure.request import Request
 from rooflift.measure.session import checking_processes
-from rooflift.project.operator import Family, family_names, load_family
+from rooflift.project.operator import Operator
 from rooflift.worker.protocol import CasePlan, shard
 
 CASES = """
-main = { init = {}, inputs = [[4, 8]], counters = ["float32", "float16"], use = ["bench"] }
+main = { init = {}, inputs = [[4, 8]], metrics = ["float32", "float16"], use = ["bench"] }
 large = { init = {}, inputs = [[64, 64]], use = ["bench"] }
 small = { init = {}, inputs = [[3, 5]], use = ["test"] }
 """
@@ -28,55 +26,37 @@ def names(plans: Sequence[CasePlan]) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def everyday(make_family: Callable[..., Family], ask: Callable[..., Request]) -> Request:
-    return ask(make_family(cases=CASES), use="bench")
+def everyday(make_operator: Callable[..., Operator], ask: Callable[..., Request]) -> Request:
+    return ask(make_operator(cases=CASES), use="bench")
 
 
-def test_everyday_work_is_the_first_dtype_with_counters(everyday: Request) -> None:
-    assert names(everyday.counted) == names(everyday.timed) == [("main", "float32")]
+def test_everyday_work_is_the_first_dtype_with_metrics(everyday: Request) -> None:
+    assert names(everyday.profiled) == names(everyday.timed) == [("main", "float32")]
 
 
-def test_without_a_gpu_the_suite_is_not_compiled(
-    checkout: Path, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Twelve cases in three dtypes would take minutes."""
-    compiled: list[tuple[str, str, str]] = []
-
-    def inspect(_: Path, version: str, case: Any, dtype: str, __: list[int]) -> list[Any]:
-        compiled.append((version, case.name, dtype))
-        return []
-
-    monkeypatch.setattr(inspection, "inspect_version", inspect)
-    for name in family_names(checkout):
-        family = load_family(checkout, name)
-        inspection.compile_kernels(ask(family, use="bench"), None, [90])
-        assert compiled == [(version.name, "main", "float32") for version in family.versions]
-        compiled.clear()
-
-
-def test_suite_times_every_case_and_profiles_those_with_counters(everyday: Request) -> None:
+def test_suite_times_every_case_and_profiles_those_with_metrics(everyday: Request) -> None:
     suite = replace(everyday, suite=True)
     assert names(suite.timed) == [(case, dtype) for case in ("main", "large") for dtype in THREE]
-    assert names(suite.counted) == [("main", "float32"), ("main", "float16")]
+    assert names(suite.profiled) == [("main", "float32"), ("main", "float16")]
 
 
 @pytest.mark.parametrize("suite", [False, True])
 def test_named_case_is_timed_and_profiled(everyday: Request, suite: bool) -> None:
-    named = replace(everyday, cases=[everyday.family.cases["large"]], named=True, suite=suite)
-    assert names(named.counted) == names(named.timed) == [("large", dtype) for dtype in THREE]
+    named = replace(everyday, cases=[everyday.operator.cases["large"]], named=True, suite=suite)
+    assert names(named.profiled) == names(named.timed) == [("large", dtype) for dtype in THREE]
 
 
-def test_named_dtype_replaces_those_of_the_counters(everyday: Request) -> None:
+def test_named_dtype_replaces_those_of_the_metrics(everyday: Request) -> None:
     half = replace(everyday, dtypes=["bfloat16"])
-    assert names(half.counted) == names(half.timed) == [("main", "bfloat16")]
+    assert names(half.profiled) == names(half.timed) == [("main", "bfloat16")]
     suite = replace(half, suite=True)
-    assert names(suite.counted) == [("main", "bfloat16")]
+    assert names(suite.profiled) == [("main", "bfloat16")]
     assert names(suite.timed) == [("main", "bfloat16"), ("large", "bfloat16")]
 
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["-c", "large"], ["-d", "float16"], ["--suite"], ["--peers"], ["--suite", "-c", "main", "-d", "float16"]],
+    [[], ["-c", "large"], ["-d", "float16"], ["--suite"], ["--baselines"], ["--suite", "-c", "main", "-d", "float16"]],
     ids=" ".join,
 )
 def test_command_line_asks_for_what_it_says(
@@ -89,16 +69,16 @@ def test_command_line_asks_for_what_it_says(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("rooflift.pipeline.profile", stop)
-    rooflift("profile", "twice", *words, folder=everyday.family.folder)
+    rooflift("profile", "twice", *words, folder=everyday.operator.folder)
     (request,) = asked
     cases = ["large"] if "large" in words else ["main"] if "main" in words else ["main", "large"]
     assert [case.name for case in request.cases] == cases
     assert request.named == ("-c" in words)
     assert request.suite == ("--suite" in words)
-    assert request.slow_peers == bool({"--suite", "--peers"} & set(words))
+    assert request.slow_baselines == bool({"--suite", "--baselines"} & set(words))
     assert request.dtypes == (["float16"] if "-d" in words else [])
-    assert [word for word in words if word in ("--suite", "--peers")] == [
-        word for word in request.command if word in ("--suite", "--peers")
+    assert [word for word in words if word in ("--suite", "--baselines")] == [
+        word for word in request.command if word in ("--suite", "--baselines")
     ]
 
 

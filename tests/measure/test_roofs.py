@@ -17,12 +17,13 @@ from rooflift.analysis.roofline import with_datasheet
 from rooflift.compile.sass import disassemble, parse_opcodes, parse_resources, sass_mix
 from rooflift.errors import EnvironmentFault, NoGpu
 from rooflift.measure import environment as machine
+from rooflift.measure import roofs as measured_roofs
 from rooflift.runs.roofs import read_roofs
 from rooflift.schema import Roofs
 from rooflift.worker import protocol as says
 from rooflift.worker import roofs
 from rooflift.worker.protocol import Measured
-from rooflift.worker.roofs import Subject, Timed, roof_row
+from rooflift.worker.roofs import RoofBenchmark, Timed, roof_row
 
 H100 = "NVIDIA H100 80GB HBM3"
 DEVICE = says.Device(H100, "9.0", 132, 52_428_800, 80 * 10**9, "13.0", "2.11", "3.6", "3.12")
@@ -157,7 +158,7 @@ def test_tiles_fit_the_matrices_from_which_they_are_cut() -> None:
     assert [rows % (m * group), columns % n, inner % (depth_bytes // 2), inner % (depth_bytes // 4)] == [0] * 4
 
 
-SUBJECT = Subject("L2 read", "bandwidth", "sum over a buffer", lambda: iter(()))
+SUBJECT = RoofBenchmark("L2 read", "bandwidth", "sum over a buffer", lambda: iter(()))
 
 
 def test_rate_is_the_work_over_the_median_time_and_its_spread_that_of_the_samples() -> None:
@@ -175,7 +176,7 @@ def child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None
     def speak(*events: msgspec.Struct, end: str = "exit 0") -> None:
         said = tmp_path / "said.jsonl"
         said.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
-        monkeypatch.setattr(roofs, "roofs_command", lambda: ["/bin/sh", "-c", f"cat {said}; {end}"])
+        monkeypatch.setattr(measured_roofs, "worker_command", lambda _: ["/bin/sh", "-c", f"cat {said}; {end}"])
         monkeypatch.setattr(machine, "driver", lambda: machine.Driver("580.1", [H100]))
 
     return speak
@@ -186,7 +187,7 @@ ROW = roof_row(SUBJECT, "read: BLOCK 4096", Timed(10**9, [1000.0] * 30, [1980, 2
 
 def measured(timeout_s: float = 20) -> Roofs:
     said: list[str] = []
-    return roofs.measure(Path("/"), timeout_s, said.append)
+    return measured_roofs.measure(Path("/"), timeout_s, said.append)
 
 
 def test_measurement_carries_machine_commit_and_rows(child: Callable[..., None]) -> None:

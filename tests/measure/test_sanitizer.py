@@ -22,7 +22,7 @@ from rooflift.measure.request import Request, case_plans
 from rooflift.measure.sanitizer import Findings, own_kernels, parse_log, sanitize, sanitizer_command
 from rooflift.measure.session import staged
 from rooflift.process import target_environment
-from rooflift.project.operator import Family, load_family
+from rooflift.project.operator import Operator, load_operator
 from rooflift.report.text import in_words
 from rooflift.schema import SanitizerRecord
 from rooflift.worker import protocol as says
@@ -115,9 +115,9 @@ def test_text_without_a_summary_is_no_answer() -> None:
     assert parse_log("========= COMPUTE-SANITIZER\n", ["twice"]) is None
 
 
-def test_own_kernels_are_the_decorated_functions(checkout: Path, make_family: Callable[..., Family]) -> None:
-    assert own_kernels(make_family().versions[0].path) == ["twice"]
-    for version in load_family(checkout, "depthwise_conv2d").versions:
+def test_own_kernels_are_the_decorated_functions(checkout: Path, make_operator: Callable[..., Operator]) -> None:
+    assert own_kernels(make_operator().versions[0].path) == ["twice"]
+    for version in load_operator(checkout, "depthwise_conv2d").versions:
         assert own_kernels(version.path), version.name
 
 
@@ -163,8 +163,8 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
 
 
 @pytest.fixture
-def request_(make_family: Callable[..., Family], ask: Callable[..., Request]) -> Request:
-    return ask(make_family(), timeout_s=20)
+def request_(make_operator: Callable[..., Operator], ask: Callable[..., Request]) -> Request:
+    return ask(make_operator(), timeout_s=20)
 
 
 def outcome(request: Request) -> list[SanitizerRecord]:
@@ -173,9 +173,9 @@ def outcome(request: Request) -> list[SanitizerRecord]:
 
 
 def test_every_tool_runs_every_version_with_torchs_pool_switched_off(
-    stand: Stand, make_family: Callable[..., Family], version_text: Callable[..., str], ask: Callable[..., Request]
+    stand: Stand, make_operator: Callable[..., Operator], version_text: Callable[..., str], ask: Callable[..., Request]
 ) -> None:
-    records = outcome(ask(make_family(version_text(), version_text())))
+    records = outcome(ask(make_operator(version_text(), version_text())))
     assert [(r.tool, r.version) for r in records] == [
         (tool, f"v{n}_probe") for tool in ("memcheck", "racecheck", "initcheck") for n in range(2)
     ]
@@ -253,23 +253,23 @@ def test_report_names_what_is_not_clean() -> None:
 
 
 def test_command_checks_then_sanitizes_and_ends_with_1_on_a_finding(
-    stand: Stand, rooflift: Callable[..., Any], make_family: Callable[..., Family]
+    stand: Stand, rooflift: Callable[..., Any], make_operator: Callable[..., Operator]
 ) -> None:
-    family = make_family()
-    said = rooflift("verify", "twice", "--sanitize", "--interpret", folder=family.folder)
+    operator = make_operator()
+    said = rooflift("verify", "twice", "--sanitize", "--interpret", folder=operator.folder)
     assert said.code == 0, said.err
     assert "memcheck, racecheck, initcheck clean for v0_probe on 1 test case in 1 dtype" in said.out
     stand.write(log=OUT_OF_BOUNDS)
-    said = rooflift("verify", "twice", "--sanitize", "--interpret", "--json", folder=family.folder)
+    said = rooflift("verify", "twice", "--sanitize", "--interpret", "--json", folder=operator.folder)
     assert said.code == 1
     assert [found["errors"] for found in json.loads(said.out)["sanitizer"]] == [2, 2, 2]
 
 
 @pytest.mark.usefixtures("no_gpu")
 def test_command_without_a_gpu_does_not_sanitize_in_silence(
-    rooflift: Callable[..., Any], make_family: Callable[..., Family]
+    rooflift: Callable[..., Any], make_operator: Callable[..., Operator]
 ) -> None:
-    said = rooflift("verify", "twice", "--sanitize", folder=make_family().folder)
+    said = rooflift("verify", "twice", "--sanitize", folder=make_operator().folder)
     assert said.code == 2
     assert "no NVIDIA GPU" in said.err
 
@@ -289,7 +289,7 @@ except Stop:
 
 @pytest.mark.parametrize(("store", "code", "event"), [(None, 0, Ran), ("no_such_name", 3, says.Broken)])
 def test_program_runs_each_version_on_each_case_and_says_so(
-    make_family: Callable[..., Family],
+    make_operator: Callable[..., Operator],
     version_text: Callable[..., str],
     ask: Callable[..., Request],
     store: str | None,
@@ -297,8 +297,8 @@ def test_program_runs_each_version_on_each_case_and_says_so(
     event: type[msgspec.Struct],
 ) -> None:
     """In the interpreter, where compute-sanitizer itself has nothing to see."""
-    request = ask(make_family(version_text(store=store) if store else version_text()))
-    with staged(request.family, request.versions, case_plans(request.cases, []), seeds=1) as stage:
+    request = ask(make_operator(version_text(store=store) if store else version_text()))
+    with staged(request.operator, request.versions, case_plans(request.cases, []), seeds=1) as stage:
         environment = {**os.environ, **target_environment(), "TRITON_INTERPRET": "1"}
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM], cwd=stage, env=environment, capture_output=True, text=True, check=False

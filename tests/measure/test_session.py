@@ -26,13 +26,13 @@ from rooflift.measure.request import Request, case_plans
 from rooflift.ncu.report import read_reports
 from rooflift.pipeline import Told
 from rooflift.project.cases import Case
-from rooflift.project.operator import load_family
-from rooflift.runs import redact as privacy
+from rooflift.project.operator import load_operator
+from rooflift.runs import redact
 from rooflift.runs.find import find_runs
 from rooflift.runs.run import Run, read_run
 from rooflift.schema import GpuState, Sampling, SanitizerRecord
 from rooflift.worker import protocol as says
-from rooflift.worker.protocol import FAR, Mismatch
+from rooflift.worker.protocol import FAR, Mismatch, worker_command
 
 REFUSED = "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters"
 # the request that the run of the fixtures answers
@@ -60,13 +60,13 @@ class Stand:
         manifest = run.manifest
         (case,) = manifest.cases
         parts = {field: getattr(manifest.machine, field) for field in says.Device.__struct_fields__}
-        samples = run.samples.groupby("subject", sort=False)
+        samples = run.samples.groupby("provider", sort=False)
         checks = [says.Checked(check) for check in manifest.checks]
         plan = says.CasePlan(case.case, case.dtype, case.init, case.inputs)
         seen = says.CaseSeen(plan, case.inputs, case.compulsory_bytes)
         counted = says.Counted(case.case, case.dtype, case.flop)
         times = [
-            says.Samples(str(name), case.case, case.dtype, own["time_us"].to_list(), own["position"].to_list())
+            says.Samples(str(name), 0, case.case, case.dtype, own["time_us"].to_list(), own["position"].to_list())
             for name, own in samples
         ]
         return {"time": [says.Device(**parts), *checks, seen, *times, counted], "profile": list(checks)}
@@ -77,7 +77,7 @@ class Stand:
         return path
 
     def worker_command(self, task: says.Task, part: str = says.WHOLE) -> list[str]:
-        return ["/bin/sh", "-c", self.programs[task]]
+        return ["/bin/sh", "-c", self.programs[task]] if task in self.programs else worker_command(task, part)
 
     def ncu(self, body: str) -> Path:
         path = self.folder / "ncu"
@@ -104,8 +104,8 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, h100_run: Path, h100_
 @pytest.fixture
 def request_(checkout: Path, tmp_path: Path, ask: Callable[..., Request]) -> Request:
     """The request that the run of the fixtures answers, in a project of its own."""
-    family = load_family(checkout, "depthwise_conv2d")
-    main = replace(family, cases={"main": family.cases["main"]})
+    operator = load_operator(checkout, "depthwise_conv2d")
+    main = replace(operator, cases={"main": operator.cases["main"]})
     return replace(ask(main, "v0", "v1", use="bench", root=tmp_path / "project"), dtypes=["float32"])
 
 
@@ -133,7 +133,7 @@ def test_measurement_leaves_a_whole_run_folder(stand: Stand, request_: Request, 
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-h100-nocommit", told.folder.name)
     assert [path.name for path in told.folder.parent.iterdir()] == [told.folder.name]  # no folder that is being written
     names = {path.relative_to(told.folder).as_posix() for path in told.folder.rglob("*") if path.is_file()}
-    figures = {f"{name}.{form}" for name in ("roofline", "counters", "stalls") for form in ("svg", "png")}
+    figures = {f"{name}.{form}" for name in ("roofline", "metrics", "stalls") for form in ("svg", "png")}
     tables = {"run.json", "metrics.csv", "timings.csv", "samples.parquet", "report.md"}
     assert names == tables | figures | {"ncu/depthwise_conv2d.ncu-rep"}
     assert list((stand.folder / "staging").iterdir()) == []
@@ -179,7 +179,7 @@ def test_measurement_that_was_stopped_before_its_folder_was_whole_is_taken_up(
     stand.ncu("exit 1")
     os.utime(ncu, ns=(written_ns, written_ns))  # another ncu would be another request
     told = profile(request_)
-    assert told.taken_up.startswith("An interrupted measurement was taken up: times, counters of 20")
+    assert told.taken_up.startswith("An interrupted measurement was taken up: times, metrics of 20")
     run = read_run(told.folder)
     assert told.taken_up in run.manifest.notes
     pd.testing.assert_frame_equal(run.samples, read_run(h100_run).samples, check_dtype=False)
@@ -198,7 +198,7 @@ def test_command_prints_the_table_and_what_it_wrote(
     assert "ncu recorded depthwise_conv2d_kernel in 9 passes" in said.err
     assert read_run(tmp_path / "run").manifest.command == [
         *("rooflift", "profile", "depthwise_conv2d"),
-        *("--version", "v0", "--version", "v1", "--case", "main", "--dtype", "float32", "--counters", "standard"),
+        *("--version", "v0", "--version", "v1", "--case", "main", "--dtype", "float32", "--metrics", "standard"),
     ]
     again = rooflift(*words, folder=checkout)
     assert again.code == 2
@@ -211,14 +211,14 @@ def test_command_that_is_refused_the_counters_ends_with_2(
     stand.ncu(f"echo '{REFUSED}'; exit 1")
     said = rooflift(*PROFILE, "--out", tmp_path / "run", folder=checkout)
     assert said.code == 2
-    assert "--no-counters" in said.err
+    assert "--metrics none" in said.err
     assert not (tmp_path / "run").exists()
 
 
 def test_quantiles_are_those_of_the_samples(stand: Stand, request_: Request) -> None:
-    run = read_run(profile(replace(request_, counters="none")).folder)
-    times = run.samples.groupby("subject")["time_us"]
-    table = run.timings.set_index("subject")
+    run = read_run(profile(replace(request_, metric_set="none")).folder)
+    times = run.samples.groupby("provider")["time_us"]
+    table = run.timings.set_index("provider")
     for column, expected in (
         *(("n", times.count()), ("median_us", times.median()), ("min_us", times.min())),
         *(("q20_us", times.quantile(0.2)), ("q80_us", times.quantile(0.8))),
@@ -230,12 +230,12 @@ def test_run_without_counters_needs_no_ncu_and_says_so(
     stand: Stand, request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROOFLIFT_NCU", "/nowhere/ncu")
-    told = profile(replace(request_, counters="none"))
+    told = profile(replace(request_, metric_set="none"))
     run = read_run(told.folder)
     assert not (told.folder / "metrics.csv").exists()
     assert run.reports == []
-    assert (run.manifest.counters, run.manifest.machine.ncu, run.manifest.ncu_command) == ("none", None, [])
-    assert any("No counters" in note for note in run.manifest.notes)
+    assert (run.manifest.metric_set, run.manifest.machine.ncu, run.manifest.ncu_command) == ("none", None, [])
+    assert any("No metrics" in note for note in run.manifest.notes)
     assert set(run.compiled["target"]) == {"sm_90"}
     assert set(run.compiled["version"]) == {"v0_baseline", "v1_grid"}
 
@@ -244,7 +244,7 @@ def test_run_without_counters_needs_no_ncu_and_says_so(
 def somebody(monkeypatch: pytest.MonkeyPatch, stand: Stand, h100_report: Path) -> dict[str, str]:
     """The names of a person and a machine, and an ncu that writes them into its report."""
     hidden = {"home folder": "/home/alice", "user name": "alice"}
-    monkeypatch.setattr(privacy, "secrets", lambda root: hidden)
+    monkeypatch.setattr(redact, "secrets", lambda root: hidden)
     planted = stand.folder / "planted.ncu-rep"
     data = h100_report.read_bytes()
     planted.write_bytes(data.replace(b"/usr/bin/python3.12", b"/home/alice/python3"))
@@ -269,7 +269,7 @@ def test_refused_counters_leave_nothing_and_name_both_ways_out(stand: Stand, req
     stand.ncu(f"echo '{REFUSED}'; exit 1")
     fault = refusal(request_, CounterPermission, stand)
     assert fault.exit_code == 2
-    assert "--no-counters" in fault.remedy
+    assert "--metrics none" in fault.remedy
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_missing_ncu_is_told_before_anything_runs(
 ) -> None:
     monkeypatch.setenv("ROOFLIFT_NCU", "/nowhere/ncu")
     stand.programs["time"] = f"touch {stand.folder}/ran"
-    assert "--no-counters" in refusal(request_, NcuFault, stand).remedy
+    assert "--metrics none" in refusal(request_, NcuFault, stand).remedy
     assert not (stand.folder / "ran").exists()
 
 
@@ -385,7 +385,7 @@ def test_folder_that_exists_is_refused_before_anything_runs(stand: Stand, reques
 
 
 def test_named_folder_becomes_the_run(stand: Stand, request_: Request, tmp_path: Path) -> None:
-    told = profile(replace(request_, counters="none"), tmp_path / "new" / "run")
+    told = profile(replace(request_, metric_set="none"), tmp_path / "new" / "run")
     assert told.folder == tmp_path / "new" / "run"
     assert read_run(told.folder).manifest.name == "run"
 
@@ -396,7 +396,7 @@ def test_large_request_is_checked_in_parts_before_it_is_timed(
     """Here the work of 3 dtypes is dealt out to 2 processes; every part must have ended before the timing begins."""
     monkeypatch.setattr(measure.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(measure, "MUCH", 6)
-    suite = replace(request_, dtypes=[], suite=True, slow_peers=True)
+    suite = replace(request_, dtypes=[], suite=True, slow_baselines=True)
     run = read_run(h100_run)
     events, done = stand.events(run)["time"], shlex.quote(str(stand.folder))
     programs: dict[tuple[str, str], str] = {}
@@ -420,8 +420,8 @@ def test_large_request_is_checked_in_parts_before_it_is_timed(
     told = profile(suite, said=said)
     plan = msgspec.json.decode((stand.folder / "plan.json").read_bytes(), type=says.Plan)
     assert [case.dtype for case in plan.work] == ["float32", "float16", "bfloat16"]
-    assert [case.dtype for case in plan.counted] == ["float32", "float16"]
-    assert (plan.checked, plan.slow_peers) == (True, True)
+    assert [case.dtype for case in plan.profiled] == ["float32", "float16"]
+    assert (plan.checked, plan.slow_baselines) == (True, True)
     manifest = read_run(told.folder).manifest
     assert manifest.suite
     assert [check.dtype for check in manifest.checks] == ["float32"] * 4 + ["float16"] * 4 + ["bfloat16"] * 4
@@ -444,25 +444,25 @@ def test_everyday_request_checks_where_it_measures(stand: Stand, request_: Reque
     stand.programs["time"] = f"{keep}; {stand.programs['time']}"
     profile(request_)
     plan = msgspec.json.decode((stand.folder / "plan.json").read_bytes(), type=says.Plan)
-    assert (plan.checked, plan.slow_peers, plan.counted) == (False, False, plan.work)
+    assert (plan.checked, plan.slow_baselines, plan.profiled) == (False, False, plan.work)
 
 
 def test_broken_run_of_last_week_does_not_hinder_a_new_one(stand: Stand, request_: Request) -> None:
     old = request_.root / "reports" / "depthwise_conv2d" / "2020-01-01-h100-1234567"
     old.mkdir(parents=True)
     (old / "run.json").write_text("<<<<<<< HEAD")
-    assert read_run(profile(replace(request_, counters="none")).folder).manifest.cases[0].flop == 4794163200
+    assert read_run(profile(replace(request_, metric_set="none")).folder).manifest.cases[0].flop == 4794163200
 
 
 def test_words_of_libraries_between_the_events_do_no_harm(stand: Stand, request_: Request) -> None:
     noise = """printf '%s\\n' 'warning: {"type":' '{"type":"Unheard"}' '{"type":"Doing"' '{"type":"Checked"}'"""
     stand.programs["time"] = f"{noise}; {stand.programs['time']}"
-    run = read_run(profile(replace(request_, counters="none")).folder)
+    run = read_run(profile(replace(request_, metric_set="none")).folder)
     assert len(run.manifest.checks) == 4
 
 
 def test_staging_folder_holds_copies_and_no_private_name(request_: Request) -> None:
-    with measure.staged(request_.family, request_.versions, request_.timed, 2, SAMPLING) as stage:
+    with measure.staged(request_.operator, request_.versions, request_.timed, 2, SAMPLING) as stage:
         assert sorted(path.name for path in stage.iterdir()) == [
             *("plan.json", "reference.py", "v0_baseline.py", "v1_grid.py")
         ]
@@ -471,7 +471,7 @@ def test_staging_folder_holds_copies_and_no_private_name(request_: Request) -> N
         assert plan.versions == {"v0_baseline": "v0_baseline.py", "v1_grid": "v1_grid.py"}
         assert (plan.reference, plan.seeds, plan.sampling) == ("reference.py", [0, 1], SAMPLING)
         assert [(case.case, case.dtype) for case in plan.work] == [("main", "float32")]
-        assert str(request_.family.folder) not in text
+        assert str(request_.operator.folder) not in text
     assert not stage.exists()
 
 
@@ -497,11 +497,11 @@ def test_run_says_what_compute_sanitizer_found(
         return [SanitizerRecord("memcheck", "v1_grid", asked, ["float32"], ["kernel"], 3, 0, "Invalid write")]
 
     monkeypatch.setattr(sanitizer, "sanitize", sanitize)
-    plain = replace(request_, counters="none")
+    plain = replace(request_, metric_set="none")
     assert read_run(profile(plain).folder).manifest.sanitizer == []
     told = pipeline.profile(plain, None, [].append, sanitize=True)
     assert [record.errors for record in read_run(told.folder).manifest.sanitizer] == [3]
-    assert asked == [case.name for case in request_.family.select_cases([], "test")]
+    assert asked == [case.name for case in request_.operator.select_cases([], "test")]
     assert "memcheck found 3 in v1_grid (Invalid write)" in (told.folder / "report.md").read_text()
 
 
@@ -512,19 +512,19 @@ def test_run_records_how_it_was_sampled_its_noise_and_the_state_of_the_gpu(
     states = [
         GpuState("main", "float32", at, 1980, 2619, 41, 400.0, ["power cap"]) for at in ("before", "during", "after")
     ]
-    (own,) = (event for event in events if isinstance(event, says.Samples) and event.subject == "v1_grid")
-    again = msgspec.structs.replace(own, subject="v1_grid again", times_us=[1.02 * time for time in own.times_us])
+    (own,) = (event for event in events if isinstance(event, says.Samples) and event.provider == "v1_grid")
+    again = msgspec.structs.replace(own, repeat=1, times_us=[1.02 * time for time in own.times_us])
     told = [*events, again, *(says.State(state) for state in states)]
     stand.programs["time"] = f"cat {stand.file('noise', told)}"
-    run = read_run(profile(replace(request_, counters="none", noise=True, precision=0.005)).folder)
+    run = read_run(profile(replace(request_, metric_set="none", noise=True, precision=0.005)).folder)
     assert run.manifest.sampling is not None
     assert (run.manifest.sampling.precision, run.manifest.sampling.budget_s) == (0.005, 10)
     assert run.manifest.sampling.seed > 0
     (noise,) = run.manifest.noise
     assert (noise.version, noise.time_x) == ("v1_grid", pytest.approx(1.02))
     assert run.manifest.gpu_states == states
-    assert "v1_grid again" not in set(run.timings["subject"])
-    assert (run.samples["subject"] == "v1_grid again").sum() == len(own.times_us)
+    assert list(run.timings["provider"]).count("v1_grid") == 1
+    assert (run.samples["repeat"] == 1).sum() == len(own.times_us)
     report = (run.folder / "report.md").read_text()
     assert "> **Warning** The GPU held its clocks back (power cap) in 1 of 1 looks." in report
     assert "> **Warning** Too loud for 1 %: the noise of the measurement is main float32 2.0 %." in report
@@ -532,7 +532,7 @@ def test_run_records_how_it_was_sampled_its_noise_and_the_state_of_the_gpu(
 
 
 def test_kernels_of_a_commit_are_published_as_its_own(stand: Stand, request_: Request) -> None:
-    of_commit = replace(request_, counters="none", commit="c0ffee" * 6, about="v0_base is v0 of main.")
+    of_commit = replace(request_, metric_set="none", commit="c0ffee" * 6, about="v0_base is v0 of main.")
     manifest = read_run(profile(of_commit).folder).manifest
     assert (manifest.commit, manifest.dirty) == ("c0ffee" * 6, False)
     assert manifest.notes[0] == "v0_base is v0 of main."

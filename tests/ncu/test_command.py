@@ -63,7 +63,7 @@ def test_refused_counters_have_a_fault_of_their_own_with_both_ways_out() -> None
     assert isinstance(fault, CounterPermission)
     assert fault.exit_code == 2
     assert "ERR_NVGPUCTRPERM" in fault.message
-    for way_out in ("NVreg_RestrictProfilingToAdminUsers=0", "--cap-add=SYS_ADMIN", "--no-counters"):
+    for way_out in ("NVreg_RestrictProfilingToAdminUsers=0", "--cap-add=SYS_ADMIN", "--metrics none"):
         assert way_out in fault.remedy
 
 
@@ -287,7 +287,7 @@ def test_run_says_which_missing_metric_ncu_does_not_know(monkeypatch: pytest.Mon
     stand_in = make_program(tmp_path / "ncu")
     stand_in.write_text(f"#!/bin/sh\necho $* >> {asked}\n")
     monkeypatch.setenv("ROOFLIFT_NCU", str(stand_in))
-    asked_for = [metric for metric in METRICS if metric.seed][:2]
+    asked_for = [metric for metric in METRICS if metric.basic][:2]
     lacking = pd.DataFrame([[metric.ncu[0], NOT_COLLECTED] for metric in METRICS], columns=["ncu_name", "missing"])
     whole = lacking.assign(missing=lacking["missing"].mask(lacking["ncu_name"].isin(ncu_names("seed")), ""))
     assert pipeline._unknown_metrics(whole, "seed") == []
@@ -329,7 +329,7 @@ def test_missing_ncu_says_how_to_get_it_or_go_without(monkeypatch: pytest.Monkey
     monkeypatch.setattr("rooflift.ncu.command.shutil.which", lambda place: None)
     with pytest.raises(NcuFault, match="ncu is not here") as fault:
         find_ncu()
-    for way_out in ("Nsight Compute", "PATH", "ROOFLIFT_NCU", "--no-counters"):
+    for way_out in ("Nsight Compute", "PATH", "ROOFLIFT_NCU", "--metrics none"):
         assert way_out in fault.value.remedy
 
 

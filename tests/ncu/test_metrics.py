@@ -11,9 +11,9 @@ import pytest
 
 from rooflift.ncu.metrics import (
     BY_NAME,
-    COUNTER_SETS,
     DEVICE_NAME,
     FLOP_OF_INSTRUCTION,
+    METRIC_SETS,
     METRICS,
     SECTIONS,
     STALL_REASONS,
@@ -67,10 +67,10 @@ def test_unit_and_way_to_combine_agree_with_the_name(metric: Metric) -> None:
 
 
 def test_seed_is_exactly_the_five_metrics_of_the_seed() -> None:
-    assert ncu_names("seed") == SEED
+    assert ncu_names("basic") == SEED
 
 
-@pytest.mark.parametrize("counters", COUNTER_SETS)
+@pytest.mark.parametrize("counters", METRIC_SETS)
 def test_the_five_of_the_seed_are_in_every_set(counters: str) -> None:
     assert set(SEED) <= set(ncu_names(counters))
 
@@ -119,6 +119,6 @@ def test_no_other_file_spells_an_ncu_metric(checkout: Path) -> None:
     for folder in ("profiling", "notebooks", "scripts", "benchmarks"):
         for path in (checkout / folder).rglob("*"):
             hidden = any(part.startswith((".", "__pycache__")) for part in path.relative_to(checkout).parts)
-            if path.is_file() and not hidden and path.name != "registry.py":
+            if path.is_file() and not hidden and path.name != "metrics.py":
                 found += [f"{path.relative_to(checkout)}: {name}" for name in SPELLED.findall(texts_of(path))]
     assert found == []

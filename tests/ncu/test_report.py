@@ -18,7 +18,7 @@ from rooflift.ncu import reader
 from rooflift.ncu import report as reports
 from rooflift.ncu.metrics import BY_NAME, DEVICE_NAME, METRICS
 from rooflift.ncu.report import read_reports, read_rules, report_device, report_gpu
-from rooflift.project.gpus import GpuSheet, overruled, sheet_for_name
+from rooflift.project.gpus import GpuSpec, overruled, spec_for_name
 from rooflift.schema import MetricRow
 
 # made by ncu alone with a dozen metrics: no section, no NVTX range
@@ -333,15 +333,15 @@ def test_report_that_does_not_name_its_gpu(monkeypatch: pytest.MonkeyPatch) -> N
 def test_report_says_what_its_gpu_is(report: Path) -> None:
     device = report_device(report)
     assert (device.gpu, device.memory_bytes) == ("NVIDIA H100 80GB HBM3", 85017493504)
-    assert set(device.figures) <= set(GpuSheet.__struct_fields__)
+    assert set(device.figures) <= set(GpuSpec.__struct_fields__)
     assert (device.figures["compute_capability"], device.figures["sm_count"]) == ("9.0", 132)
     assert device.figures["dram_bytes_per_s"] == pytest.approx(3352.32e9)
 
 
 def test_sheet_and_report_of_the_h100_agree(report: Path) -> None:
-    sheet = sheet_for_name(report_device(report).gpu)
-    assert sheet is not None
-    assert overruled(sheet, report_device(report).figures, report.name)[1] == []
+    spec = spec_for_name(report_device(report).gpu)
+    assert spec is not None
+    assert overruled(spec, report_device(report).figures, report.name)[1] == []
 
 
 def test_report_without_attributes_says_nothing_of_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

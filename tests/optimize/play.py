@@ -1,7 +1,7 @@
-"""A writer that plays a fixed list: `python play.py LIST [FOLDER]` prints the reply of try ROOFLIFT_TRY.
+"""A writer that plays a fixed list: `python play.py LIST [FOLDER]` prints the candidate of try ROOFLIFT_ITERATION.
 
-LIST names a file a line, relative to its own folder. In FOLDER the briefs are kept, one file each time that it is
-asked. After the last reply it fails.
+LIST names a file a line, relative to its own folder. In FOLDER the prompts are kept, one file each time that it is
+asked. After the last candidate it fails.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 told = sys.stdin.read()
-listed, number = Path(sys.argv[1]), int(os.environ["ROOFLIFT_TRY"])
+listed, number = Path(sys.argv[1]), int(os.environ["ROOFLIFT_ITERATION"])
 for folder in map(Path, sys.argv[2:]):
     folder.mkdir(exist_ok=True)
     times = len(list(folder.glob(f"{number:03}-*")))

@@ -10,12 +10,12 @@ import pytest
 
 from rooflift.optimize.journal import (
     TOLD_BEFORE,
+    Iteration,
     Started,
     State,
     Step,
     Stopped,
-    Tried,
-    before_in_words,
+    iterations_text,
     read_journal,
     state_of,
     with_header,
@@ -23,16 +23,16 @@ from rooflift.optimize.journal import (
 from rooflift.project.header import parse_header
 
 STARTED = Started(
-    family="twice", base="v0_probe", base_sha256="00", stages=["grid", "memory"], tries=2, gpu="H100", seed=1
+    operator="twice", base="v0_probe", base_sha256="00", stages=["grid", "memory"], iterations=2, gpu="H100", seed=1
 )
 
 
-def failed(number: int, stage: str = "grid", why: str = "too slow") -> Tried:
-    return Tried(number=number, stage=stage, base="v0_probe", at="verdict", why=[why])
+def failed(number: int, stage: str = "grid", why: str = "too slow") -> Iteration:
+    return Iteration(number=number, stage=stage, base="v0_probe", at="verdict", why=[why])
 
 
-def kept(number: int, version: str, stage: str = "grid") -> Tried:
-    return Tried(number=number, stage=stage, base="v0_probe", at=None, why=[], version=version, time_x=0.5)
+def kept(number: int, version: str, stage: str = "grid") -> Iteration:
+    return Iteration(number=number, stage=stage, base="v0_probe", at=None, why=[], version=version, time_x=0.5)
 
 
 def test_every_stage_has_its_tries_in_turn() -> None:
@@ -63,19 +63,19 @@ def test_a_journal_comes_back_and_a_torn_line_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("entries", [[], [failed(1)], [STARTED, failed(2)], [STARTED, STARTED]])
-def test_a_journal_out_of_order_is_refused(entries: list[Started | Tried]) -> None:
+def test_a_journal_out_of_order_is_refused(entries: list[Started | Iteration]) -> None:
     with pytest.raises(ValueError, match="line"):
         state_of(entries)
 
 
 def test_the_writer_is_told_the_last_tries_with_their_reasons() -> None:
-    assert before_in_words(State(STARTED)) == ""
+    assert iterations_text(State(STARTED)) == ""
     tried = [failed(number, why=f"reason-{number}\nand more") for number in range(1, TOLD_BEFORE + 2)]
-    text = before_in_words(State(STARTED, tried))
+    text = iterations_text(State(STARTED, tried))
     assert "reason-1 " not in text
     assert all(f"  - reason-{number} and more" in text for number in range(2, TOLD_BEFORE + 2))
     assert "failed at verdict" in text
-    assert "kept as v1_grid, 0.500x the time of v0_probe" in before_in_words(State(STARTED, [kept(1, "v1_grid")]))
+    assert "kept as v1_grid, 0.500x the time of v0_probe" in iterations_text(State(STARTED, [kept(1, "v1_grid")]))
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_the_writer_is_told_the_last_tries_with_their_reasons() -> None:
 def test_a_kept_reply_has_a_header_that_can_be_read(code: str, title: str) -> None:
     text, told = with_header(code, "grid", 3)
     tree = ast.parse(text)
-    compile(text, "reply", "exec")
-    header = parse_header(tree, Path("reply"))
+    compile(text, "candidate", "exec")
+    header = parse_header(tree, Path("candidate"))
     assert header.title == told == title
     assert header.stage == ("tiling" if title == "Good." else "grid")
     assert header.expect == ()

@@ -35,21 +35,21 @@ CASES = (FIXTURES / "two_cases.toml").read_text()
 @pytest.fixture
 def project(tmp_path: Path, checkout: Path, h100_run: Path, no_gpu: None) -> Path:
     """A project of two versions with one small test case and one recorded run, on a machine without a GPU."""
-    family = tmp_path / "project" / "kernels" / "depthwise_conv2d"
-    family.mkdir(parents=True)
+    operator = tmp_path / "project" / "kernels" / "depthwise_conv2d"
+    operator.mkdir(parents=True)
     for name in ("reference", "v0_baseline", "v1_grid"):
-        shutil.copy(checkout / "kernels" / "depthwise_conv2d" / f"{name}.py", family)
-    (family / "cases.toml").write_text(CASES)
+        shutil.copy(checkout / "kernels" / "depthwise_conv2d" / f"{name}.py", operator)
+    (operator / "cases.toml").write_text(CASES)
     shutil.copytree(h100_run, tmp_path / "project" / "reports" / "depthwise_conv2d" / "h100_run")
     return tmp_path / "project"
 
 
 @pytest.fixture
-def replies(tmp_path: Path) -> Callable[..., str]:
-    """Return a function: the command of a writer that plays these replies."""
+def candidates(tmp_path: Path) -> Callable[..., str]:
+    """Return a function: the command of a writer that plays these candidates."""
 
     def play(*texts: str) -> str:
-        folder = tmp_path / "replies"
+        folder = tmp_path / "candidates"
         folder.mkdir()
         for number, text in enumerate(texts, 1):
             (folder / f"{number:03}.txt").write_text(text)
@@ -68,40 +68,42 @@ def listing(folder: Path) -> dict[str, bytes]:
 
 
 def test_exactly_the_right_replies_are_kept_and_the_others_say_why(
-    project: Path, checkout: Path, replies: Callable[..., str], rooflift: Rooflift, tmp_path: Path
+    project: Path, checkout: Path, candidates: Callable[..., str], rooflift: Rooflift, tmp_path: Path
 ) -> None:
-    dishonest = (FIXTURES / "replies" / "bad" / "result_cached_on_self.txt").read_text()
-    wrong = (FIXTURES / "climb" / "wrong.txt").read_text()
-    writer = replies(wrong, dishonest, right(checkout), "", "```python\nimport torch\n")
+    dishonest = (FIXTURES / "candidates" / "bad" / "result_cached_on_self.txt").read_text()
+    wrong = (FIXTURES / "optimize" / "wrong.txt").read_text()
+    writer = candidates(wrong, dishonest, right(checkout), "", "```python\nimport torch\n")
     before = listing(project / "kernels")
-    folder = tmp_path / "climb"
-    words = ["climb", "depthwise_conv2d", "--writer", writer, "--no-gpu", "--stages", "grid,tiling"]
-    said = rooflift(*words, "--tries", "3", "--root", project, "--out", folder, "--json", "--keep", tmp_path / "kept")
+    folder = tmp_path / "optimize"
+    words = ["optimize", "depthwise_conv2d", "--agent", writer, "--no-gpu", "--stages", "grid,tiling"]
+    said = rooflift(
+        *words, "--iterations", "3", "--root", project, "--out", folder, "--json", "--keep", tmp_path / "kept"
+    )
     assert said.code == 0, said.err
     told = json.loads(said.out)
-    assert [one["at"] for one in told["tries"]] == ["gates", "check", None, "reply", "reply", "writer"]
+    assert [one["at"] for one in told["iterations"]] == ["evaluation", "lint", None, "candidate", "candidate", "agent"]
     assert told["kept"] == ["v1_grid"]
     assert told["run"] is None
-    assert told["tries"][2]["flag"] == "not timed"
-    assert told["tries"][0]["why"][0].startswith("correctness: ")
-    assert told["tries"][1]["why"][0].startswith("line ")
+    assert told["iterations"][2]["flag"] == "not timed"
+    assert told["iterations"][0]["why"][0].startswith("correctness: ")
+    assert told["iterations"][1]["why"][0].startswith("line ")
     assert (folder / "kernels" / "depthwise_conv2d" / "v1_grid.py").read_text() == right(checkout)
     assert listing(project / "kernels") == before
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["v0_grid.py"]
-    # each brief tells what went before, in words that a writer can use
-    asked = sorted((tmp_path / "replies" / "asked").iterdir())
+    # each prompt tells what went before, in words that a writer can use
+    asked = sorted((tmp_path / "candidates" / "asked").iterdir())
     assert [path.name for path in asked] == [f"{number:03}-0.md" for number in range(1, 7)]
     first, second = asked[0].read_text(), asked[1].read_text()
     assert "## Tries of this climb" not in first
-    assert told["tries"][0]["why"][0].split(";")[0] in second
+    assert told["iterations"][0]["why"][0].split(";")[0] in second
     assert "kept as v1_grid" in asked[3].read_text()
     # a climb that ended is told again, and asks nobody
-    again = rooflift(*words, "--tries", "3", "--root", project, "--out", folder, "--json")
-    assert json.loads(again.out)["tries"] == told["tries"]
-    assert len(list((tmp_path / "replies" / "asked").iterdir())) == 6
-    other = rooflift(*words, "--tries", "2", "--root", project, "--out", folder)
+    again = rooflift(*words, "--iterations", "3", "--root", project, "--out", folder, "--json")
+    assert json.loads(again.out)["iterations"] == told["iterations"]
+    assert len(list((tmp_path / "candidates" / "asked").iterdir())) == 6
+    other = rooflift(*words, "--iterations", "2", "--root", project, "--out", folder)
     assert other.code == 2
-    assert "started with tries 3, not 2" in other.err
+    assert "started with iterations 3, not 2" in other.err
 
 
 @pytest.fixture
@@ -118,7 +120,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str],
         measured.append(names[-1])
         metrics, timings, samples = (
             frame[~frame[key].str.startswith("v0")]
-            for frame, key in ((run.metrics, "version"), (run.timings, "subject"), (run.samples, "subject"))
+            for frame, key in ((run.metrics, "version"), (run.timings, "provider"), (run.samples, "provider"))
         )
         shutil.copytree(h100_run, out)
         tables: dict[str, list[pd.DataFrame]] = {"metrics": [], "timings": [], "samples": []}
@@ -127,11 +129,11 @@ def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str],
             factor = (float(said[1]) if said else 2015.0) / 1011.424
             tables["metrics"].append(metrics.assign(version=version.name))
             for name, frame in (("timings", timings), ("samples", samples)):
-                own = frame[frame["subject"] == "v1_grid"].assign(subject=version.name)
+                own = frame[frame["provider"] == "v1_grid"].assign(provider=version.name)
                 columns = [column for column in own if column.endswith("_us")]
                 tables[name].append(own.assign(**{column: own[column] * factor for column in columns}))
         for name, frame in (("timings", timings), ("samples", samples)):
-            tables[name].append(frame[frame["subject"] != "v1_grid"])
+            tables[name].append(frame[frame["provider"] != "v1_grid"])
         pd.concat(tables["metrics"]).to_csv(out / "metrics.csv", index=False)
         pd.concat(tables["timings"]).to_csv(out / "timings.csv", index=False)
         pd.concat(tables["samples"]).to_parquet(out / "samples.parquet", index=False)
@@ -139,12 +141,12 @@ def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str],
         write_manifest(out, msgspec.structs.replace(run.manifest, name=out.name, versions=versions))
         return type("Told", (), {"taken_up": ""})
 
-    def interpreted(*words: Any, interpret: bool) -> gates.Examination:
+    def interpreted(*words: Any, interpret: bool) -> gates.Evaluation:
         assert not interpret  # what is timed is judged on the GPU
-        return examine(*words, interpret=True)
+        return evaluate(*words, interpret=True)
 
-    examine = gates.examine
-    monkeypatch.setattr(gates, "examine", interpreted)
+    evaluate = gates.evaluate
+    monkeypatch.setattr(gates, "evaluate", interpreted)
     monkeypatch.setattr(pipeline, "profile", profile)
     monkeypatch.setattr(machine, "driver", lambda: machine.Driver("580.1", ["NVIDIA H100 80GB HBM3"]))
     return measured.count
@@ -153,19 +155,19 @@ def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str],
 def test_the_faster_replies_are_kept_and_the_climb_ends_at_the_roof(
     project: Path,
     checkout: Path,
-    replies: Callable[..., str],
+    candidates: Callable[..., str],
     rooflift: Rooflift,
     recorded: Callable[[str], int],
     tmp_path: Path,
 ) -> None:
     texts = [right(checkout) + f"# takes {time_us} us\n" for time_us in (2300, 2010, 1000, 500, 999, 720, 800)]
-    folder = tmp_path / "climb"
-    words = ["climb", "depthwise_conv2d", "--writer", replies(*texts), "--root", project, "--out", folder]
-    said = rooflift(*words, "--stages", "grid,tiling,memory", "--tries", "3", "--json")
+    folder = tmp_path / "optimize"
+    words = ["optimize", "depthwise_conv2d", "--agent", candidates(*texts), "--root", project, "--out", folder]
+    said = rooflift(*words, "--stages", "grid,tiling,memory", "--iterations", "3", "--json")
     assert said.code == 0, said.err
     told = json.loads(said.out)
-    slower, same, kept, suspect, no_faster, last = told["tries"]  # the seventh reply was never asked for
-    assert [one["at"] for one in told["tries"]] == ["verdict", "verdict", None, "roof", "verdict", None]
+    slower, same, kept, suspect, no_faster, last = told["iterations"]  # the seventh candidate was never asked for
+    assert [one["at"] for one in told["iterations"]] == ["verdict", "verdict", None, "sol", "verdict", None]
     assert "main float32: slower, 1.141x the time of v0_baseline" in slower["why"][0]
     assert "within noise" in same["why"][0]
     assert suspect["flag"].startswith("suspect: 143.2 % of the roof")
@@ -173,14 +175,14 @@ def test_the_faster_replies_are_kept_and_the_climb_ends_at_the_roof(
     assert told["kept"] == [kept["version"], last["version"]] == ["v1_grid", "v2_tiling"]
     assert last["time_x"] == pytest.approx(0.72, abs=0.001)
     assert told["stopped"] == "v2_tiling main float32 is at 99.4 % of the roof"
-    final = read_run(folder / "reports" / "depthwise_conv2d" / "climb")
+    final = read_run(folder / "reports" / "depthwise_conv2d" / "optimize")
     assert [v.version for v in final.manifest.versions] == ["v0_baseline", "v1_grid", "v2_tiling"]
-    asked = (tmp_path / "replies" / "asked" / "006-0.md").read_text()
+    asked = (tmp_path / "candidates" / "asked" / "006-0.md").read_text()
     assert "## Current version: v1_grid" in asked
     assert "1000.0 us" in asked
     assert "143.2 % of the measured roof" in asked
     before = recorded("v2_tiling")
-    rooflift(*words, "--stages", "grid,tiling,memory", "--tries", "3")
+    rooflift(*words, "--stages", "grid,tiling,memory", "--iterations", "3")
     assert recorded("v2_tiling") == before  # nothing is measured twice
 
 
@@ -188,13 +190,13 @@ def test_the_faster_replies_are_kept_and_the_climb_ends_at_the_roof(
 @pytest.mark.ncu
 @pytest.mark.timeout(1500)
 def test_on_a_gpu_exactly_the_right_ones_of_a_list_are_kept(checkout: Path, rooflift: Rooflift, tmp_path: Path) -> None:
-    writer = shlex.join([sys.executable, str(PLAY), str(FIXTURES / "climb" / "replies.txt")])
-    words = ["climb", "depthwise_conv2d", "--writer", writer, "--out", tmp_path / "climb", "--root", checkout]
+    writer = shlex.join([sys.executable, str(PLAY), str(FIXTURES / "optimize" / "candidates.txt")])
+    words = ["optimize", "depthwise_conv2d", "--agent", writer, "--out", tmp_path / "optimize", "--root", checkout]
     said = rooflift(*words, "--stages", "grid,memory", "--trust", "--json")
     assert said.code == 0, said.err
     told = json.loads(said.out)
-    found = [one["at"] for one in told["tries"]]
-    assert found == ["gates", "check", None, "verdict", "check", None], told
+    found = [one["at"] for one in told["iterations"]]
+    assert found == ["evaluation", "lint", None, "verdict", "lint", None], told
     assert told["kept"] == ["v1_grid", "v2_memory"]
     assert "of the roof" in told["stopped"]
 
@@ -202,17 +204,29 @@ def test_on_a_gpu_exactly_the_right_ones_of_a_list_are_kept(checkout: Path, roof
 def test_a_killed_climb_goes_on_where_it_stopped(
     project: Path,
     checkout: Path,
-    replies: Callable[..., str],
+    candidates: Callable[..., str],
     rooflift: Rooflift,
     as_typed: Callable[[Sequence[str | Path], Path, Mapping[str, str]], subprocess.Popen[str]],
     tmp_path: Path,
 ) -> None:
-    folder = tmp_path / "climb"
-    words = ["climb", "depthwise_conv2d", "--no-gpu", "--stages", "grid", "--tries", "2", "--root", str(project)]
-    words += ["--out", str(folder), "--writer", replies("nothing but prose", right(checkout))]
+    folder = tmp_path / "optimize"
+    words = [
+        "optimize",
+        "depthwise_conv2d",
+        "--no-gpu",
+        "--stages",
+        "grid",
+        "--iterations",
+        "2",
+        "--root",
+        str(project),
+    ]
+    words += ["--out", str(folder), "--agent", candidates("nothing but prose", right(checkout))]
     child = as_typed(words, project, {"CUDA_VISIBLE_DEVICES": ""})
     deadline = time.monotonic() + 60
-    while not (folder / "tries" / "002" / "reply.txt").exists():  # the second reply is there, and not judged yet
+    while not (
+        folder / "iterations" / "002" / "candidate.txt"
+    ).exists():  # the second candidate is there, and not judged yet
         assert time.monotonic() < deadline
         assert child.poll() is None, child.communicate()
         time.sleep(0.02)
@@ -221,25 +235,25 @@ def test_a_killed_climb_goes_on_where_it_stopped(
     journal = folder / "journal.jsonl"
     assert len(journal.read_bytes().splitlines()) == 2
     with journal.open("ab") as file:
-        file.write(b'{"type":"Tried","num')  # a line that the kill cut off
+        file.write(b'{"type":"Iteration","num')  # a line that the kill cut off
     said = rooflift(*words, "--json")
     assert said.code == 0, said.err
     told = json.loads(said.out)
     assert told["kept"] == ["v1_grid"]
-    asked = sorted(path.name for path in (tmp_path / "replies" / "asked").iterdir())
+    asked = sorted(path.name for path in (tmp_path / "candidates" / "asked").iterdir())
     assert asked == ["001-0.md", "002-0.md"]  # nothing was asked twice
     assert all(json.loads(line) for line in journal.read_text().splitlines())
 
 
 def test_what_cannot_begin_says_why(project: Path, rooflift: Rooflift, tmp_path: Path) -> None:
-    words = ["climb", "depthwise_conv2d", "--root", project, "--out", tmp_path / "climb"]
-    assert "--no-gpu" in rooflift(*words, "--writer", "cat").err
-    missing = rooflift(*words, "--no-gpu", "--writer", "no-such-writer")
+    words = ["optimize", "depthwise_conv2d", "--root", project, "--out", tmp_path / "optimize"]
+    assert "--no-gpu" in rooflift(*words, "--agent", "cat").err
+    missing = rooflift(*words, "--no-gpu", "--agent", "no-such-writer")
     assert missing.code == 2
     assert "'no-such-writer' cannot be started" in missing.err
-    assert rooflift(*words, "--no-gpu", "--writer", " ").code == 2
-    assert "no stage 'girth'" in rooflift(*words, "--no-gpu", "--writer", "cat", "--stages", "girth").err
-    foreign = rooflift(*words[:-1], project, "--no-gpu", "--writer", "cat")
+    assert rooflift(*words, "--no-gpu", "--agent", " ").code == 2
+    assert "no stage 'girth'" in rooflift(*words, "--no-gpu", "--agent", "cat", "--stages", "girth").err
+    foreign = rooflift(*words[:-1], project, "--no-gpu", "--agent", "cat")
     assert "holds" in foreign.err
     assert not (project / "journal.jsonl").exists()
 
@@ -247,10 +261,12 @@ def test_what_cannot_begin_says_why(project: Path, rooflift: Rooflift, tmp_path:
 def test_two_climbs_do_not_share_a_folder(project: Path, rooflift: Rooflift, tmp_path: Path) -> None:
     import filelock
 
-    folder = tmp_path / "climb"
+    folder = tmp_path / "optimize"
     folder.mkdir()
     with filelock.FileLock(folder / ".lock"):
-        said = rooflift("climb", "depthwise_conv2d", "--root", project, "--out", folder, "--no-gpu", "--writer", "cat")
+        said = rooflift(
+            "optimize", "depthwise_conv2d", "--root", project, "--out", folder, "--no-gpu", "--agent", "cat"
+        )
     assert said.code == 2
     assert "another climb is at work" in said.err
     assert os.listdir(folder) == [".lock"]  # noqa: PTH208  # a name is all that is asked

@@ -1,4 +1,4 @@
-"""The brief: every value it is given is shown, it holds what the seed's does, and it says what is missing and why."""
+"""The prompt: every value it is given is shown, it holds what the seed's does, and it says what is missing and why."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from rooflift.analysis.selection import Subject, figures, missing, of, subject
+from rooflift.analysis.selection import Selection, figures, missing, of, select
 from rooflift.cli import completion
-from rooflift.optimize.prompt import NOT_PUBLISHED, Brief, brief, markdown, output_rules, sheet_figures, stage_metrics
-from rooflift.project.gpus import sheet_for_key, sheets
-from rooflift.project.operator import load_family
-from rooflift.project.stages import rules, stage, stages
+from rooflift.lint.rules import rules
+from rooflift.optimize.prompt import NOT_PUBLISHED, Prompt, markdown, output_rules, prompt, sheet_figures, stage_metrics
+from rooflift.project.gpus import spec_for_key, specs
+from rooflift.project.operator import load_operator
+from rooflift.project.stages import stage, stages
 from rooflift.runs.run import Run, read_run
 from rooflift.runs.verify import sha256
 
@@ -26,14 +27,14 @@ FOREIGN_METRICS = Path(__file__).parents[1] / "fixtures" / "rtx4090_metrics.json
 
 
 @pytest.fixture
-def told(h100_run: Path, checkout: Path) -> Callable[..., Brief]:
-    """Return a function: the brief after a version of the H100 run, for a stage and a GPU."""
+def told(h100_run: Path, checkout: Path) -> Callable[..., Prompt]:
+    """Return a function: the prompt after a version of the H100 run, for a stage and a GPU."""
     run = read_run(h100_run)
-    family = load_family(checkout, "depthwise_conv2d")
+    operator = load_operator(checkout, "depthwise_conv2d")
 
-    def make(version: str = "v0", stage_name: str = "grid", gpu: str = "rtx4090") -> Brief:
-        (found,) = family.select_versions([version])
-        return brief(family, found, stage_name, sheet_for_key(gpu), run, subject(run, found.name))
+    def make(version: str = "v0", stage_name: str = "grid", gpu: str = "rtx4090") -> Prompt:
+        (found,) = operator.select_versions([version])
+        return prompt(operator, found, stage_name, spec_for_key(gpu), run, select(run, found.name))
 
     return make
 
@@ -74,7 +75,7 @@ def leaves(value: Any) -> Iterator[float | str]:
 
 
 def test_every_value_that_the_template_is_given_is_shown() -> None:
-    given = filled(Brief, iter(range(1000)))
+    given = filled(Prompt, iter(range(1000)))
     values = list(leaves(given))
     assert len(set(values)) == len(values) > 80
     text = markdown(given)
@@ -84,9 +85,9 @@ def test_every_value_that_the_template_is_given_is_shown() -> None:
 # --- what it says
 
 
-def test_it_holds_what_the_original_brief_holds(told: Callable[..., Brief], checkout: Path) -> None:
+def test_it_holds_what_the_original_brief_holds(told: Callable[..., Prompt], checkout: Path) -> None:
     text = markdown(told())
-    sheet = [
+    spec = [
         "Ada Lovelace",
         "8.9",
         "128",
@@ -102,7 +103,7 @@ def test_it_holds_what_the_original_brief_holds(told: Callable[..., Brief], chec
         "99",
         "72",
     ]
-    for figure in sheet:
+    for figure in spec:
         assert f"| {figure} |" in text, figure
     assert (checkout / "kernels/depthwise_conv2d/v0_baseline.py").read_text().rstrip() in text
     assert "class Model(" in text
@@ -110,7 +111,7 @@ def test_it_holds_what_the_original_brief_holds(told: Callable[..., Brief], chec
         assert rule in text
 
 
-def test_metrics_are_json_with_the_exact_ncu_names(told: Callable[..., Brief], h100_run: Path) -> None:
+def test_metrics_are_json_with_the_exact_ncu_names(told: Callable[..., Prompt], h100_run: Path) -> None:
     text = markdown(told())
     held = json.loads(text.split("```json\n")[1].split("```")[0])
     rows = read_run(h100_run).metrics
@@ -118,7 +119,7 @@ def test_metrics_are_json_with_the_exact_ncu_names(told: Callable[..., Brief], h
     assert held == {"depthwise_conv2d_kernel": dict(zip(rows["ncu_name"], rows["value"], strict=True))}
 
 
-def test_versions_tried_come_with_times_and_verdicts(told: Callable[..., Brief]) -> None:
+def test_versions_tried_come_with_times_and_verdicts(told: Callable[..., Prompt]) -> None:
     tried = {one.version: one for one in told().tried}
     assert list(tried) == ["v0_baseline", "v1_grid"]
     assert tried["v1_grid"].time == "1011 us"
@@ -127,48 +128,48 @@ def test_versions_tried_come_with_times_and_verdicts(told: Callable[..., Brief])
     assert any("miss" in text for text in tried["v1_grid"].predictions)
 
 
-def test_a_run_of_another_gpu_is_called_so_and_projected(told: Callable[..., Brief]) -> None:
+def test_a_run_of_another_gpu_is_called_so_and_projected(told: Callable[..., Prompt]) -> None:
     other, own = told(gpu="rtx4090"), told(gpu="h100")
     assert "this is not the target GPU" in other.measured_on
-    assert "bound by DRAM" in other.projected[0]
+    assert "bound by DRAM" in other.estimated[0]
     assert "not the target" not in own.measured_on
-    assert own.projected == []
+    assert own.estimated == []
 
 
 def test_a_version_that_was_changed_after_the_run_is_called_so(h100_run: Path, checkout: Path) -> None:
     run = read_run(h100_run)
-    family = load_family(checkout, "depthwise_conv2d")
-    (found,) = family.select_versions(["v0"])
+    operator = load_operator(checkout, "depthwise_conv2d")
+    (found,) = operator.select_versions(["v0"])
     file = f"kernels/depthwise_conv2d/{found.path.name}"
     for digest, is_told in ((sha256(found.path), False), ("0" * 64, True)):
         manifest = msgspec.structs.replace(run.manifest, sha256={file: digest})
-        text = brief(
-            family, found, "grid", sheet_for_key("h100"), Run(h100_run, manifest), subject(run, "v0")
+        text = prompt(
+            operator, found, "grid", spec_for_key("h100"), Run(h100_run, manifest), select(run, "v0")
         ).measured_on
         assert ("has changed since" in text) is is_told
 
 
 def test_output_rules_are_those_of_the_checker_and_of_the_stage() -> None:
-    tuning = {rule for found in stages().values() for rule in found.check_rules}
+    tuning = {rule for found in stages().values() for rule in found.lint_rules}
     for name in stages():
         shown = output_rules(name)
-        expected = [rule for rule in rules() if rule not in tuning or rule in stage(name).check_rules]
+        expected = [rule for rule in rules() if rule not in tuning or rule in stage(name).lint_rules]
         assert [text.rpartition("(")[2].rstrip(")") for text in shown] == expected
     assert any("grid_changed" in text for text in output_rules("tuning"))
 
 
-@pytest.mark.parametrize("key", list(sheets()))
+@pytest.mark.parametrize("key", list(specs()))
 def test_every_figure_of_a_sheet_has_its_source_or_is_called_not_published(key: str) -> None:
-    for figure in sheet_figures(sheets()[key]):
+    for figure in sheet_figures(specs()[key]):
         assert figure.source.startswith(("NVIDIA", "the CUDA driver")), figure
         assert figure.value != "None"
-    absent = {figure.name for figure in sheet_figures(sheets()["l40s"]) if figure.value == NOT_PUBLISHED}
+    absent = {figure.name for figure in sheet_figures(specs()["l40s"]) if figure.value == NOT_PUBLISHED}
     assert absent == {"L2 cache, of all SMs"}
 
 
 def test_a_metric_of_the_stage_is_judged_or_says_why_it_is_missing(h100_run: Path) -> None:
     run = read_run(h100_run)
-    about = subject(run, "v0")
+    about = select(run, "v0")
     found = {m.name: m for m in stage_metrics("grid", of(figures(run), about), missing(run, about))}
     assert (found["sm_pct"].verdict, found["alu_pct"].verdict) == ("met", "not met")
     assert found["grid_size"].verdict == "no threshold"
@@ -178,11 +179,11 @@ def test_a_metric_of_the_stage_is_judged_or_says_why_it_is_missing(h100_run: Pat
     assert absent["waves"].value == "missing: not collected for this case"
 
 
-def test_a_case_without_counters_says_so(told: Callable[..., Brief], suite_run: Path, checkout: Path) -> None:
+def test_a_case_without_counters_says_so(told: Callable[..., Prompt], suite_run: Path, checkout: Path) -> None:
     run = read_run(suite_run)
-    family = load_family(checkout, "depthwise_conv2d")
-    about = Subject("v0_baseline", "padded", "float16")
-    found = brief(family, family.versions[0], "grid", sheet_for_key("h100"), run, about)
+    operator = load_operator(checkout, "depthwise_conv2d")
+    about = Selection("v0_baseline", "padded", "float16")
+    found = prompt(operator, operator.versions[0], "grid", spec_for_key("h100"), run, about)
     assert found.metrics == {}
     assert "did not profile v0_baseline padded float16" in found.missing["every counter"]
 
@@ -196,27 +197,27 @@ def test_the_shell_completes_gpus_and_stages() -> None:
 
 
 def test_the_command_writes_markdown_or_json(rooflift: Rooflift, h100_run: Path) -> None:
-    words = ["brief", "depthwise_conv2d", "v1", "--stage", "tiling", "--gpu", "h100", "--run", h100_run]
+    words = ["prompt", "depthwise_conv2d", "v1", "--stage", "tiling", "--gpu", "h100", "--run", h100_run]
     said = rooflift(*words)
     assert said.code == 0
     assert said.out.startswith("# depthwise_conv2d: the version after v1_grid\n")
     held = json.loads(rooflift(*words, "--format", "json").out)
     assert held == json.loads(rooflift(*words, "--json").out)
-    assert list(held) == list(Brief.__struct_fields__)
+    assert list(held) == list(Prompt.__struct_fields__)
     assert held["stage"] == "tiling"
 
 
 def test_without_a_run_the_familys_newest_is_told(rooflift: Rooflift) -> None:
-    said = rooflift("brief", "rms_norm", "v0", "--stage", "memory", "--gpu", "rtx3090")
+    said = rooflift("prompt", "rms_norm", "v0", "--stage", "memory", "--gpu", "rtx3090")
     assert said.code == 0
     assert "this is not the target GPU" in said.out
 
 
 def test_a_brief_can_be_told_from_imported_metrics(rooflift: Rooflift, tmp_path: Path) -> None:
-    label = ["--family", "depthwise_conv2d", "--version", "v0", "--gpu", "rtx4090"]
+    label = ["--operator", "depthwise_conv2d", "--version", "v0", "--gpu", "rtx4090"]
     rooflift("import", FOREIGN_METRICS, *label, "--out", tmp_path / "run")
     words = ["--stage", "grid", "--gpu", "rtx4090", "--run", tmp_path / "run"]
-    held = json.loads(rooflift("brief", "depthwise_conv2d", "v0", *words, "--json").out)
+    held = json.loads(rooflift("prompt", "depthwise_conv2d", "v0", *words, "--json").out)
     assert held["metrics"] == json.loads(FOREIGN_METRICS.read_text())
     assert held["missing"]["smsp__inst_executed.sum"] == "not in the file"
     assert "imported from rtx4090_metrics.json" in held["measured_on"]
@@ -228,7 +229,7 @@ def test_a_brief_can_be_told_from_imported_metrics(rooflift: Rooflift, tmp_path:
     ("change", "says"),
     [
         ({"--stage": "gird"}, "Did you mean grid"),
-        ({"--gpu": "h1000"}, "no GPU sheet 'h1000'"),
+        ({"--gpu": "h1000"}, "no GPU spec 'h1000'"),
         ({"--format": "mdx"}, "--format mdx: no such form"),
         ({"--run": "nowhere"}, "nowhere: no such run"),
         ({"--case": "mian"}, "no case 'mian'"),
@@ -238,12 +239,12 @@ def test_a_wrong_question_exits_2_with_a_remedy(
     rooflift: Rooflift, h100_run: Path, change: dict[str, str], says: str
 ) -> None:
     options = {"--stage": "grid", "--gpu": "h100", "--run": h100_run} | change
-    said = rooflift("brief", "depthwise_conv2d", "v0", *(word for pair in options.items() for word in pair))
+    said = rooflift("prompt", "depthwise_conv2d", "v0", *(word for pair in options.items() for word in pair))
     assert said.code == 2
     assert says in said.err
 
 
 def test_a_version_that_the_run_lacks_is_named(rooflift: Rooflift, h100_run: Path) -> None:
-    said = rooflift("brief", "depthwise_conv2d", "v2", "--stage", "grid", "--gpu", "h100", "--run", h100_run)
+    said = rooflift("prompt", "depthwise_conv2d", "v2", "--stage", "grid", "--gpu", "h100", "--run", h100_run)
     assert said.code == 2
     assert "no version 'v2_rows'" in said.err

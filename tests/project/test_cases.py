@@ -40,7 +40,7 @@ def test_cases_say_init_inputs_dtypes_and_use(written: Path) -> None:
 
 def test_without_the_file_the_reference_brings_its_own_inputs(tmp_path: Path) -> None:
     assert read_cases(tmp_path / "cases.toml") == {
-        "main": Case("main", None, None, dtypes=("float32",), use=frozenset({"bench"}), counters=("float32",))
+        "main": Case("main", None, None, dtypes=("float32",), use=frozenset({"bench"}), metrics=("float32",))
     }
 
 
@@ -58,10 +58,10 @@ FAULTS = [
     pytest.param('use = ["test"', 'dtypes = []\nuse = ["test"', "dtypes", id="no dtype"),
     pytest.param('use = ["test", "bench"]', 'use = ["tset"]', "use[0]", id="wrong use"),
     pytest.param('use = ["test", "bench"]', "use = []", "use", id="no use"),
-    pytest.param('use = ["test"', 'counters = []\nuse = ["test"', "counters", id="no counters"),
-    pytest.param('use = ["test"', 'counters = ["int8"]\nuse = ["test"', "counters[0]", id="counters of no dtype"),
+    pytest.param('use = ["test"', 'metrics = []\nuse = ["test"', "metrics", id="no metrics"),
+    pytest.param('use = ["test"', 'metrics = ["int8"]\nuse = ["test"', "metrics[0]", id="metrics of no dtype"),
     pytest.param(
-        'use = ["test"', 'dtypes = ["float16"]\ncounters = ["float32"]\nuse = ["test"', "counters: float32", id="other"
+        'use = ["test"', 'dtypes = ["float16"]\nmetrics = ["float32"]\nuse = ["test"', "metrics: float32", id="other"
     ),
 ]
 
@@ -77,16 +77,16 @@ def test_malformed_case_names_file_and_field(written: Path, right: str, wrong: s
     assert "init = {...}, inputs = [[shape], ...]" in caught.value.remedy
 
 
-def test_counters_of_a_case_that_is_not_for_the_bench_are_refused(written: Path) -> None:
-    written.write_text(GOOD.replace('use = ["test", "bench"]', 'counters = ["float16"]\nuse = ["test"]'))
-    with pytest.raises(CatalogError, match=r"\[empty_batch\]: counters.*\n.*'bench'"):
+def test_metrics_of_a_case_that_is_not_for_the_bench_are_refused(written: Path) -> None:
+    written.write_text(GOOD.replace('use = ["test", "bench"]', 'metrics = ["float16"]\nuse = ["test"]'))
+    with pytest.raises(CatalogError, match=r"\[empty_batch\]: metrics.*\n.*'bench'"):
         read_cases(written)
 
 
-def test_counters_are_those_of_main_in_its_first_dtype_or_those_that_a_case_names(written: Path) -> None:
-    more = 'counters = ["float16", "float32"]\nuse = ["test", "bench"]'
+def test_metrics_are_those_of_main_in_its_first_dtype_or_those_that_a_case_names(written: Path) -> None:
+    more = 'metrics = ["float16", "float32"]\nuse = ["test", "bench"]'
     written.write_text(GOOD.replace('dtypes = ["float32"]\n', "").replace('use = ["test", "bench"]', more))
-    assert {case.name: case.counters for case in read_cases(written).values()} == {
+    assert {case.name: case.metrics for case in read_cases(written).values()} == {
         "main": ("float32",),
         "empty_batch": ("float16", "float32"),
     }

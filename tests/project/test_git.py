@@ -10,7 +10,7 @@ import pytest
 
 from rooflift.errors import CatalogError
 from rooflift.project.git import pair, parse_range
-from rooflift.project.operator import Family
+from rooflift.project.operator import Operator
 
 
 def git(root: Path, *words: str) -> str:
@@ -20,18 +20,18 @@ def git(root: Path, *words: str) -> str:
 
 
 @pytest.fixture
-def root(make_family: Callable[..., Family], version_text: Callable[..., str]) -> Path:
-    """A repository: at `old` the family has v0, at HEAD a v1, too, and in the working tree another v1."""
-    family = make_family(version_text())
-    root = family.folder.parents[1]
+def root(make_operator: Callable[..., Operator], version_text: Callable[..., str]) -> Path:
+    """A repository: at `old` the operator has v0, at HEAD a v1, too, and in the working tree another v1."""
+    operator = make_operator(version_text())
+    root = operator.folder.parents[1]
     git(root, "init", "--quiet")
     git(root, "add", ".")
     git(root, "commit", "--quiet", "--message", "old")
     git(root, "tag", "old")
-    (family.folder / "v1_probe.py").write_text(version_text(top="# head"))
+    (operator.folder / "v1_probe.py").write_text(version_text(top="# head"))
     git(root, "add", ".")
     git(root, "commit", "--quiet", "--message", "head")
-    (family.folder / "v1_probe.py").write_text(version_text(top="# working tree"))
+    (operator.folder / "v1_probe.py").write_text(version_text(top="# working tree"))
     return root
 
 
@@ -50,7 +50,7 @@ def test_range_without_a_base_or_of_another_meaning_is_refused(text: str) -> Non
 
 def test_newest_versions_of_both_stand_side_by_side(root: Path) -> None:
     with pair(root, ("old", "HEAD"), "twice", None) as found:
-        base, head = found.family.versions
+        base, head = found.operator.versions
         assert (base.name, head.name) == ("v0_base", "v1_head")
         assert "# head" in head.path.read_text()
         assert base.path.read_text() == (root / "kernels/twice/v0_probe.py").read_text()
@@ -59,16 +59,16 @@ def test_newest_versions_of_both_stand_side_by_side(root: Path) -> None:
             f"v0_base is v0_probe of old ({git(root, 'rev-parse', '--short=7', 'old')}), "
             f"v1_head is v1_probe of HEAD ({found.commit[:7]})."
         )
-        assert sorted(found.family.cases) == ["main", "small"]
-        folder = found.family.folder
+        assert sorted(found.operator.cases) == ["main", "small"]
+        folder = found.operator.folder
     assert not folder.exists()
     assert "# working tree" in (root / "kernels/twice/v1_probe.py").read_text()
 
 
 def test_working_tree_is_taken_as_it_stands(root: Path) -> None:
     with pair(root, ("HEAD", ""), "twice", "v1") as found:
-        assert "# head" in found.family.versions[0].path.read_text()
-        assert "# working tree" in found.family.versions[1].path.read_text()
+        assert "# head" in found.operator.versions[0].path.read_text()
+        assert "# working tree" in found.operator.versions[1].path.read_text()
         assert found.commit is None
         assert found.about.endswith("v1_head is v1_probe of the working tree.")
 
@@ -79,11 +79,11 @@ def test_project_below_the_top_of_its_repository_is_found(root: Path) -> None:
     git(root, "mv", "kernels", "below/kernels")
     git(root, "commit", "--quiet", "--all", "--message", "moved")
     with pair(below, ("HEAD", ""), "twice", None) as found:
-        assert len(found.family.versions) == 2
+        assert len(found.operator.versions) == 2
 
 
 @pytest.mark.parametrize(
-    ("revisions", "family", "version", "said"),
+    ("revisions", "operator", "version", "said"),
     [
         (("nowhere", "HEAD"), "twice", None, "nowhere: git knows no such revision"),
         (("old", "HEAD"), "thrice", None, "old: it does not have kernels/thrice"),
@@ -91,9 +91,9 @@ def test_project_below_the_top_of_its_repository_is_found(root: Path) -> None:
     ],
 )
 def test_what_is_not_there_is_named(
-    root: Path, revisions: tuple[str, str], family: str, version: str | None, said: str
+    root: Path, revisions: tuple[str, str], operator: str, version: str | None, said: str
 ) -> None:
-    with pytest.raises(CatalogError, match=said), pair(root, revisions, family, version):
+    with pytest.raises(CatalogError, match=said), pair(root, revisions, operator, version):
         pass
 
 

@@ -1,4 +1,4 @@
-"""Families are found from file names and read without being imported; every fault has its file, line and remedy."""
+"""Operators are found from file names and read without being imported; every fault has its file, line and remedy."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 from rooflift.analysis.summary import summarize
 from rooflift.errors import CatalogError
 from rooflift.ncu.metrics import BY_NAME
-from rooflift.project.operator import Family, family_names, find_root, load_family
+from rooflift.project.operator import Operator, find_root, load_operator, operator_names
 from rooflift.runs.run import read_run
 
-MakeFamily = Callable[..., Family]
+MakeFamily = Callable[..., Operator]
 PROJECT = Path(__file__).parents[2]
-OWN_FAMILIES = family_names(PROJECT)
+OWN_FAMILIES = operator_names(PROJECT)
 
 
-def again(family: Family) -> Family:
-    """The same family, after its folder was altered."""
-    return load_family(family.folder.parents[1], family.name)
+def again(operator: Operator) -> Operator:
+    """The same operator, after its folder was altered."""
+    return load_operator(operator.folder.parents[1], operator.name)
 
 
 @pytest.fixture(scope="session")
@@ -33,41 +33,41 @@ def twice(version_text: Callable[..., str]) -> str:
 # --- what is found
 
 
-def test_family_holds_its_versions_cases_and_reference(make_family: MakeFamily, twice: str) -> None:
-    family = make_family(twice, twice.replace("Twice: the", "Again: the"))
-    assert [(v.number, v.name, v.path.name) for v in family.versions] == [
+def test_family_holds_its_versions_cases_and_reference(make_operator: MakeFamily, twice: str) -> None:
+    operator = make_operator(twice, twice.replace("Twice: the", "Again: the"))
+    assert [(v.number, v.name, v.path.name) for v in operator.versions] == [
         (0, "v0_probe", "v0_probe.py"),
         (1, "v1_probe", "v1_probe.py"),
     ]
-    assert family.versions[1].header.title == "Again: the smallest kernel that can be right."
-    assert list(family.cases) == ["main", "small"]
-    assert family.reference == family.folder / "reference.py"
+    assert operator.versions[1].header.title == "Again: the smallest kernel that can be right."
+    assert list(operator.cases) == ["main", "small"]
+    assert operator.reference == operator.folder / "reference.py"
 
 
-def test_version_10_comes_after_version_9(make_family: MakeFamily, twice: str) -> None:
-    family = make_family(*[twice] * 12)
-    assert [version.number for version in family.versions] == list(range(12))
+def test_version_10_comes_after_version_9(make_operator: MakeFamily, twice: str) -> None:
+    operator = make_operator(*[twice] * 12)
+    assert [version.number for version in operator.versions] == list(range(12))
 
 
-def test_files_beside_the_versions_are_no_versions(make_family: MakeFamily, twice: str) -> None:
-    family = make_family()
+def test_files_beside_the_versions_are_no_versions(make_operator: MakeFamily, twice: str) -> None:
+    operator = make_operator()
     for name in ("notes.md", "volume.py", "v1_probe.py.orig", "_v1_probe.py"):
-        (family.folder / name).write_text("not Python, and not a header")
-    assert [version.name for version in again(family).versions] == ["v0_probe"]
+        (operator.folder / name).write_text("not Python, and not a header")
+    assert [version.name for version in again(operator).versions] == ["v0_probe"]
 
 
-def test_nothing_is_imported(make_family: MakeFamily, twice: str, tmp_path: Path) -> None:
+def test_nothing_is_imported(make_operator: MakeFamily, twice: str, tmp_path: Path) -> None:
     marker = tmp_path / "imported"
     effect = f"\nopen({str(marker)!r}, 'w').close()\nraise SystemExit('imported')\n"
     reference = "def get_inputs(): ...\ndef get_init_inputs(): ...\nclass Model: ...\n" + effect
     before = set(sys.modules)
-    family = make_family(twice + effect, reference=reference)
-    assert family.versions[0].header.title.startswith("Twice")
+    operator = make_operator(twice + effect, reference=reference)
+    assert operator.versions[0].header.title.startswith("Twice")
     assert not marker.exists()
     assert not {name for name in set(sys.modules) - before if "probe" in name or "reference" in name}
 
 
-def test_kernelbench_reference_as_it_stands_is_a_case_with_its_own_inputs(make_family: MakeFamily) -> None:
+def test_kernelbench_reference_as_it_stands_is_a_case_with_its_own_inputs(make_operator: MakeFamily) -> None:
     reference = """import torch
 import torch.nn as nn
 
@@ -91,15 +91,15 @@ def get_inputs():
 def get_init_inputs():
     return []  # No special initialization inputs needed
 """
-    family = make_family(reference=reference, cases=None)
-    (main,) = family.select_cases([], "bench")
+    operator = make_operator(reference=reference, cases=None)
+    (main,) = operator.select_cases([], "bench")
     assert (main.name, main.init, main.inputs, main.dtypes) == ("main", None, None, ("float32",))
-    assert family.select_cases([], "test") == []
+    assert operator.select_cases([], "test") == []
 
 
-def test_root_is_the_nearest_folder_with_kernels(make_family: MakeFamily, tmp_path: Path) -> None:
-    family = make_family()
-    assert find_root(family.folder) == tmp_path / "project"
+def test_root_is_the_nearest_folder_with_kernels(make_operator: MakeFamily, tmp_path: Path) -> None:
+    operator = make_operator()
+    assert find_root(operator.folder) == tmp_path / "project"
     assert find_root(tmp_path / "project") == tmp_path / "project"
 
 
@@ -108,167 +108,167 @@ def test_folder_outside_any_project_is_refused(tmp_path: Path) -> None:
         find_root(tmp_path)
 
 
-def test_folders_without_a_reference_are_no_families(make_family: MakeFamily, tmp_path: Path) -> None:
-    family = make_family()
-    (family.folder.parent / "drafts").mkdir()
-    assert family_names(tmp_path / "project") == ["twice"]
-    assert family_names(tmp_path / "nowhere") == []
+def test_folders_without_a_reference_are_no_operators(make_operator: MakeFamily, tmp_path: Path) -> None:
+    operator = make_operator()
+    (operator.folder.parent / "drafts").mkdir()
+    assert operator_names(tmp_path / "project") == ["twice"]
+    assert operator_names(tmp_path / "nowhere") == []
 
 
 # --- what is chosen
 
 
 @pytest.fixture
-def ladder(make_family: MakeFamily, twice: str) -> Family:
+def ladder(make_operator: MakeFamily, twice: str) -> Operator:
     """Versions v0_baseline, v1_grid and v2_tiling."""
-    family = make_family()
-    (family.folder / "v0_probe.py").rename(family.folder / "v0_baseline.py")
+    operator = make_operator()
+    (operator.folder / "v0_probe.py").rename(operator.folder / "v0_baseline.py")
     for name in ("v1_grid.py", "v2_tiling.py"):
-        (family.folder / name).write_text(twice)
-    return again(family)
+        (operator.folder / name).write_text(twice)
+    return again(operator)
 
 
 @pytest.mark.parametrize("wanted", ["v1_grid", "v1", "1"])
-def test_version_is_found_by_stem_and_by_number(ladder: Family, wanted: str) -> None:
+def test_version_is_found_by_stem_and_by_number(ladder: Operator, wanted: str) -> None:
     assert [version.name for version in ladder.select_versions([wanted])] == ["v1_grid"]
 
 
-def test_versions_come_once_and_in_order(ladder: Family) -> None:
+def test_versions_come_once_and_in_order(ladder: Operator) -> None:
     chosen = ladder.select_versions(["2", "v0_baseline", "v2_tiling", "v2"])
     assert [version.name for version in chosen] == ["v0_baseline", "v2_tiling"]
 
 
-def test_no_name_chooses_all_versions(ladder: Family) -> None:
+def test_no_name_chooses_all_versions(ladder: Operator) -> None:
     assert ladder.select_versions([]) == list(ladder.versions)
 
 
-def test_cases_are_chosen_by_name_or_by_use(ladder: Family) -> None:
+def test_cases_are_chosen_by_name_or_by_use(ladder: Operator) -> None:
     assert [case.name for case in ladder.select_cases([], "bench")] == ["main"]
     assert [case.name for case in ladder.select_cases([], "test")] == ["small"]
     assert [case.name for case in ladder.select_cases(["small"], "bench")] == ["small"]
 
 
-def test_unknown_family_suggests_the_near_name(ladder: Family, tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match=r"no family 'twcie' in .*kernels\nDid you mean twice\?"):
-        load_family(tmp_path / "project", "twcie")
+def test_unknown_family_suggests_the_near_name(ladder: Operator, tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"no operator 'twcie' in .*kernels\nDid you mean twice\?"):
+        load_operator(tmp_path / "project", "twcie")
 
 
-def test_unknown_version_suggests_the_near_name(ladder: Family) -> None:
+def test_unknown_version_suggests_the_near_name(ladder: Operator) -> None:
     with pytest.raises(CatalogError, match=r"twice: no version 'v1_gird'\nDid you mean v1_grid"):
         ladder.select_versions(["v0", "v1_gird"])
 
 
-def test_unknown_version_number_lists_the_known_ones(ladder: Family) -> None:
+def test_unknown_version_number_lists_the_known_ones(ladder: Operator) -> None:
     with pytest.raises(CatalogError, match=r"no version '7'\nKnown: v0_baseline, v1_grid, v2_tiling"):
         ladder.select_versions(["7"])
 
 
-def test_unknown_case_suggests_the_near_name(ladder: Family) -> None:
+def test_unknown_case_suggests_the_near_name(ladder: Operator) -> None:
     with pytest.raises(CatalogError, match=r"twice: no case 'smal'\nDid you mean small"):
         ladder.select_cases(["smal"], "test")
 
 
 @pytest.mark.parametrize("name", ["../twice", "", ".", "twice/"])
-def test_path_is_no_name_of_a_family(ladder: Family, tmp_path: Path, name: str) -> None:
-    with pytest.raises(CatalogError, match="no family"):
-        load_family(tmp_path / "project", name)
+def test_path_is_no_name_of_a_operator(ladder: Operator, tmp_path: Path, name: str) -> None:
+    with pytest.raises(CatalogError, match="no operator"):
+        load_operator(tmp_path / "project", name)
 
 
 # --- what is refused
 
 
-def test_gap_in_the_numbers_is_named(make_family: MakeFamily, twice: str) -> None:
-    family = make_family()
-    (family.folder / "v2_tiling.py").write_text(twice)
+def test_gap_in_the_numbers_is_named(make_operator: MakeFamily, twice: str) -> None:
+    operator = make_operator()
+    (operator.folder / "v2_tiling.py").write_text(twice)
     with pytest.raises(CatalogError, match=r"v2_tiling\.py:1: version number 2 stands here but v1 is missing\n"):
-        again(family)
+        again(operator)
 
 
-def test_ladder_without_version_0_is_refused(make_family: MakeFamily) -> None:
-    family = make_family()
-    (family.folder / "v0_probe.py").rename(family.folder / "v1_probe.py")
+def test_ladder_without_version_0_is_refused(make_operator: MakeFamily) -> None:
+    operator = make_operator()
+    (operator.folder / "v0_probe.py").rename(operator.folder / "v1_probe.py")
     with pytest.raises(CatalogError, match=r"v1_probe\.py:1: .* but v0 is missing"):
-        again(family)
+        again(operator)
 
 
-def test_number_that_stands_twice_is_named(make_family: MakeFamily, twice: str) -> None:
-    family = make_family(twice, twice)
-    (family.folder / "v1_again.py").write_text(twice)
+def test_number_that_stands_twice_is_named(make_operator: MakeFamily, twice: str) -> None:
+    operator = make_operator(twice, twice)
+    (operator.folder / "v1_again.py").write_text(twice)
     with pytest.raises(CatalogError, match=r"v1_(again|probe)\.py:1: version number 1 stands here twice\n"):
-        again(family)
+        again(operator)
 
 
 @pytest.mark.parametrize("name", ["v1.py", "v1_.py", "v01_grid.py", "v1-grid.py", "v1_Grid.py", "v1grid.py"])
-def test_bad_file_name_is_named(make_family: MakeFamily, twice: str, name: str) -> None:
-    family = make_family()
-    (family.folder / name).write_text(twice)
+def test_bad_file_name_is_named(make_operator: MakeFamily, twice: str, name: str) -> None:
+    operator = make_operator()
+    (operator.folder / name).write_text(twice)
     with pytest.raises(CatalogError) as caught:
-        again(family)
-    assert caught.value.message == f"{family.folder / name}:1: not a version's file name"
+        again(operator)
+    assert caught.value.message == f"{operator.folder / name}:1: not a version's file name"
     assert "v2_tiling.py" in caught.value.remedy
 
 
-def test_family_without_a_version_is_refused(make_family: MakeFamily) -> None:
-    family = make_family()
-    (family.folder / "v0_probe.py").unlink()
+def test_family_without_a_version_is_refused(make_operator: MakeFamily) -> None:
+    operator = make_operator()
+    (operator.folder / "v0_probe.py").unlink()
     with pytest.raises(CatalogError, match=r"twice: no version\nAdd v0_baseline\.py"):
-        again(family)
+        again(operator)
 
 
-def test_malformed_header_is_named_by_the_whole_path(make_family: MakeFamily, twice: str, tmp_path: Path) -> None:
+def test_malformed_header_is_named_by_the_whole_path(make_operator: MakeFamily, twice: str, tmp_path: Path) -> None:
     with pytest.raises(CatalogError) as caught:
-        make_family(twice.replace("Expect:  none", "Expect:  fast"))
+        make_operator(twice.replace("Expect:  none", "Expect:  fast"))
     assert caught.value.message.startswith(f"{tmp_path / 'project/kernels/twice/v0_probe.py'}:6: Expect: 'fast'")
 
 
-def test_missing_model_new_is_named_at_the_end_of_the_file(make_family: MakeFamily, twice: str) -> None:
+def test_missing_model_new_is_named_at_the_end_of_the_file(make_operator: MakeFamily, twice: str) -> None:
     text = twice.replace("class ModelNew", "class Model")
     last = len(text.splitlines())
     with pytest.raises(CatalogError, match=rf"v0_probe\.py:{last}: the file ends without the class ModelNew\n"):
-        make_family(text)
+        make_operator(text)
 
 
 @pytest.mark.parametrize(
     ("name", "kind"), [("Model", "class"), ("get_inputs", "function"), ("get_init_inputs", "function")]
 )
-def test_reference_without_a_part_is_named_at_its_end(make_family: MakeFamily, name: str, kind: str) -> None:
+def test_reference_without_a_part_is_named_at_its_end(make_operator: MakeFamily, name: str, kind: str) -> None:
     parts = ["class Model: ...", "def get_inputs(): ...", "def get_init_inputs(): ..."]
     reference = "\n".join(part for part in parts if f" {name}:" not in part and f" {name}(" not in part)
     with pytest.raises(CatalogError, match=rf"reference\.py:2: the file ends without the {kind} {name}\n"):
-        make_family(reference=reference)
+        make_operator(reference=reference)
 
 
-def test_part_inside_another_does_not_count(make_family: MakeFamily, twice: str) -> None:
+def test_part_inside_another_does_not_count(make_operator: MakeFamily, twice: str) -> None:
     nested = twice.replace("class ModelNew(torch.nn.Module):", "class Other:\n  class ModelNew:")
     with pytest.raises(CatalogError, match="without the class ModelNew"):
-        make_family(nested)
+        make_operator(nested)
 
 
-def test_empty_reference_is_named_at_its_first_line(make_family: MakeFamily) -> None:
+def test_empty_reference_is_named_at_its_first_line(make_operator: MakeFamily) -> None:
     with pytest.raises(CatalogError, match=r"reference\.py:1: the file ends without the class Model\n"):
-        make_family(reference="")
+        make_operator(reference="")
 
 
-def test_syntax_error_is_named_with_its_line(make_family: MakeFamily, twice: str) -> None:
+def test_syntax_error_is_named_with_its_line(make_operator: MakeFamily, twice: str) -> None:
     before = twice.index("@triton.jit")
     text = twice.replace("@triton.jit", "@triton.jit)")
     line = twice[:before].count("\n") + 1
     with pytest.raises(CatalogError, match=rf"v0_probe\.py:{line}: unmatched '\)'"):
-        make_family(text)
+        make_operator(text)
 
 
-def test_null_byte_is_a_fault_with_a_line(make_family: MakeFamily, twice: str) -> None:
+def test_null_byte_is_a_fault_with_a_line(make_operator: MakeFamily, twice: str) -> None:
     with pytest.raises(CatalogError, match=r"v0_probe\.py:\d+: .*null byte"):
-        make_family(twice + "\0")
+        make_operator(twice + "\0")
 
 
 @pytest.mark.parametrize("name", ["v0_probe.py", "reference.py"])
-def test_file_that_is_not_utf8_is_named_with_its_line(make_family: MakeFamily, name: str) -> None:
-    path = make_family().folder / name
+def test_file_that_is_not_utf8_is_named_with_its_line(make_operator: MakeFamily, name: str) -> None:
+    path = make_operator().folder / name
     first, rest = path.read_bytes().split(b"\n", 1)
     path.write_bytes(first + b"\n\n# caf\xe9\n" + rest)
     with pytest.raises(CatalogError) as caught:
-        load_family(path.parents[2], "twice")
+        load_operator(path.parents[2], "twice")
     assert caught.value.message.startswith(f"{path}:3: not UTF-8 text")
 
 
@@ -277,10 +277,10 @@ def test_file_that_is_not_utf8_is_named_with_its_line(make_family: MakeFamily, n
 
 @pytest.mark.parametrize("name", OWN_FAMILIES)
 def test_own_family_loads_with_a_main_case_for_the_bench_and_cases_to_test(name: str) -> None:
-    family = load_family(PROJECT, name)
-    assert family.versions[0].header.stage == "baseline"
-    assert "main" in {case.name for case in family.select_cases([], "bench")}
-    assert family.select_cases([], "test")
+    operator = load_operator(PROJECT, name)
+    assert operator.versions[0].header.stage == "baseline"
+    assert "main" in {case.name for case in operator.select_cases([], "bench")}
+    assert operator.select_cases([], "test")
 
 
 @pytest.mark.parametrize("name", OWN_FAMILIES)
@@ -288,7 +288,7 @@ def test_own_predictions_speak_of_figures_that_exist(name: str, h100_run: Path) 
     run = read_run(h100_run)
     summary = summarize(run.manifest, run.metrics, run.timings)
     figures = set(summary.select_dtypes("number").columns) | set(BY_NAME)
-    for version in load_family(PROJECT, name).versions:
+    for version in load_operator(PROJECT, name).versions:
         assert {prediction.metric for prediction in version.header.expect} <= figures, version.name
 
 
@@ -296,8 +296,8 @@ def test_own_families_are_found() -> None:
     assert {"depthwise_conv2d", "rms_norm"} <= set(OWN_FAMILIES)
 
 
-def test_no_file_of_the_package_knows_a_family(checkout: Path) -> None:
-    names = family_names(checkout)
+def test_no_file_of_the_package_knows_a_operator(checkout: Path) -> None:
+    names = operator_names(checkout)
     assert names
     sources = {
         path: path.read_text(encoding="utf-8")

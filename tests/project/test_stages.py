@@ -1,4 +1,4 @@
-"""The stages: what their rules read is measured, what they ask of a reply is checked, and bad tables are refused."""
+"""The stages: what their rules read is measured, what they ask of a candidate is linted, and bad tables are refused."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from rooflift.errors import CatalogError
+from rooflift.lint.rules import rules
 from rooflift.ncu.metrics import BY_NAME
 from rooflift.ncu.report import read_reports
-from rooflift.project.stages import parse_stages, rules, stage, stages
+from rooflift.project.stages import parse_stages, stage, stages
 from rooflift.runs.find import find_runs
 from rooflift.runs.run import read_run
 
@@ -20,7 +21,7 @@ CHECKOUT = Path(__file__).parents[2]
 RECORDED = [
     folder
     for folder in [*find_runs(CHECKOUT / "reports"), CHECKOUT / "tests" / "fixtures" / "h100_run"]
-    if read_run(folder).manifest.counters in ("standard", "full")
+    if read_run(folder).manifest.metric_set in ("standard", "full")
 ]
 TEXT = resources.files("rooflift.project").joinpath("stages.toml").read_text(encoding="utf-8")
 
@@ -81,4 +82,4 @@ def test_every_metric_of_a_stage_is_one_of_the_registry() -> None:
 
 
 def test_every_rule_that_a_stage_asks_for_is_one_of_the_lint() -> None:
-    assert {name for found in stages().values() for name in found.check_rules} <= rules().keys()
+    assert {name for found in stages().values() for name in found.lint_rules} <= rules().keys()

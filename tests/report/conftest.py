@@ -10,7 +10,7 @@ import msgspec
 import pandas as pd
 import pytest
 
-from rooflift.report.report import Story, tell
+from rooflift.report.report import ReportData, tell
 from rooflift.runs.run import Run, read_run
 
 
@@ -20,12 +20,12 @@ def h100(h100_run: Path) -> Run:
 
 
 @pytest.fixture(scope="session")
-def story(h100: Run) -> Story:
+def story(h100: Run) -> ReportData:
     return tell(h100.manifest, h100.metrics, h100.timings, h100.compiled)
 
 
 @pytest.fixture(scope="session")
-def told_with(h100: Run) -> Callable[..., Story]:
+def told_with(h100: Run) -> Callable[..., ReportData]:
     """Return a function: the H100 run, with other tables or other fields of its manifest."""
 
     def retold(
@@ -33,7 +33,7 @@ def told_with(h100: Run) -> Callable[..., Story]:
         timings: pd.DataFrame | None = None,
         compiled: pd.DataFrame | None = None,
         **fields: Any,
-    ) -> Story:
+    ) -> ReportData:
         return tell(
             msgspec.structs.replace(h100.manifest, **fields),
             h100.metrics if metrics is None else metrics,

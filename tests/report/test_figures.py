@@ -22,7 +22,7 @@ from matplotlib.transforms import Affine2D, Bbox
 from PIL import Image
 
 from rooflift.analysis.roofline import Roof
-from rooflift.report.figures.panels import DEFAULT_PANELS, counters_figure, stalls_figure
+from rooflift.report.figures.panels import DEFAULT_PANELS, metrics_figure, stalls_figure
 from rooflift.report.figures.roofline import roofline_figure
 from rooflift.report.figures.style import save
 
@@ -73,13 +73,13 @@ def trail(roof_pcts: list[float]) -> pd.DataFrame:
             "version": [f"v{i}_{NAMES[i % len(NAMES)]}" for i in range(len(roof_pcts))],
             "intensity": [2.25 + 0.004 * (i % 2) for i in range(len(roof_pcts))],
             "flops_per_s": [4.794e9 / time_us * 1e6 for time_us in times_us],
-            "roof_pct": roof_pcts,
+            "sol_pct": roof_pcts,
             "time_us": times_us,
         }
     )
 
 
-def with_counters(summary: pd.DataFrame) -> pd.DataFrame:
+def with_metrics(summary: pd.DataFrame) -> pd.DataFrame:
     counters = {panel.column: [10.5 + row for row in range(len(summary))] for panel in DEFAULT_PANELS}
     stalls = {f"stall_{name}": [9.5 - i + row for row in range(len(summary))] for i, name in enumerate(STALLS)}
     return summary.assign(**counters, **stalls)
@@ -90,7 +90,7 @@ def roofline(summary: pd.DataFrame, roofs: tuple[Roof, ...] = H100) -> Figure:
 
 
 def counters(summary: pd.DataFrame) -> Figure:
-    return counters_figure(summary, title="Counters: depthwise convolution", footnote=FOOTNOTE)
+    return metrics_figure(summary, title="Counters: depthwise convolution", footnote=FOOTNOTE)
 
 
 def stalls(summary: pd.DataFrame) -> Figure:
@@ -210,7 +210,7 @@ def test_labels_of_many_versions_below_the_lower_of_two_compute_roofs_find_room(
 def test_labels_of_versions_right_under_a_compute_roof_stay_clear_of_its_label() -> None:
     summary = trail([20, 55, 96, 97, 98])
     figure = roofline(
-        summary.assign(intensity=[300, 700, 1500, 1510, 1520], flops_per_s=summary["roof_pct"] * 7.8e12), TENSOR
+        summary.assign(intensity=[300, 700, 1500, 1510, 1520], flops_per_s=summary["sol_pct"] * 7.8e12), TENSOR
     )
     assert_apart(figure)
     assert_all_inside(figure)
@@ -221,7 +221,7 @@ def test_labels_of_versions_right_under_a_compute_roof_stay_clear_of_its_label()
 def test_no_text_of_a_bar_figure_overlaps_another_or_leaves_the_figure(
     draw: Callable[[pd.DataFrame], Figure], name: str
 ) -> None:
-    figure = draw(with_counters(trail(TRAILS[name])))
+    figure = draw(with_metrics(trail(TRAILS[name])))
     assert_apart(figure)
     assert_all_inside(figure)
 
@@ -296,11 +296,11 @@ def test_version_above_its_roof_is_hollow_and_called_suspect() -> None:
 
 
 def test_unknown_share_of_the_roof_is_said() -> None:
-    assert "v0 baseline  2.033 ms  roof missing" in words(roofline(trail([35]).assign(roof_pct=math.nan)))
+    assert "v0 baseline  2.033 ms  roof missing" in words(roofline(trail([35]).assign(sol_pct=math.nan)))
 
 
 def test_missing_counter_reads_missing_and_has_no_bar() -> None:
-    summary = with_counters(trail([35, 70])).drop(columns="l2_pct")
+    summary = with_metrics(trail([35, 70])).drop(columns="l2_pct")
     summary.loc[1, "sm_pct"] = math.nan
     panels = {axes.get_title(loc="left"): axes for axes in counters(summary).axes}
     assert [text.get_text() for text in panels["SM throughput, %"].texts] == ["10.5", "missing"]
@@ -310,19 +310,19 @@ def test_missing_counter_reads_missing_and_has_no_bar() -> None:
 
 
 def test_percent_panels_run_from_zero_to_a_hundred() -> None:
-    axes = counters(with_counters(trail([35, 70]))).axes
+    axes = counters(with_metrics(trail([35, 70]))).axes
     assert [panel.get_xlim() for panel in axes[:10]] == [(0, 100)] * 10
 
 
 def test_version_keeps_its_colour_from_figure_to_figure() -> None:
-    summary = with_counters(trail([35, 70, 96]))
+    summary = with_metrics(trail([35, 70, 96]))
     bars = counters(summary).axes[0].collections[0].get_colors()  # type: ignore[attr-defined]  # a LineCollection
     left_out = roofline(summary.drop(index=1))
     assert [str(dot.get_markerfacecolor()).lower() for dot in dots(left_out)] == [to_hex(bars[0]), to_hex(bars[2])]
 
 
 def test_stalls_show_the_six_largest_reasons_and_the_rest_as_other() -> None:
-    figure = stalls(with_counters(trail([35, 70])))
+    figure = stalls(with_metrics(trail([35, 70])))
     legend = figure.axes[0].get_legend()
     assert legend is not None
     named = [text.get_text() for text in legend.get_texts()]
@@ -333,7 +333,7 @@ def test_stalls_show_the_six_largest_reasons_and_the_rest_as_other() -> None:
 
 
 def test_stalls_say_what_is_missing() -> None:
-    summary = with_counters(trail([35, 70, 96]))
+    summary = with_metrics(trail([35, 70, 96]))
     summary.loc[1, "stall_wait"] = math.nan
     summary.loc[2, [f"stall_{name}" for name in STALLS]] = math.nan
     assert [text.get_text() for text in stalls(summary).axes[0].texts] == ["49.5", "49.0 (1 missing)", "missing"]
@@ -347,7 +347,7 @@ def test_stalls_without_any_value_say_so() -> None:
 def test_saving_the_same_input_twice_gives_the_same_bytes(
     draw: Callable[[pd.DataFrame], Figure], tmp_path: FilePath
 ) -> None:
-    summary = with_counters(trail(TRAILS["thirteen"]))
+    summary = with_metrics(trail(TRAILS["thirteen"]))
     first, second = (save(draw(summary), tmp_path / stem) for stem in ("first", "v1.second"))
     assert [path.name for path in second] == ["v1.second.svg", "v1.second.png"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
@@ -355,7 +355,7 @@ def test_saving_the_same_input_twice_gives_the_same_bytes(
 
 @pytest.mark.parametrize("draw", [roofline, counters, stalls])
 def test_png_looks_as_drawn_in_half_of_the_bytes(draw: Callable[[pd.DataFrame], Figure], tmp_path: FilePath) -> None:
-    summary = with_counters(trail(TRAILS["thirteen"]))
+    summary = with_metrics(trail(TRAILS["thirteen"]))
     draw(summary).savefig(tmp_path / "drawn.png", dpi=150)
     png = save(draw(summary), tmp_path / "figure")[1]
     drawn, saved = (np.asarray(Image.open(path).convert("RGB"), int) for path in (tmp_path / "drawn.png", png))
@@ -367,7 +367,7 @@ def test_png_looks_as_drawn_in_half_of_the_bytes(draw: Callable[[pd.DataFrame], 
 def test_svg_of_thirteen_versions_is_small_and_its_text_is_text(
     draw: Callable[[pd.DataFrame], Figure], tmp_path: FilePath
 ) -> None:
-    svg = save(draw(with_counters(trail(TRAILS["thirteen"]))), tmp_path / "figure")[0]
+    svg = save(draw(with_metrics(trail(TRAILS["thirteen"]))), tmp_path / "figure")[0]
     assert svg.stat().st_size < 100_000
     assert "v12 hints" in svg.read_text(encoding="utf-8")
 

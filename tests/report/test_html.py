@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from rooflift.report.html import sort_key, strong, write_page
-from rooflift.report.report import Story, draw, tell
+from rooflift.report.report import ReportData, draw, tell
 from rooflift.runs.run import Run
 
 VOID = {"meta", "br", "link", "img"}
@@ -92,10 +92,10 @@ def test_every_heading_of_a_table_is_a_button(page: Path) -> None:
     assert seen.count("th") == seen.count("button") > 20
 
 
-def test_texts_of_a_run_are_escaped(told_with: Callable[..., Story], h100: Run, tmp_path: Path) -> None:
+def test_texts_of_a_run_are_escaped(told_with: Callable[..., ReportData], h100: Run, tmp_path: Path) -> None:
     evil = '<script>alert("x")</script> & **bold**'
-    manifest = msgspec.structs.replace(h100.manifest, notes=[evil], command=["rooflift", evil], family="<b>")
-    story = tell(manifest, h100.metrics, h100.timings.assign(subject=evil), h100.compiled)
+    manifest = msgspec.structs.replace(h100.manifest, notes=[evil], command=["rooflift", evil], operator="<b>")
+    story = tell(manifest, h100.metrics, h100.timings.assign(provider=evil), h100.compiled)
     reader = read(write_page(story, tmp_path))
     assert [tag for tag, _ in reader.seen].count("script") == 1  # the page's own
     assert "".join(reader.text).count('alert("x")') >= 3

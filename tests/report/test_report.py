@@ -17,7 +17,7 @@ import pytest
 
 from rooflift.escape import environment
 from rooflift.ncu.metrics import METRICS
-from rooflift.report.report import Story, _context, draw, headline, write_report
+from rooflift.report.report import ReportData, _context, draw, headline, write_report
 from rooflift.report.tables import MISSING
 from rooflift.runs.run import Run, to_frame
 from rooflift.schema import CheckRecord, CompiledRow, Roofs, SanitizerRecord
@@ -28,10 +28,10 @@ LINK = re.compile(r"!\[(?P<text>[^]]*)\]\((?P<target>[^)]*)\)")
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Callable[[Story], str]:
+def written(tmp_path: Path) -> Callable[[ReportData], str]:
     """Return a function that writes a story's report and reads it."""
 
-    def text(story: Story) -> str:
+    def text(story: ReportData) -> str:
         path = write_report(story, tmp_path)
         assert path == tmp_path / "report.md"
         return path.read_text(encoding="utf-8")
@@ -40,12 +40,12 @@ def written(tmp_path: Path) -> Callable[[Story], str]:
 
 
 @pytest.fixture
-def report(story: Story, written: Callable[[Story], str]) -> str:
+def report(story: ReportData, written: Callable[[ReportData], str]) -> str:
     return written(story)
 
 
-Written = Callable[[Story], str]
-ToldWith = Callable[..., Story]
+Written = Callable[[ReportData], str]
+ToldWith = Callable[..., ReportData]
 
 
 def section(report: str, heading: str) -> str:
@@ -72,7 +72,7 @@ def test_report_opens_with_what_was_measured_and_the_result(report: str) -> None
     )
 
 
-def test_every_version_has_its_row_its_bound_and_its_story(report: str, story: Story) -> None:
+def test_every_version_has_its_row_its_bound_and_its_story(report: str, story: ReportData) -> None:
     limits = section(report, "## What bounds each version")
     stories = section(report, "## Versions")
     for version, row in zip(story.manifest.versions, rows(report), strict=False):
@@ -111,7 +111,7 @@ def test_predictions_are_counted(report: str) -> None:
     assert "before the measurement. Of 9: 7 hit, 2 missed.\n" in section(report, "## Predictions")
 
 
-def test_machine_is_told_in_full(report: str, story: Story) -> None:
+def test_machine_is_told_in_full(report: str, story: ReportData) -> None:
     machine = story.manifest.machine
     told = dict(row for row in rows("| | |\n" + section(report, "### Machine")) if len(row) == 2)
     expected = {name.replace("_", " "): str(value) for name, value in msgspec.structs.asdict(machine).items()}
@@ -119,21 +119,21 @@ def test_machine_is_told_in_full(report: str, story: Story) -> None:
     assert f"| gpu | {machine.gpu} |" in report
 
 
-def test_timings_of_every_subject_are_told(report: str, story: Story) -> None:
+def test_timings_of_every_subject_are_told(report: str, story: ReportData) -> None:
     told = rows(section(report, "### Timings"))
-    assert [row[0] for row in told] == list(story.timings["subject"])
-    assert ["copy_floor", "715.9 µs", "714.9 µs", "717.0 µs", "100"] in told
+    assert [row[0] for row in told] == list(story.timings["provider"])
+    assert ["copy", "715.9 µs", "714.9 µs", "717.0 µs", "100"] in told
 
 
-def test_commands_are_exact(report: str, story: Story) -> None:
+def test_commands_are_exact(report: str, story: ReportData) -> None:
     console = section(report, "### Command")
     assert f"$ {shlex.join(story.manifest.command)}\n$ {shlex.join(story.manifest.ncu_command)}\n" in console
-    assert "rooflift profile depthwise_conv2d --counters standard" in console
+    assert "rooflift profile depthwise_conv2d --metrics standard" in console
     assert f"Commit {story.manifest.commit}, with uncommitted changes; measured 2026-11-22T08:40:49Z." in console
 
 
 def test_command_can_be_typed_as_it_stands(told_with: ToldWith, written: Written) -> None:
-    command = ["rooflift", "profile", "my family", "--case", "$main"]
+    command = ["rooflift", "profile", "my operator", "--case", "$main"]
     assert f"$ {shlex.join(command)}\n" in written(told_with(command=command))
 
 
@@ -166,7 +166,7 @@ FORMS = ["as it is", "compiled", "two dtypes", "bare"]
 
 
 @pytest.fixture(scope="session")
-def form_of(h100: Run, told_with: ToldWith) -> Callable[[str], Story]:
+def form_of(h100: Run, told_with: ToldWith) -> Callable[[str], ReportData]:
     """Return a function: the run as it is, or a form in which other parts of the template show."""
     compiled = CompiledRow("v0_a", "main", "float32", "sm_90", "twice", 40, 0, 0, 1024, 75.0, "registers")
     case = h100.manifest.cases[0]
@@ -184,7 +184,7 @@ def form_of(h100: Run, told_with: ToldWith) -> Callable[[str], Story]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_form_is_sound(form_of: Callable[[str], Story], written: Written, form: str) -> None:
+def test_form_is_sound(form_of: Callable[[str], ReportData], written: Written, form: str) -> None:
     report = written(form_of(form))
     assert len(report) < LONGEST_COMMENT
     assert report.endswith("</details>\n")
@@ -207,13 +207,13 @@ def test_versions_with_much_to_say_fit_into_a_comment(h100: Run, told_with: Told
     assert "## Versions" not in report
 
 
-def test_template_uses_every_value_that_it_is_given(story: Story) -> None:
+def test_template_uses_every_value_that_it_is_given(story: ReportData) -> None:
     source = resources.files("rooflift.report").joinpath("templates/report.md.j2").read_text(encoding="utf-8")
     used = jinja2.meta.find_undeclared_variables(environment("rooflift.report", markdown=True).parse(source))
     assert used == set(_context(story, []))
 
 
-def test_other_dtypes_have_their_own_table(form_of: Callable[[str], Story], written: Written) -> None:
+def test_other_dtypes_have_their_own_table(form_of: Callable[[str], ReportData], written: Written) -> None:
     report = written(form_of("two dtypes"))
     own = rows(section(report, "### main float16"))
     assert [row[:4] for row in own] == [
@@ -225,7 +225,7 @@ def test_other_dtypes_have_their_own_table(form_of: Callable[[str], Story], writ
 
 
 def test_compiled_kernels_are_told_when_there_are_some(
-    form_of: Callable[[str], Story], written: Written, report: str
+    form_of: Callable[[str], ReportData], written: Written, report: str
 ) -> None:
     assert "### Compiled kernels" not in report
     assert rows(section(written(form_of("compiled")), "### Compiled kernels"))[0][:4] == [
@@ -236,35 +236,37 @@ def test_compiled_kernels_are_told_when_there_are_some(
 # --- figures
 
 
-def test_every_link_leads_to_a_figure_that_was_drawn(story: Story, tmp_path: Path) -> None:
+def test_every_link_leads_to_a_figure_that_was_drawn(story: ReportData, tmp_path: Path) -> None:
     drawn = draw(story, tmp_path)
     report = write_report(story, tmp_path).read_text(encoding="utf-8")
     targets = [link["target"] for link in LINK.finditer(report)]
-    assert targets == ["roofline.svg", "counters.svg", "stalls.svg"]
+    assert targets == ["roofline.svg", "metrics.svg", "stalls.svg"]
     assert all(link["text"] for link in LINK.finditer(report))
     assert {tmp_path / target for target in targets} <= set(drawn)
     assert {path.suffix for path in drawn} == {".svg", ".png"}
     assert all(path.stat().st_size > 1000 for path in drawn)
 
 
-def links(story: Story, folder: Path) -> list[str]:
+def links(story: ReportData, folder: Path) -> list[str]:
     """The pictures of a story that is drawn and written into a folder."""
     draw(story, folder)
     return [link["target"] for link in LINK.finditer(write_report(story, folder).read_text(encoding="utf-8"))]
 
 
 def test_run_without_counters_links_the_roofline_alone(h100: Run, told_with: ToldWith, tmp_path: Path) -> None:
-    assert links(told_with(metrics=h100.metrics.iloc[:0], counters="none"), tmp_path) == ["roofline.svg"]
+    assert links(told_with(metrics=h100.metrics.iloc[:0], metric_set="none"), tmp_path) == ["roofline.svg"]
 
 
 def test_run_with_the_seeds_counters_links_no_stalls(h100: Run, told_with: ToldWith, tmp_path: Path) -> None:
-    seed = [metric.name for metric in METRICS if metric.seed]
-    story = told_with(metrics=h100.metrics[h100.metrics["metric"].isin(seed)], counters="seed")
-    assert links(story, tmp_path) == ["roofline.svg", "counters.svg"]
+    seed = [metric.name for metric in METRICS if metric.basic]
+    story = told_with(metrics=h100.metrics[h100.metrics["metric"].isin(seed)], metric_set="basic")
+    assert links(story, tmp_path) == ["roofline.svg", "metrics.svg"]
 
 
-def test_pictures_of_another_run_are_not_linked(story: Story, h100: Run, told_with: ToldWith, tmp_path: Path) -> None:
-    for name in ("counters.svg", "stalls.svg"):  # told into this folder before
+def test_pictures_of_another_run_are_not_linked(
+    story: ReportData, h100: Run, told_with: ToldWith, tmp_path: Path
+) -> None:
+    for name in ("metrics.svg", "stalls.svg"):  # told into this folder before
         (tmp_path / name).write_text("<svg/>")
     assert links(told_with(metrics=h100.metrics[h100.metrics["metric"] == "l1_bytes"]), tmp_path) == ["roofline.svg"]
 
@@ -272,9 +274,9 @@ def test_pictures_of_another_run_are_not_linked(story: Story, h100: Run, told_wi
 # --- the first line
 
 
-def faster(timings: pd.DataFrame, subject: str, time_us: float) -> pd.DataFrame:
+def faster(timings: pd.DataFrame, provider: str, time_us: float) -> pd.DataFrame:
     """The timings with another median of one subject."""
-    return timings.assign(median_us=timings["median_us"].where(timings["subject"] != subject, time_us))
+    return timings.assign(median_us=timings["median_us"].where(timings["provider"] != provider, time_us))
 
 
 def test_result_above_the_roof_is_suspect(h100: Run, told_with: ToldWith) -> None:
@@ -283,7 +285,7 @@ def test_result_above_the_roof_is_suspect(h100: Run, told_with: ToldWith) -> Non
     assert "Suspect: above the measured roof" in line
 
 
-def test_result_at_the_roof_is_not_suspect(h100: Run, told_with: ToldWith, story: Story) -> None:
+def test_result_at_the_roof_is_not_suspect(h100: Run, told_with: ToldWith, story: ReportData) -> None:
     assert "uspect" not in headline(told_with(timings=faster(h100.timings, "v1_grid", 715.92)))
     assert "uspect" not in headline(story)
 
@@ -324,7 +326,7 @@ def test_worst_check_is_told(h100: Run, told_with: ToldWith, written: Written) -
     assert "in 5 comparisons (main float32, small bfloat16); the largest error was 0.88 of the tolerance" in text
 
 
-def test_provenance_is_one_line_with_machine_software_date_and_clocks(story: Story, told_with: ToldWith) -> None:
+def test_provenance_is_one_line_with_machine_software_date_and_clocks(story: ReportData, told_with: ToldWith) -> None:
     assert story.provenance == (
         "Measured on NVIDIA H100 80GB HBM3, driver 580.159.04, CUDA 13.0, ncu 2025.3.1.0, torch 2.11.0+cu130, "
         "triton 3.6.0; 2026-11-22, clocks left alone."
@@ -341,7 +343,7 @@ def test_sanitizer_is_told_where_it_was_asked(told_with: ToldWith, written: Writ
     assert "sanitizer" not in report
 
 
-def test_roofline_shows_the_measured_roofs(story: Story, tmp_path: Path, h100_roofs: Callable[..., Roofs]) -> None:
+def test_roofline_shows_the_measured_roofs(story: ReportData, tmp_path: Path, h100_roofs: Callable[..., Roofs]) -> None:
     draw(story, tmp_path, h100_roofs())
     picture = (tmp_path / "roofline.svg").read_text()
     for words in ("L2 read 5.70 TB/s", "measured 2026-11-22", "FP32 61.0 TFLOP/s", "FP32 66.9 TFLOP/s, datasheet"):

@@ -25,10 +25,10 @@ from rich.console import Console
 
 from rooflift.analysis.summary import judge, summarize
 from rooflift.escape import code, emphasised, escaped, plain
-from rooflift.pipeline import bundle, retell
+from rooflift.pipeline import bundle, rerender
 from rooflift.report import tables
 from rooflift.report.html import write_page
-from rooflift.report.report import Story, draw, tell, write_report
+from rooflift.report.report import ReportData, draw, tell, write_report
 from rooflift.runs.run import Run, read_run, to_frame
 from rooflift.runs.verify import write_manifest
 from rooflift.schema import CaseRecord, CompiledRow, Manifest, SanitizerRecord
@@ -76,7 +76,7 @@ def strangely(h100: Run) -> Callable[[str], tuple[Manifest, dict[str, Any]]]:
         clean = SanitizerRecord("memcheck", text, [text], ["float32"], ["k"], 1, 0, text)
         manifest = msgspec.structs.replace(
             old,
-            family=text,
+            operator=text,
             name=text,
             command=["rooflift", "profile", text],
             notes=[text, text],
@@ -88,8 +88,8 @@ def strangely(h100: Run) -> Callable[[str], tuple[Manifest, dict[str, Any]]]:
         )
         frames = {
             "metrics": h100.metrics.assign(version=h100.metrics["version"].map(names), case=text, kernel=text),
-            "timings": h100.timings.assign(subject=h100.timings["subject"].replace(names), case=text),
-            "samples": h100.samples.assign(subject=h100.samples["subject"].replace(names), case=text),
+            "timings": h100.timings.assign(provider=h100.timings["provider"].replace(names), case=text),
+            "samples": h100.samples.assign(provider=h100.samples["provider"].replace(names), case=text),
             "compiled": to_frame(
                 [CompiledRow(names["v0_baseline"], text, "float32", "sm_90", text, 40, 0, 0, 1024, 75.0, text)],
                 CompiledRow,
@@ -101,7 +101,9 @@ def strangely(h100: Run) -> Callable[[str], tuple[Manifest, dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module", params=STRANGE)
-def told(request: pytest.FixtureRequest, h100: Run, strangely: Any, tmp_path_factory: Any) -> tuple[str, Story, Path]:
+def told(
+    request: pytest.FixtureRequest, h100: Run, strangely: Any, tmp_path_factory: Any
+) -> tuple[str, ReportData, Path]:
     """A strange text, the story that is full of it, and the folder in which it is told."""
     text = STRANGE[request.param]
     manifest, frames = strangely(text)
@@ -134,7 +136,7 @@ def bare(text: str) -> str:
     return "".join(text.replace("`", "").split())
 
 
-def test_report_shows_it_and_holds_no_markup_of_its_own(told: tuple[str, Story, Path]) -> None:
+def test_report_shows_it_and_holds_no_markup_of_its_own(told: tuple[str, ReportData, Path]) -> None:
     text, _, folder = told
     report = (folder / "report.md").read_text(encoding="utf-8")
     found = list(tokens(report))
@@ -143,7 +145,7 @@ def test_report_shows_it_and_holds_no_markup_of_its_own(told: tuple[str, Story, 
     html = re.findall(r"<[^>]*>", "".join(token.content for token in found if token.type == "html_block"))
     assert set(html) <= OURS
     assert [token.attrs["src"] for token in found if token.type == "image"] == [
-        *("roofline.svg", "counters.svg", "stalls.svg")
+        *("roofline.svg", "metrics.svg", "stalls.svg")
     ]
     headings = [token for token in found if token.type == "heading_open"]
     assert len(headings) == report.count("\n#") + 1 <= 16
@@ -154,7 +156,7 @@ def test_report_shows_it_and_holds_no_markup_of_its_own(told: tuple[str, Story, 
     assert not [token for token in found if token.type == "text" and re.search(r"(?<!\w)@\w", token.content)]
 
 
-def test_tables_of_the_report_keep_their_columns(told: tuple[str, Story, Path]) -> None:
+def test_tables_of_the_report_keep_their_columns(told: tuple[str, ReportData, Path]) -> None:
     _, story, folder = told
     widths: list[list[int]] = []
     for token in tokens((folder / "report.md").read_text(encoding="utf-8")):
@@ -201,7 +203,7 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-def test_page_shows_it_and_has_no_script_but_its_own(told: tuple[str, Story, Path]) -> None:
+def test_page_shows_it_and_has_no_script_but_its_own(told: tuple[str, ReportData, Path]) -> None:
     text, _, folder = told
     page = Page()
     page.feed((folder / "report.html").read_text(encoding="utf-8"))
@@ -217,7 +219,7 @@ def test_page_shows_it_and_has_no_script_but_its_own(told: tuple[str, Story, Pat
     assert not [sign for sign in said if unicodedata.category(sign) in ("Cc", "Cf")]
 
 
-def test_figures_are_sound_and_show_its_beginning(told: tuple[str, Story, Path]) -> None:
+def test_figures_are_sound_and_show_its_beginning(told: tuple[str, ReportData, Path]) -> None:
     text, _, folder = told
     for path in folder.glob("*.svg"):
         root = xml.etree.ElementTree.parse(path).getroot()
@@ -227,7 +229,7 @@ def test_figures_are_sound_and_show_its_beginning(told: tuple[str, Story, Path])
     assert len(list(folder.glob("*.png"))) == 3
 
 
-def test_terminal_is_told_the_text_and_nothing_to_do(told: tuple[str, Story, Path]) -> None:
+def test_terminal_is_told_the_text_and_nothing_to_do(told: tuple[str, ReportData, Path]) -> None:
     text, story, _ = told
     console = Console(file=io.StringIO(), width=2000, force_terminal=True, color_system="truecolor", highlight=False)
     console.print(tables.terminal(story.main, tables.SUMMARY_COLUMNS, text))
@@ -256,7 +258,7 @@ def test_run_with_such_names_is_stored_and_told_again(
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
         assert {len(row) for row in csv.reader(file)} == {len(frames["metrics"].columns)}
     monkeypatch.setattr("rooflift.pipeline.draw", lambda *_: [])  # drawn above
-    again = retell(run, tmp_path / "told", page=True)
+    again = rerender(run, tmp_path / "told", page=True)
     assert bundle(run, tmp_path / "told", again.written).stat().st_size > 10_000
 
 

@@ -17,18 +17,18 @@ from rooflift.analysis.suite import shares
 from rooflift.report import tables
 from rooflift.report.figures.panels import suite_figure
 from rooflift.report.figures.style import save
-from rooflift.report.report import Story, first_lines, headline, suite_line, tell, write_report
+from rooflift.report.report import ReportData, first_lines, headline, suite_line, tell, write_report
 from rooflift.runs.run import read_run
 
 LONGEST_COMMENT = 65_536  # characters that GitHub takes in the text of a pull request
 
 
-def told(folder: Path, faster: dict[tuple[str, str], float] | None = None, cases: int | None = None) -> Story:
+def told(folder: Path, faster: dict[tuple[str, str], float] | None = None, cases: int | None = None) -> ReportData:
     """The story of a run, some times of v1 multiplied: (case, dtype) -> factor; of its first cases alone."""
     run = read_run(folder)
     timings = run.timings.copy()
     for (case, dtype), factor in (faster or {}).items():
-        own = (timings[["subject", "case", "dtype"]] == ["v1_grid", case, dtype]).all(axis=1)
+        own = (timings[["provider", "case", "dtype"]] == ["v1_grid", case, dtype]).all(axis=1)
         assert own.sum() == 1
         timings.loc[own, "median_us"] *= factor
     manifest = msgspec.structs.replace(run.manifest, cases=run.manifest.cases[:cases])
@@ -40,10 +40,10 @@ def test_first_line_is_computed_from_the_times(suite_run: Path) -> None:
     assert line == (
         "**v1_grid** on main reaches 80.0 % in float32, 62.5 % in float16, 80.0 % in bfloat16 of the copy floor. "
         "Over 26 cases and dtypes above 50 MB: geometric mean 73.5 %, lowest 58.5 % (k5_large float16), "
-        "faster than every peer in 18 of 26; behind on k5_large float16 (0.88x torch_compile), "
+        "faster than every baseline in 18 of 26; behind on k5_large float16 (0.88x torch_compile), "
         "k7_56 float16 (0.89x torch_compile), planes_14 float16 (0.91x torch_compile) and 5 more. "
         "Over 10 cases and dtypes up to 50 MB: geometric mean 71.1 %, lowest 58.8 % (k7_14 float16), "
-        "as fast as the fastest peer in 6 of 10; behind on k7_14 float16 (0.88x torch_compile), "
+        "as fast as the best baseline in 6 of 10; behind on k7_14 float16 (0.88x torch_compile), "
         "k5_14_stride_2 float16 (0.89x torch_compile), k5_28 float16 (0.90x torch_compile) and 1 more."
     )
     assert last == headline(told(suite_run))
@@ -52,8 +52,8 @@ def test_first_line_is_computed_from_the_times(suite_run: Path) -> None:
 def test_version_that_is_ahead_everywhere_is_behind_on_nothing(suite_run: Path) -> None:
     story = told(suite_run, {(case.case, "float16"): 0.7 for case in read_run(suite_run).manifest.cases[::3]})
     line = suite_line(story)
-    assert "faster than every peer in 26 of 26. " in line
-    assert line.endswith("as fast as the fastest peer in 10 of 10.")
+    assert "faster than every baseline in 26 of 26. " in line
+    assert line.endswith("as fast as the best baseline in 10 of 10.")
 
 
 def test_lowest_share_is_named(suite_run: Path) -> None:
@@ -76,8 +76,8 @@ def test_many_results_above_the_floor_are_counted_and_some_named(suite_run: Path
 def test_table_has_a_row_a_case_and_two_columns_a_dtype(suite_run: Path) -> None:
     frame, columns = tables.suite_table(told(suite_run).suite)
     assert [column.heading for column in columns] == [
-        *("case", "MB", "v1 float32 %", "fastest peer float32 %", "v1 float16 %", "fastest peer float16 %"),
-        *("v1 bfloat16 %", "fastest peer bfloat16 %"),
+        *("case", "MB", "v1 float32 %", "best baseline float32 %", "v1 float16 %", "best baseline float16 %"),
+        *("v1 bfloat16 %", "best baseline bfloat16 %"),
     ]
     rows = tables.cells(frame, columns)
     assert len(rows) == 12
@@ -105,14 +105,14 @@ def test_report_of_a_suite_is_whole_and_fits_into_a_comment(suite_run: Path, tmp
     assert len(report) < LONGEST_COMMENT
 
 
-def test_report_without_a_suite_has_none_of_it(story: Story, tmp_path: Path) -> None:
+def test_report_without_a_suite_has_none_of_it(story: ReportData, tmp_path: Path) -> None:
     (tmp_path / "suite.svg").touch()
     report = write_report(story, tmp_path).read_text(encoding="utf-8")
     assert first_lines(story) == [headline(story)]
     assert "uite" not in report
 
 
-def test_slow_peers_of_one_case_are_explained(suite_run: Path, tmp_path: Path) -> None:
+def test_slow_baselines_of_one_case_are_explained(suite_run: Path, tmp_path: Path) -> None:
     report = write_report(told(suite_run, cases=1), tmp_path).read_text(encoding="utf-8")
     assert "### Timings\n\n- `torch_eager`: the reference as it stands\n- `torch_compile`: " in report
     assert "## Suite" not in report
@@ -136,7 +136,7 @@ def test_figure_has_a_panel_a_dtype_and_every_share_at_its_place(suite_run: Path
 def test_figure_shows_shares_above_the_floor(suite_run: Path) -> None:
     run = read_run(suite_run)
     frame = shares(run.manifest, run.timings)
-    figure = suite_figure(frame.assign(floor_pct=2 * frame["floor_pct"]), title="", footnote="")
+    figure = suite_figure(frame.assign(sol_pct=2 * frame["sol_pct"]), title="", footnote="")
     assert figure.axes[0].get_xlim()[1] > 160
 
 
@@ -173,11 +173,11 @@ def test_show_finds_the_suite_that_a_newer_run_would_hide(rooflift: Callable[...
     assert "Suite" not in rooflift("show", "depthwise_conv2d", folder=project).out
     said = rooflift("show", "depthwise_conv2d", "--suite", folder=project)
     assert said.code == 0
-    for words in ("Suite: percent of the copy floor", "62.5 behind", "faster than every peer in 18 of 26"):
+    for words in ("Suite: percent of the copy floor", "62.5 behind", "faster than every baseline in 18 of 26"):
         assert words in said.out
     found = json.loads(rooflift("show", "suite_run", "--json", folder=project).out)["suite"]
     assert len(found) == 36
-    assert found[1]["peer"] == "torch_compile"
+    assert found[1]["baseline"] == "torch_compile"
 
 
 def test_suite_of_a_family_without_one_says_how_to_make_it(rooflift: Callable[..., Any], project: Path) -> None:
@@ -196,7 +196,7 @@ def test_report_writes_the_run_again_and_prints_its_first_lines(rooflift: Callab
     assert {path.name for path in written.iterdir()} == {
         "report.md",
         "report.html",
-        *(f"{name}.{kind}" for name in ("roofline", "counters", "stalls", "suite") for kind in ("svg", "png")),
+        *(f"{name}.{kind}" for name in ("roofline", "metrics", "stalls", "suite") for kind in ("svg", "png")),
     }
     assert "build/depthwise_conv2d/suite_run/report.md" in said.out
 

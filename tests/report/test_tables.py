@@ -15,7 +15,7 @@ from rich.console import Console
 
 from rooflift.ncu.report import read_reports
 from rooflift.report import tables
-from rooflift.report.report import Story
+from rooflift.report.report import ReportData
 from rooflift.report.tables import MISSING, Column, cells, duration, markdown, number, terminal, with_predictions
 from rooflift.runs.run import Run, to_frame
 from rooflift.schema import CompiledRow
@@ -61,7 +61,7 @@ def test_duration_is_the_time_that_was_given(time_us: float) -> None:
     assert float(value) * {"µs": 1, "ms": 1e3}[unit] == pytest.approx(time_us, abs=0.051 if unit == "µs" else 0.51)
 
 
-def test_summary_of_the_h100_run(story: Story) -> None:
+def test_summary_of_the_h100_run(story: ReportData) -> None:
     assert cells(story.main, tables.SUMMARY_COLUMNS) == [
         [
             *("v0_baseline", "2.015 ms", "1.00x", "35.5", "82", "31", "67", "70", "1 040 400", "40", "0.994x"),
@@ -74,7 +74,7 @@ def test_summary_of_the_h100_run(story: Story) -> None:
     ]
 
 
-def test_metric_that_is_missing_is_a_dash_in_the_summary(h100: Run, told_with: Callable[..., Story]) -> None:
+def test_metric_that_is_missing_is_a_dash_in_the_summary(h100: Run, told_with: Callable[..., ReportData]) -> None:
     metrics = h100.metrics.assign(value=h100.metrics["value"].where(h100.metrics["metric"] != "l2_hit_pct"))
     rows = cells(told_with(metrics=metrics).main, tables.SUMMARY_COLUMNS)
     column = [column.heading for column in tables.SUMMARY_COLUMNS].index("L2 hit %")

@@ -14,12 +14,12 @@ import pytest
 
 from rooflift.analysis.compare import Comparison, Side, compare, side
 from rooflift.report import tables
-from rooflift.report.report import Story, draw, tell, write_report
+from rooflift.report.report import ReportData, draw, tell, write_report
 from rooflift.report.verdicts import (
     COMPARISON_COLUMNS,
-    COUNTER_COLUMNS,
+    METRIC_CHANGE_COLUMNS,
     gpu_table,
-    main_counters,
+    main_metrics,
     method_text,
     step_table,
     verdict_line,
@@ -74,7 +74,7 @@ def test_each_verdict_has_its_words(found: Comparison, verdict: str, said: str) 
 
 
 def test_a_change_that_is_too_small_says_so(found: Comparison) -> None:
-    small = {"verdict": "within noise", "time_x": 0.993, "low": 0.992, "high": 0.994, "least_effect": 0.01, "cause": ""}
+    small = {"verdict": "within noise", "time_x": 0.993, "low": 0.992, "high": 0.994, "min_effect": 0.01, "cause": ""}
     line = verdict_line(with_cases(found, small, small | {"case": "a"}), "main", "float32")
     assert "0.9930x (0.9920 to 0.9940), and below 1 % a change is none. The same in all 2 cases and dtypes." in line
     assert "is none" not in verdict_line(with_cases(found, small | {"high": 1.001}), "main", "float32")
@@ -91,7 +91,9 @@ def test_tables_show_ratio_with_interval_and_arrows(found: Comparison) -> None:
     assert row[:4] == ["main", "float32", "2.015 ms", "1.011 ms"]
     assert row[4].startswith("0.50")
     assert row[5] == "faster"
-    counters = {cells[0]: cells for cells in tables.cells(main_counters(found, "main", "float32"), COUNTER_COLUMNS)}
+    counters = {
+        cells[0]: cells for cells in tables.cells(main_metrics(found, "main", "float32"), METRIC_CHANGE_COLUMNS)
+    }
     assert counters["dram_pct"][3].startswith("↑ +")
     assert counters["grid_size"] == ["grid_size", "1 040 400", "524 288", "↓ 0.50x"]
     assert counters["registers"][3] == "1.00x"
@@ -102,7 +104,7 @@ def test_method_names_test_level_and_least_effect(found: Comparison) -> None:
     assert "99 % interval" in text
     assert "Wilcoxon's signed ranks" in text
     assert "for 1 case at level 0.01; a change below 1 % (the rule" in text
-    assert "below 1 % to 5.0 % (the rule" in method_text(with_cases(found, {"least_effect": 0.05}))
+    assert "below 1 % to 5.0 % (the rule" in method_text(with_cases(found, {"min_effect": 0.05}))
 
 
 def test_versions_stand_in_a_table_with_ratio_arrows_and_worst_error(h100: Run) -> None:
@@ -129,11 +131,11 @@ def state(at: Any = "during", sm_mhz: int = 1980, throttle: list[str] | None = N
 def told(h100: Run) -> Callable[..., list[str]]:
     """Return a function: the warnings of the H100 run, clean, with other fields of its manifest."""
 
-    def warned(roof_pct: float = 70.0, **fields: Any) -> list[str]:
+    def warned(sol_pct: float = 70.0, **fields: Any) -> list[str]:
         manifest = msgspec.structs.replace(h100.manifest, **{"dirty": False, **fields})
         sides = [Side(manifest, name, h100.samples, h100.metrics) for name in ("v0_baseline", "v1_grid")]
         story = tell(manifest, h100.metrics, h100.timings, h100.compiled)
-        return warnings(manifest, story.summary.assign(roof_pct=roof_pct), compare(*sides))
+        return warnings(manifest, story.summary.assign(sol_pct=sol_pct), compare(*sides))
 
     return warned
 
@@ -148,7 +150,7 @@ def test_throttling_noise_dirt_and_suspects_are_warned_of(told: Callable[..., li
     assert told(gpu_states=states) == ["The GPU held its clocks back (power cap) in 1 of 2 looks."]
     noise = [NoiseRecord("v1_grid", "main", "float32", 1.0, 0.99, 1.03)]
     assert told(noise=noise) == ["Too loud for 1 %: the noise of the measurement is main float32 3.0 %."]
-    assert told(roof_pct=101.0)[0].startswith("Above the measured roof, which is suspect: v0_baseline (main float32)")
+    assert told(sol_pct=101.0)[0].startswith("Above the measured roof, which is suspect: v0_baseline (main float32)")
 
 
 def test_machines_that_differ_are_warned_of(h100: Run) -> None:
@@ -173,7 +175,7 @@ def test_states_of_the_gpu_are_a_table() -> None:
 # --- the length of a comment
 
 
-def grown(run: Run, cases: int) -> Story:
+def grown(run: Run, cases: int) -> ReportData:
     """The story of a run with as many cases, each with the times of the one that was measured."""
     case = run.manifest.cases[0]
     names = [f"a_case_with_a_long_name_{n}" for n in range(cases)]
@@ -203,8 +205,8 @@ def test_thirteen_versions_are_told_in_five_seconds(h100: Run, tmp_path: Path) -
     timings, samples = (
         pd.concat(
             [
-                frame[~frame["subject"].str.startswith("v")],
-                *(frame[frame["subject"] == "v1_grid"].assign(subject=name) for name in names),
+                frame[~frame["provider"].str.startswith("v")],
+                *(frame[frame["provider"] == "v1_grid"].assign(provider=name) for name in names),
             ],
             ignore_index=True,
         )
@@ -225,6 +227,6 @@ def test_thirteen_versions_are_told_in_five_seconds(h100: Run, tmp_path: Path) -
 
 def test_run_from_before_the_places_were_recorded_reads(h100_run: Path) -> None:
     samples = read_run(h100_run).samples
-    assert list(samples.columns) == ["subject", "case", "dtype", "round", "position", "time_us"]
-    places = samples.groupby("subject")["position"].unique().map(list).to_dict()
+    assert list(samples.columns) == ["provider", "repeat", "case", "dtype", "round", "position", "time_us"]
+    places = samples.groupby("provider")["position"].unique().map(list).to_dict()
     assert sorted(places.values()) == [[0], [1], [2], [3]]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from rooflift.errors import RunFault
-from rooflift.runs import atomic as store
+from rooflift.runs import atomic
 from rooflift.runs.atomic import refreshing, write_file, writing, writing_named
 from rooflift.runs.find import find_runs
 from rooflift.runs.run import read_run
@@ -230,11 +230,11 @@ def test_full_and_read_only_disks_are_told_and_nothing_changes(tmp_path: Path, o
 
 
 def test_place_that_no_folder_can_be_made_in_is_told_before_long_work(tmp_path: Path) -> None:
-    store.require_writable(tmp_path / "not" / "yet")
+    atomic.require_writable(tmp_path / "not" / "yet")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFault, match="is no folder"):
-        store.require_writable(tmp_path / "file" / "run")
+        atomic.require_writable(tmp_path / "file" / "run")
     with (
         pytest.raises(RunFault, match=r"cannot be written: (Not a dir|File exists)"),
         writing(tmp_path / "file" / "run"),

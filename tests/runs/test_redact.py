@@ -12,7 +12,7 @@ import pytest
 
 from rooflift.errors import ReportFault
 from rooflift.ncu.report import read_reports
-from rooflift.runs import redact as privacy
+from rooflift.runs import redact
 
 HIDDEN = {
     "home folder": "/home/alice",
@@ -45,11 +45,11 @@ def planted(tmp_path: Path, h100_report: Path) -> Path:
 def test_blotted_report_keeps_its_length_and_reads_as_before(planted: Path, h100_report: Path) -> None:
     report = planted / "ncu" / "report.ncu-rep"
     before = report.read_bytes()
-    after = privacy.blot(before, HIDDEN)
+    after = redact.redact_bytes(before, HIDDEN)
     assert len(after) == len(before)
     assert after != before
     report.write_bytes(after)
-    privacy.refuse(planted, HIDDEN)
+    redact.refuse(planted, HIDDEN)
     assert not [what for what, text in HIDDEN.items() if text.encode() in after]
     frames = [read_reports([path], path.parent).drop(columns="source") for path in (report, h100_report)]
     pd.testing.assert_frame_equal(*frames)
@@ -58,7 +58,7 @@ def test_blotted_report_keeps_its_length_and_reads_as_before(planted: Path, h100
 @pytest.mark.parametrize("what", HIDDEN)
 def test_each_plant_is_refused_and_named_but_not_repeated(planted: Path, what: str) -> None:
     with pytest.raises(ReportFault) as fault:
-        privacy.refuse(planted, {what: HIDDEN[what]})
+        redact.refuse(planted, {what: HIDDEN[what]})
     assert f"report.ncu-rep: it holds the {what}" in fault.value.message
     assert HIDDEN[what] not in fault.value.message
     assert fault.value.remedy
@@ -68,7 +68,7 @@ def test_path_is_found_whatever_length_stands_before_it() -> None:
     """A report is made of fields: a tag, the length of the text in one byte, the text. Many lengths are letters."""
     hidden = {"home folder": "/home/alice"}
     fields = {n: b"\x1a" + bytes([n]) + b"/home/alice/".ljust(n, b"d") + b"\x20\x01" for n in range(12, 128)}
-    assert [length for length, field in fields.items() if b"alice" in privacy.blot(field, hidden)] == []
+    assert [length for length, field in fields.items() if b"alice" in redact.redact_bytes(field, hidden)] == []
 
 
 @pytest.mark.parametrize("text", ["/home/alice", "alice"])
@@ -76,37 +76,37 @@ def test_whole_field_is_found_whatever_field_comes_next(text: str) -> None:
     """The tag of a text is its number times 8 plus 2: fields 6 and 8 to 15 look like a digit or a letter."""
     field = b"\x0a" + bytes([len(text)]) + text.encode()
     followed = {number: field + bytes([number << 3 | 2]) + b"\x03abc" for number in range(1, 16)}
-    assert [n for n, data in followed.items() if b"alice" in privacy.blot(data, {"secret": text})] == []
+    assert [n for n, data in followed.items() if b"alice" in redact.redact_bytes(data, {"secret": text})] == []
 
 
 @pytest.mark.parametrize("text", ["malice", "alice2", "alice_in_chains", "chalices", "/srv/home/alicent", "ALICE"])
 def test_word_that_merely_contains_the_name_is_left_alone(tmp_path: Path, text: str) -> None:
     hidden = {"user name": "alice", "home folder": "/home/alice"}
-    assert privacy.blot(f"<{text}>".encode(), hidden) == f"<{text}>".encode()
+    assert redact.redact_bytes(f"<{text}>".encode(), hidden) == f"<{text}>".encode()
     (tmp_path / "report.md").write_text(text)
-    privacy.refuse(tmp_path, hidden)
+    redact.refuse(tmp_path, hidden)
 
 
 @pytest.mark.parametrize("text", ["alice@kiln42", "by alice.", "/mnt/alice/x", "alice-laptop", "alice"])
 def test_name_is_found_between_signs_and_at_the_ends(tmp_path: Path, text: str) -> None:
-    assert b"alice" not in privacy.blot(text.encode(), {"user name": "alice"})
+    assert b"alice" not in redact.redact_bytes(text.encode(), {"user name": "alice"})
     (tmp_path / "report.md").write_text(text)
     with pytest.raises(ReportFault, match=r"report\.md: it holds the user name"):
-        privacy.refuse(tmp_path, {"user name": "alice"})
+        redact.refuse(tmp_path, {"user name": "alice"})
 
 
 def test_longer_secret_is_blotted_whole_although_it_contains_a_shorter_one() -> None:
     hidden = {"user name": "alice", "home folder": "/home/alice", "checkout": "/home/alice/krn"}
-    assert privacy.blot(b"at /home/alice/krn/v0.py", hidden) == b"at /xxxxxxxxxxxxxx/v0.py"
+    assert redact.redact_bytes(b"at /home/alice/krn/v0.py", hidden) == b"at /xxxxxxxxxxxxxx/v0.py"
 
 
 def test_every_file_of_the_folder_is_looked_through(tmp_path: Path, h100_run: Path) -> None:
     shutil.copytree(h100_run, tmp_path / "run")
-    privacy.refuse(tmp_path / "run", HIDDEN)
+    redact.refuse(tmp_path / "run", HIDDEN)
     (tmp_path / "run" / "figures").mkdir()
     (tmp_path / "run" / "figures" / "roofline.svg").write_text("<!-- /srv/jobs/checkout -->")
     with pytest.raises(ReportFault, match=r"roofline\.svg: it holds the checkout"):
-        privacy.refuse(tmp_path / "run", HIDDEN)
+        redact.refuse(tmp_path / "run", HIDDEN)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def somebody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def test_secrets_of_a_machine_are_named_by_what_they_are(somebody: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
-    assert privacy.secrets(tmp_path / "link") == {
+    assert redact.secrets(tmp_path / "link") == {
         "home folder": "/home/alice",
         "checkout": str(tmp_path.resolve()),
         "Python environment": "/srv/envs/kernels",
@@ -139,7 +139,7 @@ def test_secrets_of_a_machine_are_named_by_what_they_are(somebody: pytest.Monkey
 def test_short_or_generic_name_is_no_secret(somebody: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     somebody.setattr("getpass.getuser", lambda: name)
     somebody.setattr("socket.gethostname", lambda: name)
-    assert {"host name", "user name"}.isdisjoint(privacy.secrets(tmp_path))
+    assert {"host name", "user name"}.isdisjoint(redact.secrets(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["triton", "torch", "python"])
@@ -148,14 +148,14 @@ def test_user_called_like_a_tool_can_still_publish_a_run(
 ) -> None:
     """Every run.json says triton, torch and python."""
     somebody.setattr("getpass.getuser", lambda: name)
-    privacy.refuse(h100_run, privacy.secrets(tmp_path))
+    redact.refuse(h100_run, redact.secrets(tmp_path))
 
 
 @pytest.mark.parametrize("folder", ["/", "/usr", "/usr/local", "/opt"])
 def test_folder_that_everybody_has_is_no_secret(somebody: pytest.MonkeyPatch, tmp_path: Path, folder: str) -> None:
     somebody.setenv("HOME", folder)
     somebody.setattr("sys.prefix", folder)
-    assert {"home folder", "Python environment"}.isdisjoint(privacy.secrets(tmp_path))
+    assert {"home folder", "Python environment"}.isdisjoint(redact.secrets(tmp_path))
 
 
 def test_user_without_a_name_or_a_home_has_no_such_secret(somebody: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -169,4 +169,4 @@ def test_user_without_a_name_or_a_home_has_no_such_secret(somebody: pytest.Monke
 
     somebody.setattr("getpass.getuser", nobody)
     somebody.setattr(Path, "home", homeless)
-    assert {"home folder", "user name"}.isdisjoint(privacy.secrets(tmp_path))
+    assert {"home folder", "user name"}.isdisjoint(redact.secrets(tmp_path))

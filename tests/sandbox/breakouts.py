@@ -12,7 +12,7 @@ def tries(outside, port, process):
 
     outside = Path(outside)
 
-    def family_of_sockets(kind, address):
+    def operator_of_sockets(kind, address):
         with socket.socket(kind, socket.SOCK_STREAM) as one:
             one.settimeout(5)
             one.connect(address)
@@ -50,9 +50,9 @@ def tries(outside, port, process):
         "read the shadow file": lambda: Path("/etc/shadow").read_text(),
         "read an environment secret": lambda: os.environ["PLANTED_TOKEN"],
         "read another's environment": lambda: Path(f"/proc/{process}/environ").read_bytes(),
-        "open a TCP connection": lambda: family_of_sockets(socket.AF_INET, ("127.0.0.1", port)),
+        "open a TCP connection": lambda: operator_of_sockets(socket.AF_INET, ("127.0.0.1", port)),
         "send a datagram": datagram,
-        "talk to a UNIX socket": lambda: family_of_sockets(socket.AF_UNIX, str(outside / "socket")),
+        "talk to a UNIX socket": lambda: operator_of_sockets(socket.AF_UNIX, str(outside / "socket")),
         "reach another process": lambda: os.kill(process, 0),
         "leave the process group": leave_the_group,
     }

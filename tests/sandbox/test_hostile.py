@@ -1,4 +1,4 @@
-"""Hostile replies, past the checker: none reaches beyond its folder or its limits, and nothing of it is left.
+"""Hostile candidates, past the linter: none reaches beyond its folder or its limits, and nothing of it is left.
 
 They are run as the gates, the timing and ncu run them.
 """
@@ -22,15 +22,15 @@ import pytest
 from rooflift import pipeline
 from rooflift.errors import KernelFault
 from rooflift.measure import session as measure
-from rooflift.measure.evaluate import Examination, examine
+from rooflift.measure.evaluate import Evaluation, evaluate
 from rooflift.measure.request import Request
-from rooflift.project.operator import Family
+from rooflift.project.operator import Operator
 from rooflift.runs.run import read_run
-from rooflift.sandbox.confine import PROFILER_PLACES, Extent
-from rooflift.sandbox.sandbox import Limits, confinement
+from rooflift.sandbox.enter import PROFILER_PLACES, Extent
+from rooflift.sandbox.sandbox import Limits, find_sandbox
 from rooflift.worker.protocol import CasePlan
 
-pytestmark = pytest.mark.skipif(bool(confinement().missing), reason=f"not confined here: {confinement().missing}")
+pytestmark = pytest.mark.skipif(bool(find_sandbox().missing), reason=f"not sandboxed here: {find_sandbox().missing}")
 BREAKOUTS = (Path(__file__).parent / "breakouts.py").read_text()
 RIGHT = "twice[(triton.cdiv(x.numel(), 64),)](x, y, x.numel(), BLOCK=64)"
 ELSEWHERE = pytest.mark.skipif(
@@ -38,7 +38,7 @@ ELSEWHERE = pytest.mark.skipif(
     reason="this checkout lies where what ncu profiles may write",
 )
 WHERE = [pytest.param(True, id="interpreter"), pytest.param(False, id="gpu", marks=pytest.mark.gpu)]
-Through = Callable[..., Examination]
+Through = Callable[..., Evaluation]
 
 
 @pytest.fixture
@@ -60,22 +60,22 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def through(
-    make_family: Callable[..., Family],
+    make_operator: Callable[..., Operator],
     version_text: Callable[..., str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Through:
-    """Return a function: how a reply comes through the gates; of its processes and files nothing may be left."""
+    """Return a function: how a candidate comes through the gates; of its processes and files nothing may be left."""
     staging = tmp_path / "staging"
     staging.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(staging))
-    family = make_family()
+    operator = make_operator()
 
-    def run(limits: Limits | None = None, interpret: bool = True, **parts: str) -> Examination:
-        reply = tmp_path / "reply.py"
-        reply.write_text(version_text(**parts))
-        held = replace(confinement(), limits=limits or Limits())
-        found = examine(family, reply, held, [3], lambda _: None, interpret=interpret)
+    def run(limits: Limits | None = None, interpret: bool = True, **parts: str) -> Evaluation:
+        candidate = tmp_path / "candidate.py"
+        candidate.write_text(version_text(**parts))
+        held = replace(find_sandbox(), limits=limits or Limits())
+        found = evaluate(operator, candidate, held, [3], lambda _: None, interpret=interpret)
         assert list(staging.iterdir()) == []
         deadline = time.monotonic() + 30  # a GPU takes its time to drop what runs on it
         while left := at_work_in(staging):
@@ -98,8 +98,8 @@ def at_work_in(folder: Path) -> list[str]:
     return found
 
 
-def only(found: Examination) -> str:
-    """Return the one reason for which a reply was rejected."""
+def only(found: Evaluation) -> str:
+    """Return the one reason for which a candidate was rejected."""
     (reason,) = found.reasons()
     return reason
 
@@ -113,7 +113,7 @@ def attempts_in(text: str) -> dict[str, str]:
 
 
 def test_unconfined_each_attempt_succeeds(outside: str) -> None:
-    """So that a refusal says something of the confinement; who is not root may not read the shadow file."""
+    """So that a refusal says something of the sandbox; who is not root may not read the shadow file."""
     program = f"{BREAKOUTS}\nprint(tries({outside}))"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     Path("/dev/shm", Path.cwd().name).unlink()
@@ -124,7 +124,7 @@ def test_unconfined_each_attempt_succeeds(outside: str) -> None:
 @pytest.mark.parametrize("interpret", WHERE)
 def test_no_attempt_of_a_reply_succeeds(interpret: bool, outside: str, through: Through) -> None:
     reason = only(through(interpret=interpret, top=BREAKOUTS, launch=f"raise ValueError(tries({outside}))"))
-    assert reason.startswith("runs: small float32 (seed 3): reply.py:")
+    assert reason.startswith("runs: small float32 (seed 3): candidate.py:")
     assert {name: end for name, end in attempts_in(reason).items() if end == "done"} == {}
     assert sorted(os.listdir()) == ["planted", "socket", "to_empty", "to_remove", "to_rename"]  # noqa: PTH208
 
@@ -133,15 +133,15 @@ def test_no_attempt_of_a_reply_succeeds(interpret: bool, outside: str, through: 
 def test_what_is_timed_is_confined_as_in_the_gates(
     interpret: bool,
     outside: str,
-    make_family: Callable[..., Family],
+    make_operator: Callable[..., Operator],
     version_text: Callable[..., str],
 ) -> None:
-    family = make_family(version_text(top=BREAKOUTS, launch=f"raise ValueError(tries({outside}))"))
+    operator = make_operator(version_text(top=BREAKOUTS, launch=f"raise ValueError(tries({outside}))"))
     environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     task = "check" if interpret else "time"
-    with measure.staged(family, family.versions, [CasePlan("small", "float32", {}, [[3, 5]])], 1) as stage:
-        running = measure.run_target(
-            stage, task, environment, measure.Measurement(), lambda _: None, confinement=confinement()
+    with measure.staged(operator, operator.versions, [CasePlan("small", "float32", {}, [[3, 5]])], 1) as stage:
+        running = measure.run_worker(
+            stage, task, environment, measure.Measurement(), lambda _: None, sandbox=find_sandbox()
         )
         with pytest.raises(KernelFault) as caught:
             asyncio.run(running)
@@ -150,9 +150,9 @@ def test_what_is_timed_is_confined_as_in_the_gates(
 
 @pytest.mark.parametrize("extent", ["all", pytest.param("profiled", marks=ELSEWHERE)])
 def test_what_ncu_profiles_is_kept_off_files_and_the_rest_off_all(extent: Extent, outside: str, tmp_path: Path) -> None:
-    program = f"from rooflift.sandbox.confine import *\nconfine_if_asked()\n{BREAKOUTS}\nprint(tries({outside}))"
+    program = f"from rooflift.sandbox.enter import *\nenter_if_asked()\n{BREAKOUTS}\nprint(tries({outside}))"
     said: list[str] = []
-    ended = asyncio.run(confinement().run([sys.executable, "-c", program], tmp_path, {}, said.append, extent))
+    ended = asyncio.run(find_sandbox().run([sys.executable, "-c", program], tmp_path, {}, said.append, extent))
     assert ended.returncode == 0, ended.output
     found = {name for name, end in attempts_in(ended.output).items() if end == "done"}
     open_to_ncu = {
@@ -176,11 +176,11 @@ exec "$@"
 
 @ELSEWHERE
 def test_what_ncu_starts_confines_itself(
-    outside: str, make_family: Callable[..., Family], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    outside: str, make_operator: Callable[..., Operator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stand-in for ncu starts a stand-in for the target, whose tries are the report."""
-    program = f"""from rooflift.sandbox.confine import *
-confine_if_asked()
+    program = f"""from rooflift.sandbox.enter import *
+enter_if_asked()
 {BREAKOUTS}
 Path("report.ncu-rep").write_text(tries({outside}))"""
     (tmp_path / "ncu").write_text(NCU)
@@ -188,9 +188,9 @@ Path("report.ncu-rep").write_text(tries({outside}))"""
     monkeypatch.setenv("ROOFLIFT_NCU", str(tmp_path / "ncu"))
     monkeypatch.setattr(measure, "worker_command", lambda task: [sys.executable, "-c", program])
     counters = measure.Counters(["metric"], [], False, tmp_path / "report")
-    family = make_family()
-    with measure.staged(family, family.versions, [], 1) as stage:
-        asyncio.run(measure._profile(stage, counters, lambda _: None, confinement()))
+    operator = make_operator()
+    with measure.staged(operator, operator.versions, [], 1) as stage:
+        asyncio.run(measure._profile(stage, counters, lambda _: None, find_sandbox()))
     found = attempts_in(counters.report.read_text())
     assert found["write to shared memory"] == "done"
     Path("/dev/shm", Path.cwd().name).unlink()
@@ -202,7 +202,7 @@ Path("report.ncu-rep").write_text(tries({outside}))"""
 @pytest.mark.gpu
 @pytest.mark.ncu
 def test_ncu_profiles_a_confined_version(
-    outside: str, make_family: Callable[..., Family], version_text: Callable[..., str], ask: Callable[..., Request],
+    outside: str, make_operator: Callable[..., Operator], version_text: Callable[..., str], ask: Callable[..., Request],
     tmp_path: Path,
 ) -> None:  # fmt: skip
     """It catches what it meets, as a version would that behaves in the gates and not behind them."""
@@ -213,8 +213,8 @@ def test_ncu_profiles_a_confined_version(
             except OSError:
                 pass
         {RIGHT}"""
-    family = make_family(version_text(launch=writes))
-    request = replace(ask(family, use="bench", timeout_s=240, root=tmp_path / "project"), confinement=confinement())
+    operator = make_operator(version_text(launch=writes))
+    request = replace(ask(operator, use="bench", timeout_s=240, root=tmp_path / "project"), sandbox=find_sandbox())
     told = pipeline.profile(request, tmp_path / "run", lambda _: None)
     open_to_it.unlink()  # by what ncu profiled: it came to its tries
     metrics = read_run(told.folder).metrics
@@ -269,8 +269,8 @@ def test_a_file_has_a_largest_size(through: Through) -> None:
     assert "File too large" in reason
 
 
-def test_a_daemon_does_not_outlive_the_reply(through: Through) -> None:
-    """It is none of the reply's threads and its results are right, but it is gone before they are judged."""
+def test_a_daemon_does_not_outlive_the_candidate(through: Through) -> None:
+    """It is none of the candidate's threads and its results are right, but it is gone before they are judged."""
     daemon = f"""import os, signal, time
         {RIGHT}
         if os.fork() == 0:
@@ -285,7 +285,7 @@ def test_a_daemon_does_not_outlive_the_reply(through: Through) -> None:
 def test_a_reply_cannot_change_what_it_is_judged_by(through: Through) -> None:
     change = """from pathlib import Path
         Path("reference.py").write_text(Path("reference.py").read_text().replace("2 * x", "0 * x"))
-        Path("trial.json").write_text('{"reference": "reference.py", "candidate": "reply.py", "trials": []}')
+        Path("trial.json").write_text('{"reference": "reference.py", "candidate": "candidate.py", "trials": []}')
         y.zero_()"""
     assert only(through(launch=change)).startswith("correctness: ")
 

@@ -1,4 +1,4 @@
-"""What can be had to confine a child is found by trying, and what it holds is watched from outside."""
+"""What can be had to sandbox a child is found by trying, and what it holds is watched from outside."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ import pytest
 from rooflift.errors import EnvironmentFault
 from rooflift.process import Ended
 from rooflift.sandbox import sandbox as module
-from rooflift.sandbox.confine import ROWS, VARIABLE
 from rooflift.sandbox.sandbox import (
-    Confinement,
+    ROWS,
+    VARIABLE,
     Limits,
     OverLimit,
+    Sandbox,
     bare_environment,
-    confinement,
-    require_confinement,
+    find_sandbox,
+    require_sandbox,
     resident_bytes,
+    sandbox,
     watch,
 )
 
@@ -28,7 +30,7 @@ from rooflift.sandbox.sandbox import (
 def test_what_a_process_can_still_do_is_what_it_tries(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     program = (
-        "from rooflift.sandbox.confine import open_still; import pathlib; print(*open_still(pathlib.Path()), sep=',')"
+        "from rooflift.sandbox.enter import open_still; import pathlib; print(*open_still(pathlib.Path()), sep=',')"
     )
     said = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert set(said.stdout.strip().split(",")) >= {"processes", "files written", "files read"}  # and a network, if any
@@ -37,12 +39,12 @@ def test_what_a_process_can_still_do_is_what_it_tries(tmp_path: Path) -> None:
 NAMES_A_THREAD = """
 import threading
 from pathlib import Path
-from rooflift.sandbox.confine import confine_if_asked
+from rooflift.sandbox.enter import enter_if_asked
 
 def name_it() -> None:
     Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("named")
 
-confine_if_asked()
+enter_if_asked()
 thread = threading.Thread(target=name_it)
 thread.start()
 thread.join()
@@ -52,7 +54,7 @@ thread.join()
 @pytest.mark.parametrize("extent", ["all", "profiled"])
 def test_a_confined_process_names_its_threads_as_cuda_does(extent: str, tmp_path: Path) -> None:
     """CUDA gives up with "OS call failed" where it cannot."""
-    words = confinement().words if extent == "all" else ()
+    words = find_sandbox().words if extent == "all" else ()
     environment = bare_environment(tmp_path) | {VARIABLE: extent}
     command = [*words, sys.executable, "-c", NAMES_A_THREAD]
     said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
@@ -73,18 +75,18 @@ def test_a_trial_that_does_not_come_to_its_end_confines_nothing(
     ended: Ended, missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "capture", lambda command, timeout_s: ended)
-    assert confinement.__wrapped__().missing == missing
+    assert sandbox.__wrapped__().missing == missing
 
 
 def test_what_is_missing_needs_trust(monkeypatch: pytest.MonkeyPatch) -> None:
-    lacking = Confinement((), ("files written", "files read"))
-    monkeypatch.setattr(module, "confinement", lambda: lacking)
-    with pytest.raises(EnvironmentFault, match="cannot be confined here in: files written, files read") as caught:
-        require_confinement(trust=False)
+    lacking = Sandbox((), ("files written", "files read"))
+    monkeypatch.setattr(module, "find_sandbox", lambda: lacking)
+    with pytest.raises(EnvironmentFault, match="cannot be sandboxed here in: files written, files read") as caught:
+        require_sandbox(trust=False)
     assert "--trust" in caught.value.remedy
-    assert require_confinement(trust=True) is lacking
-    monkeypatch.setattr(module, "confinement", lambda: Confinement((), ()))
-    assert require_confinement(trust=False).missing == ()
+    assert require_sandbox(trust=True) is lacking
+    monkeypatch.setattr(module, "find_sandbox", lambda: Sandbox((), ()))
+    assert require_sandbox(trust=False).missing == ()
 
 
 def test_the_environment_holds_no_secret_and_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

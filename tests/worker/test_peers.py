@@ -1,4 +1,4 @@
-"""The slow peers: prepared like the reference, and left out with a word when one of them fails."""
+"""The slow baselines: prepared like the reference, and left out with a word when one of them fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from rooflift.worker.program import slow_peers
+from rooflift.worker.program import slow_baselines
 from rooflift.worker.protocol import CasePlan
 
 CASE = CasePlan("small", "float32", {}, [[2, 3, 4, 5]])
@@ -30,7 +30,7 @@ def test_each_peer_is_a_warm_call_of_the_reference(
     compiled: list[dict[str, Any]] = []
     monkeypatch.setattr(torch, "compile", lambda model, **options: compiled.append(options) or model)
     x = torch.rand(2, 3, 4, 5)
-    calls = slow_peers(CASE, torch.nn.ReLU(), [x])
+    calls = slow_baselines(CASE, torch.nn.ReLU(), [x])
     assert list(calls) == ["torch_channels_last", "torch_compile"]
     assert calls["torch_channels_last"]().is_contiguous(memory_format=torch.channels_last)
     assert calls["torch_compile"]().is_contiguous()
@@ -46,12 +46,12 @@ def test_peer_that_does_not_compile_is_left_out_and_the_other_stays(
         raise NotImplementedError("no such operator in /home/alice/kernels")
 
     monkeypatch.setattr(torch, "compile", fail)
-    assert list(slow_peers(CASE, torch.nn.ReLU(), [torch.rand(2, 3, 4, 5)])) == ["torch_channels_last"]
+    assert list(slow_baselines(CASE, torch.nn.ReLU(), [torch.rand(2, 3, 4, 5)])) == ["torch_channels_last"]
     doing, left_out = events(capsys)
     assert "no such operator" in doing["text"]
     assert left_out == {
         "type": "LeftOut",
-        "subject": "torch_compile",
+        "provider": "torch_compile",
         "case": "small",
         "dtype": "float32",
         "error": "NotImplementedError",  # its words name a place of this machine
@@ -62,5 +62,5 @@ def test_operator_without_a_4d_input_has_no_peer_in_channels_last(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch, "compile", lambda model, **_: model)
-    assert list(slow_peers(CASE, torch.nn.ReLU(), [torch.rand(5)])) == ["torch_compile"]
+    assert list(slow_baselines(CASE, torch.nn.ReLU(), [torch.rand(5)])) == ["torch_compile"]
     assert events(capsys) == []

@@ -13,7 +13,7 @@ from rooflift.errors import KernelFault, RoofliftError, WrongResult
 from rooflift.measure import session as measure
 from rooflift.measure.request import Request
 from rooflift.measure.session import verify
-from rooflift.project.operator import Family
+from rooflift.project.operator import Operator
 from rooflift.schema import CheckRecord
 from rooflift.worker.protocol import CasePlan
 
@@ -29,15 +29,15 @@ class Model(torch.nn.Module):
 def get_inputs(): ...
 def get_init_inputs(): ...
 """
-MakeFamily = Callable[..., Family]
+MakeFamily = Callable[..., Operator]
 VersionText = Callable[..., str]
 Check = Callable[..., list[CheckRecord]]
 
 
 @pytest.fixture
 def check(ask: Callable[..., Request]) -> Check:
-    def run(family: Family, seeds: int = 1, timeout_s: float = 60) -> list[CheckRecord]:
-        request = ask(family, timeout_s=timeout_s)
+    def run(operator: Operator, seeds: int = 1, timeout_s: float = 60) -> list[CheckRecord]:
+        request = ask(operator, timeout_s=timeout_s)
         return verify(request, request.cases, True, seeds, lambda text: None)
 
     return run
@@ -48,21 +48,21 @@ def line_of(path: Path, text: str) -> int:
 
 
 def test_every_version_case_dtype_and_seed_is_checked_once(
-    check: Check, make_family: MakeFamily, version_text: VersionText
+    check: Check, make_operator: MakeFamily, version_text: VersionText
 ) -> None:
     cases = """
 main = { init = {}, inputs = [[4, 8]], use = ["bench"] }
 small = { init = {}, inputs = [[3, 5]], use = ["test"] }
 empty = { init = {}, inputs = [[0, 5]], dtypes = ["float16"], use = ["test"] }
 """
-    checks = check(make_family(version_text(), version_text(), cases=cases), seeds=2)
+    checks = check(make_operator(version_text(), version_text(), cases=cases), seeds=2)
     work = [*(("small", dtype) for dtype in ("float32", "float16", "bfloat16")), ("empty", "float16")]
     wanted = [(f"v{number}_probe", *case, seed) for case in work for number in range(2) for seed in range(2)]
     assert sorted((c.version, c.case, c.dtype, c.seed) for c in checks) == sorted(wanted)
 
 
 def test_cases_are_dealt_out_to_processes_and_answered_for_in_their_order(
-    check: Check, make_family: MakeFamily, version_text: VersionText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    check: Check, make_operator: MakeFamily, version_text: VersionText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "log"
     computes = (
@@ -75,7 +75,7 @@ def test_cases_are_dealt_out_to_processes_and_answered_for_in_their_order(
     cases += '\nmain = { init = {}, inputs = [[4, 8]], use = ["bench"] }'
     reference = REFERENCE.replace("        return 2 * x", computes)
     monkeypatch.setattr(measure.os, "cpu_count", lambda: 16)
-    checks = check(make_family(version_text(), version_text(), cases=cases, reference=reference))
+    checks = check(make_operator(version_text(), version_text(), cases=cases, reference=reference))
     assert [(c.case, c.version) for c in checks] == [
         (f"of_{rows}", version) for rows in (2, 9, 4, 7) for version in ("v0_probe", "v1_probe")
     ]
@@ -86,16 +86,18 @@ def test_cases_are_dealt_out_to_processes_and_answered_for_in_their_order(
 
 
 def test_part_of_the_work_is_checked_alone_and_the_reference_is_computed_once_for_all_versions(
-    make_family: MakeFamily, version_text: VersionText, tmp_path: Path
+    make_operator: MakeFamily, version_text: VersionText, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
     computes = f"        print(*x.shape, x.dtype, file=open({str(log)!r}, 'a'))\n        return 2 * x"
-    family = make_family(version_text(), version_text(), reference=REFERENCE.replace("        return 2 * x", computes))
+    operator = make_operator(
+        version_text(), version_text(), reference=REFERENCE.replace("        return 2 * x", computes)
+    )
     work = [CasePlan(f"of_{size}", "float32", {}, [[size, 5]]) for size in (2, 9, 4)]
     seen = measure.Measurement()
-    with measure.staged(family, family.versions, work, seeds=1) as stage:
+    with measure.staged(operator, operator.versions, work, seeds=1) as stage:
         environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
-        asyncio.run(measure.run_target(stage, "check", environment, seen, lambda text: None, "0/2"))
+        asyncio.run(measure.run_worker(stage, "check", environment, seen, lambda text: None, "0/2"))
     assert [(check.case, check.version) for check in seen.checks] == [
         (case, version) for case in ("of_9", "of_2") for version in ("v0_probe", "v1_probe")
     ]
@@ -103,11 +105,11 @@ def test_part_of_the_work_is_checked_alone_and_the_reference_is_computed_once_fo
 
 
 def test_wrong_kernel_names_case_element_and_how_far_off(
-    check: Check, make_family: MakeFamily, version_text: VersionText
+    check: Check, make_operator: MakeFamily, version_text: VersionText
 ) -> None:
     wrong = version_text(store="tl.store(y_ptr + at, tl.where(at == 7, 1e3, y), mask=at < n)")
     with pytest.raises(WrongResult) as fault:
-        check(make_family(version_text(), wrong))
+        check(make_operator(version_text(), wrong))
     said = fault.value.message
     assert said.startswith("v1_probe on small float32 (seed 0): element (1, 2) is 1000, the reference gives ")
     assert "e+07 times the tolerance; 1 of 15" in said
@@ -115,10 +117,10 @@ def test_wrong_kernel_names_case_element_and_how_far_off(
 
 
 def test_element_that_is_never_written_is_found_and_explained(
-    check: Check, make_family: MakeFamily, version_text: VersionText
+    check: Check, make_operator: MakeFamily, version_text: VersionText
 ) -> None:
     with pytest.raises(WrongResult, match=r"element \(2, 4\) is nan.*1 of 15") as fault:
-        check(make_family(version_text(store="tl.store(y_ptr + at, y, mask=at < n - 1)")))
+        check(make_operator(version_text(store="tl.store(y_ptr + at, y, mask=at < n - 1)")))
     assert "never written" in fault.value.remedy
 
 
@@ -131,77 +133,77 @@ def test_element_that_is_never_written_is_found_and_explained(
     ids=["unknown name", "assertion"],
 )
 def test_kernel_that_cannot_run_names_the_line_inside_it(
-    check: Check, make_family: MakeFamily, version_text: VersionText, store: str, said: str
+    check: Check, make_operator: MakeFamily, version_text: VersionText, store: str, said: str
 ) -> None:
-    family = make_family(version_text(store=store))
+    operator = make_operator(version_text(store=store))
     with pytest.raises(KernelFault) as fault:
-        check(family)
+        check(operator)
     assert fault.value.message.startswith("v0_probe does not")
     assert "on small float32" in fault.value.message
     assert said in fault.value.message
     assert "Traceback" not in fault.value.message
-    assert f"v0_probe.py:{line_of(family.versions[0].path, store)}: " in fault.value.message
+    assert f"v0_probe.py:{line_of(operator.versions[0].path, store)}: " in fault.value.message
 
 
 def test_version_that_cannot_be_imported_names_its_file_and_line(
-    check: Check, make_family: MakeFamily, version_text: VersionText
+    check: Check, make_operator: MakeFamily, version_text: VersionText
 ) -> None:
-    family = make_family(version_text(top="assert triton.no_such_thing"))
+    operator = make_operator(version_text(top="assert triton.no_such_thing"))
     with pytest.raises(KernelFault, match="no_such_thing") as fault:
-        check(family)
-    line = line_of(family.versions[0].path, "no_such_thing")
+        check(operator)
+    line = line_of(operator.versions[0].path, "no_such_thing")
     assert fault.value.message.startswith(f"v0_probe does not run:\nv0_probe.py:{line}: AttributeError")
 
 
-def test_reference_that_cannot_be_imported_is_told_as_the_reference(check: Check, make_family: MakeFamily) -> None:
+def test_reference_that_cannot_be_imported_is_told_as_the_reference(check: Check, make_operator: MakeFamily) -> None:
     reference = "import no_such_package\nclass Model: ...\ndef get_inputs(): ...\ndef get_init_inputs(): ...\n"
     with pytest.raises(KernelFault, match=r"reference does not run:\nreference\.py:1: ModuleNotFoundError"):
-        check(make_family(reference=reference))
+        check(make_operator(reference=reference))
 
 
 def test_version_that_hangs_is_ended_at_the_time_limit(
-    check: Check, make_family: MakeFamily, version_text: VersionText, tmp_path: Path, ends: Callable[[int], bool]
+    check: Check, make_operator: MakeFamily, version_text: VersionText, tmp_path: Path, ends: Callable[[int], bool]
 ) -> None:
     pid = tmp_path / "pid"
     hang = f"import os, pathlib, time; pathlib.Path({str(pid)!r}).write_text(str(os.getpid())); time.sleep(600)"
-    family = make_family(version_text(top=hang))
+    operator = make_operator(version_text(top=hang))
     started = time.monotonic()
     with pytest.raises(KernelFault, match="ran past 6 s") as fault:
-        check(family, timeout_s=6)
+        check(operator, timeout_s=6)
     assert time.monotonic() - started < 20
     assert "--timeout" in fault.value.remedy
     assert ends(int(pid.read_text()))
 
 
 def test_version_that_tunes_itself_is_checked_in_one_configuration(
-    check: Check, make_family: MakeFamily, version_text: VersionText
+    check: Check, make_operator: MakeFamily, version_text: VersionText
 ) -> None:
     configs = "[triton.Config({'BLOCK': b}, num_warps=w) for b, w in ((4, 2), (64, 1))]"
     launch = 'twice[lambda meta: (triton.cdiv(x.numel(), meta["BLOCK"]),)](x, y, x.numel())'
     tuned = version_text(top=f"@triton.autotune({configs}, key=['n'])", launch=launch)
-    assert len(check(make_family(tuned))) == 1
+    assert len(check(make_operator(tuned))) == 1
 
 
 @pytest.mark.parametrize("leave", ["sys.exit()", "os._exit(0)"])
 def test_version_that_leaves_does_not_pass(
-    check: Check, make_family: MakeFamily, version_text: VersionText, leave: str
+    check: Check, make_operator: MakeFamily, version_text: VersionText, leave: str
 ) -> None:
     """A program that ended with code 0 has not agreed with anything yet."""
     with pytest.raises(RoofliftError):
-        check(make_family(version_text(top="import os, sys", launch=leave)))
+        check(make_operator(version_text(top="import os, sys", launch=leave)))
 
 
 def test_version_that_is_killed_names_the_signal(
-    check: Check, make_family: MakeFamily, version_text: VersionText
+    check: Check, make_operator: MakeFamily, version_text: VersionText
 ) -> None:
     with pytest.raises(KernelFault, match="code -6") as fault:
-        check(make_family(version_text(top="import os", launch="os.abort()")))
+        check(make_operator(version_text(top="import os", launch="os.abort()")))
     assert "signal" in fault.value.remedy
 
 
 @pytest.mark.parametrize("said", ["""'{"type":1}'""", "'tuning ...', end=''"], ids=["like an event", "no end of line"])
 def test_version_that_prints_does_not_disturb_the_check(
-    check: Check, make_family: MakeFamily, version_text: VersionText, said: str
+    check: Check, make_operator: MakeFamily, version_text: VersionText, said: str
 ) -> None:
     chatty = version_text(launch=f"twice[(1,)](x, y, x.numel(), BLOCK=64); print({said})")
-    assert len(check(make_family(chatty), seeds=2)) == 2
+    assert len(check(make_operator(chatty), seeds=2)) == 2

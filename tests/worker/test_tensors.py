@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rooflift.compile.module import load_module
-from rooflift.project.operator import load_family
+from rooflift.project.operator import load_operator
 from rooflift.worker.protocol import CasePlan
 from rooflift.worker.tensors import (
     compulsory_bytes,
@@ -81,12 +81,12 @@ def matmul(tmp_path: Path) -> ModuleType:
     return load_module(path)
 
 
-def reference_of(checkout: Path, family: str) -> ModuleType:
-    return load_module(checkout / "kernels" / family / "reference.py")
+def reference_of(checkout: Path, operator: str) -> ModuleType:
+    return load_module(checkout / "kernels" / operator / "reference.py")
 
 
-def main_case(checkout: Path, family: str, dtype: str = "float32") -> CasePlan:
-    case = load_family(checkout, family).cases["main"]
+def main_case(checkout: Path, operator: str, dtype: str = "float32") -> CasePlan:
+    case = load_operator(checkout, operator).cases["main"]
     return CasePlan("main", dtype, case.init, case.inputs)
 
 
@@ -144,11 +144,11 @@ def test_peer_in_channels_last_computes_the_same_in_another_layout() -> None:
     assert its_model.weight.is_contiguous(memory_format=torch.channels_last)
     assert (number, vector is inputs[2]) == (7, True)
     torch.testing.assert_close(its_model(x), model(inputs[0]))
-    assert model.weight.is_contiguous()  # the model of the other peers stays as it was
+    assert model.weight.is_contiguous()  # the model of the other baselines stays as it was
     assert inputs[0].is_contiguous()
 
 
-def test_operator_without_a_4d_input_has_no_such_peer() -> None:
+def test_operator_without_a_4d_input_has_no_such_baseline() -> None:
     assert in_channels_last(torch.nn.Linear(5, 3), [torch.rand(4, 5)]) is None
 
 

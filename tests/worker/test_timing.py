@@ -20,7 +20,7 @@ from rooflift.worker.timing import (
     half_width,
     more_rounds,
     sample_count,
-    time_subjects,
+    time_providers,
 )
 
 FLUSH_US = 95.0
@@ -75,7 +75,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
 def timed(
     calls: Mapping[str, Callable[[], None]], samples: int, seed: int = 0, precision: float | None = None
 ) -> Timed:
-    return time_subjects(calls, Sampling(seed, samples, precision, BUDGET_S), "main float32")
+    return time_providers(calls, Sampling(seed, samples, precision, BUDGET_S), "main float32")
 
 
 @pytest.mark.parametrize("host_us", [5.0, 80.0, 150.0, 700.0, 2500.0])
@@ -137,7 +137,7 @@ def test_order_is_that_of_the_seed(gpu: Gpu) -> None:
 def test_gpu_is_looked_at_before_while_and_after_the_rounds(gpu: Gpu) -> None:
     seen: list[tuple[str, bool]] = []
     sampling = Sampling(0, 30, None, BUDGET_S)
-    time_subjects(calls_of(gpu), sampling, "main", lambda at: seen.append((at, gpu.device > gpu.host)))
+    time_providers(calls_of(gpu), sampling, "main", lambda at: seen.append((at, gpu.device > gpu.host)))
     assert seen == [("before", False), ("during", True), ("after", False)]  # and whether it has work to do
 
 

@@ -22,39 +22,39 @@ FEW_WARPS_PCT = 40  # below it long latencies can hardly be hidden by other warp
 
 
 @dataclass(frozen=True, slots=True)
-class Relief:
+class Remedy:
     """What addresses a limit: stages in the order to try them, and how."""
 
     stages: tuple[str, ...]
     how: str
 
 
-RELIEF = {
-    "DRAM": Relief(
+REMEDIES = {
+    "DRAM": Remedy(
         ("memory", "tiling"), "move fewer bytes: load each once, write whole sectors, keep shared rows in L2"
     ),
-    "L2": Relief(("tiling", "memory"), "reuse what a program has loaded, so that less is asked of L2"),
-    "L1": Relief(("memory", "tiling"), "load wider and each value once: fewer bytes through L1"),
-    "integer": Relief(
+    "L2": Remedy(("tiling", "memory"), "reuse what a program has loaded, so that less is asked of L2"),
+    "L1": Remedy(("memory", "tiling"), "load wider and each value once: fewer bytes through L1"),
+    "integer": Remedy(
         ("grid", "tiling"), "fewer integer instructions an output: indices from program ids, shared by several outputs"
     ),
-    "FMA pipe": Relief(
+    "FMA pipe": Remedy(
         ("tiling",),
         "integer multiplies share this pipe: compute addresses once for several outputs; tl.dot for matrix products",
     ),
-    "special functions": Relief(
+    "special functions": Remedy(
         ("grid", "tiling"), "integer division and conversions run here: take indices from program ids"
     ),
-    "load/store": Relief(("memory", "tiling"), "load and store wider, and each value once"),
-    "tensor cores": Relief((), "a narrower type for the products, or fewer of them"),
-    "issue slots": Relief(("tiling", "memory"), "fewer instructions an output: wider loads, several outputs a thread"),
-    SOME_UNIT: Relief(
+    "load/store": Remedy(("memory", "tiling"), "load and store wider, and each value once"),
+    "tensor cores": Remedy((), "a narrower type for the products, or fewer of them"),
+    "issue slots": Remedy(("tiling", "memory"), "fewer instructions an output: wider loads, several outputs a thread"),
+    SOME_UNIT: Remedy(
         ("grid", "tiling"), "fewer instructions an output; collect the standard counters to see of which kind"
     ),
-    "too few programs": Relief(("grid",), "more programs: spread over more dimensions, then smaller blocks"),
-    "launch": Relief((), "fuse kernels, or replay the launches from a CUDA graph; no stage shortens a launch"),
-    "latency": Relief(("tuning", "memory"), "more warps or more independent loads in flight"),
-    "unknown": Relief((), "collect the standard counters: `rooflift profile` does by default"),
+    "too few programs": Remedy(("grid",), "more programs: spread over more dimensions, then smaller blocks"),
+    "launch": Remedy((), "fuse kernels, or replay the launches from a CUDA graph; no stage shortens a launch"),
+    "latency": Remedy(("tuning", "memory"), "more warps or more independent loads in flight"),
+    "unknown": Remedy((), "collect the standard counters: `rooflift profile` does by default"),
 }
 BY_STALL = {  # what a latency-bound kernel waits for -> the stages that shorten the wait
     "stall_long_scoreboard": ("memory", "tuning"),
@@ -101,7 +101,7 @@ class Diagnosis:
     time_us: float | None
     roof_us: float | None
     roof_source: str
-    roof_pct: float | None
+    sol_pct: float | None
     excess_traffic: float | None
     resource: str
     evidence: str
@@ -126,12 +126,12 @@ def diagnose(
     """
     time_us, excess = _figure(figures, "time_us"), _figure(figures, "excess_traffic")
     limit = _limit(figures)
-    roof_pct = 100 * roof.time_us / time_us
+    sol_pct = 100 * roof.time_us / time_us
     relief = _relief(figures, limit, excess)
-    bounds = _bounds(figures, limit, roof_pct, excess)
+    bounds = _bounds(figures, limit, sol_pct, excess)
     gain, gain_reason = _least(bounds)
-    at_peak = math.isnan(roof_pct) and limit.resource == "DRAM" and gain <= 100 / STOP_PCT
-    stop = roof_pct >= STOP_PCT or at_peak
+    at_peak = math.isnan(sol_pct) and limit.resource == "DRAM" and gain <= 100 / STOP_PCT
+    stop = sol_pct >= STOP_PCT or at_peak
     tuned, tuned_reason = _least(bounds | _peak(figures))
     stages = tuple(_advice(s, relief, limit, tuned if s == "tuning" else gain, stop) for s in STAGES)
     useful = [advice.stage for advice in stages if advice.pays]
@@ -143,7 +143,7 @@ def diagnose(
         time_us=_known(time_us),
         roof_us=_known(roof.time_us),
         roof_source=roof.source,
-        roof_pct=_known(roof_pct),
+        sol_pct=_known(sol_pct),
         excess_traffic=_known(excess),
         resource=limit.resource,
         evidence=limit.evidence,
@@ -155,7 +155,7 @@ def diagnose(
         gain_reason=gain_reason,
         next_limit=_next_limit(figures, limit),
         stages=stages,
-        warnings=tuple(_warnings(roof_pct, excess)),
+        warnings=tuple(_warnings(sol_pct, excess)),
     )
 
 
@@ -166,8 +166,8 @@ def _limit(figures: Mapping[str, float]) -> Bound:
     return bound(figures)
 
 
-def _relief(figures: Mapping[str, float], limit: Bound, excess: float) -> Relief:
-    relief = RELIEF[limit.resource]
+def _relief(figures: Mapping[str, float], limit: Bound, excess: float) -> Remedy:
+    relief = REMEDIES[limit.resource]
     if limit.resource == "DRAM" and excess <= LEAN:
         how = "the traffic is the compulsory one: only its rate can rise, by wider accesses and order"
         return replace(relief, stages=("memory",), how=how)
@@ -179,9 +179,9 @@ def _relief(figures: Mapping[str, float], limit: Bound, excess: float) -> Relief
     return relief
 
 
-def _bounds(figures: Mapping[str, float], limit: Bound, roof_pct: float, excess: float) -> dict[str, float]:
+def _bounds(figures: Mapping[str, float], limit: Bound, sol_pct: float, excess: float) -> dict[str, float]:
     """Return by its reason what the speedup of any stage cannot exceed."""
-    found = {f"the roof, of which {roof_pct:.0f} % is reached": 100 / roof_pct}
+    found = {f"the roof, of which {sol_pct:.0f} % is reached": 100 / sol_pct}
     if limit.resource == "launch":
         kernels_us = figures["ncu_time_ns"] / 1e3
         return found | {f"the kernels' own {kernels_us:.1f} us": figures["time_us"] / kernels_us}
@@ -223,7 +223,7 @@ def _next_limit(figures: Mapping[str, float], limit: Bound) -> str:
     return f"{RESOURCES.get(name, 'some SM unit')} ({name} {known[name]:.0f})"
 
 
-def _advice(stage: str, relief: Relief, limit: Bound, gain: float, stop: bool) -> StageAdvice:
+def _advice(stage: str, relief: Remedy, limit: Bound, gain: float, stop: bool) -> StageAdvice:
     at_most = "" if math.isnan(gain) else f", at most {gain:.2f}x"
     if stop:
         return StageAdvice(stage, False, f"cannot pay: the version is done{at_most}")
@@ -244,10 +244,10 @@ def _shares(figures: Mapping[str, float], missing: Mapping[str, str]) -> tuple[S
     return tuple(found)
 
 
-def _warnings(roof_pct: float, excess: float) -> list[str]:
+def _warnings(sol_pct: float, excess: float) -> list[str]:
     found = []
-    if roof_pct > 100:
-        found.append(f"Suspect: {roof_pct:.1f} % of the roof is more than there is; check the result and the timing.")
+    if sol_pct > 100:
+        found.append(f"Suspect: {sol_pct:.1f} % of the roof is more than there is; check the result and the timing.")
     if excess < 1 / LEAN:
         found.append(f"DRAM moved {excess:.2f} of the compulsory bytes: caches held the rest, or work was left out.")
     return found

@@ -23,7 +23,6 @@ from rooflift.analysis.summary import KEY, combine
 from rooflift.errors import RunFault
 from rooflift.ncu.metrics import BY_NAME
 from rooflift.schema import CaseRecord, Manifest, NoiseRecord
-from rooflift.worker.protocol import AGAIN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     Times = NDArray[np.float64]
 
 Verdict = Literal["faster", "slower", "within noise", "not comparable"]
-LEVEL = 0.01
+ALPHA = 0.01
 BLOCK = 4_000_000  # pairs of samples in memory at once
 MOVED = 0.02  # a count that changed by less, or a percentage by fewer than two points, has not moved
 MOVED_STALL = 0.25  # warps an instruction
@@ -49,8 +48,8 @@ NEVER_COMPARED = ("ncu_time_ns",)  # weighs percentages; a time is never ncu's
 class Rule:
     """When a difference counts."""
 
-    level: float = LEVEL  # the probability of one false verdict or more among all the cases of a comparison
-    least_effect: float = 0.01  # a smaller change of the time is none; larger where the measured noise is
+    alpha: float = ALPHA  # the probability of one false verdict or more among all the cases of a comparison
+    min_effect: float = 0.01  # a smaller change of the time is none; larger where the measured noise is
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Side:
         return f"{self.manifest.name}:{self.version}"
 
 
-class Estimates(NamedTuple):
+class RatioEstimates(NamedTuple):
     """One figure a case."""
 
     time_x: Times
@@ -91,8 +90,8 @@ class Comparison:
     """Head against base.
 
     `cases` has one row a case and dtype: case, dtype, base_us, head_us (medians), time_x, low, high, p (corrected),
-    least_effect, n_base, n_head, paired, verdict, reason (of `not comparable`), cause (what the counters say of a
-    change). `counters` has one row a case, dtype and metric that both sides have: base, head, change, moved.
+    min_effect, n_base, n_head, paired, verdict, reason (of `not comparable`), cause (what the metrics say of a
+    change). `metrics` has one row a case, dtype and metric that both sides have: base, head, change, moved.
     """
 
     base: Side
@@ -100,7 +99,7 @@ class Comparison:
     rule: Rule
     differences: list[str]  # of the machines; each makes every case not comparable
     cases: pd.DataFrame
-    counters: pd.DataFrame
+    metrics: pd.DataFrame
     mean: Mean | None  # over the cases with a verdict, or with `force` over those with a ratio
 
     @property
@@ -118,8 +117,8 @@ def side(run: Run, version: str) -> Side:
     return Side(run.manifest, version, run.samples, run.metrics)
 
 
-def estimate(base: Times, head: Times, *, paired: bool, level: float) -> Estimates:
-    """Return the ratio of head to base for each row, its interval at 1 - `level`, and the two-sided p of no change.
+def estimate_ratios(base: Times, head: Times, *, paired: bool, alpha: float) -> RatioEstimates:
+    """Return the ratio of head to base for each row, its interval at 1 - `alpha`, and the two-sided p of no change.
 
     `base` and `head` are (cases, samples) in any unit of time; paired, sample i of both is of the same round. The
     p is the normal approximation without a correction for ties, which makes it larger.
@@ -130,7 +129,7 @@ def estimate(base: Times, head: Times, *, paired: bool, level: float) -> Estimat
     m = head.shape[1]
     middle, spread = _null(n, m, paired=paired)
     pairs = int(2 * middle)
-    rank = max(math.floor(middle - NormalDist().inv_cdf(1 - level / 2) * spread), 0)
+    rank = max(math.floor(middle - NormalDist().inv_cdf(1 - alpha / 2) * spread), 0)
     ranks = (rank, (pairs - 1) // 2, pairs // 2, pairs - 1 - rank)
     found = np.empty((4, cases))
     rows = max(BLOCK // pairs, 1)
@@ -147,7 +146,7 @@ def estimate(base: Times, head: Times, *, paired: bool, level: float) -> Estimat
         low, left, right, high = (ordered[:, place] for place in ranks)
         found[:, block] = (left + right) / 2, low, high, np.abs(above - middle) / spread
     p = np.array([math.erfc(z / math.sqrt(2)) for z in found[3]])
-    return Estimates(np.exp(found[0]), np.exp(found[1]), np.exp(found[2]), p)
+    return RatioEstimates(np.exp(found[0]), np.exp(found[1]), np.exp(found[2]), p)
 
 
 def _null(n: int, m: int, *, paired: bool) -> tuple[float, float]:
@@ -176,36 +175,36 @@ def holm(p: Times) -> Times:
     return corrected
 
 
-def verdicts(estimates: Estimates, least_effect: Times, rule: Rule) -> tuple[Times, list[Verdict]]:
-    """Return the corrected p-values and the verdict of each row: the test and the least effect must both be passed."""
+def verdicts(estimates: RatioEstimates, min_effect: Times, rule: Rule) -> tuple[Times, list[Verdict]]:
+    """Return the corrected p-values and the verdict of each row: test and minimum effect must both be passed."""
     corrected = holm(estimates.p)
     found: list[Verdict] = []
-    for time_x, p, least in zip(estimates.time_x, corrected, least_effect, strict=True):
-        if p >= rule.level or 1 / (1 + least) < time_x < 1 + least:
+    for time_x, p, least in zip(estimates.time_x, corrected, min_effect, strict=True):
+        if p >= rule.alpha or 1 / (1 + least) < time_x < 1 + least:
             found.append("within noise")
         else:
             found.append("slower" if time_x > 1 else "faster")
     return corrected, found
 
 
-def noise_of(samples: pd.DataFrame, level: float = LEVEL) -> list[NoiseRecord]:
-    """Return what the same version under two names differs by, for each case and dtype in which one was timed so."""
+def noise_of(samples: pd.DataFrame, alpha: float = ALPHA) -> list[NoiseRecord]:
+    """Return what a version that was timed twice differs by from itself, by case and dtype."""
     found = []
-    twins = samples.loc[samples["subject"].str.endswith(AGAIN), KEY_OF_TIMES].drop_duplicates()
-    for subject, case, dtype in twins.itertuples(index=False):
-        one, other = (_times(samples, name)[case, dtype] for name in (subject.removesuffix(AGAIN), subject))
-        seen = estimate(one.to_numpy()[None], other.to_numpy()[None], paired=True, level=level)
+    twins = samples.loc[samples["repeat"] == 1, KEY_OF_TIMES].drop_duplicates()
+    for provider, case, dtype in twins.itertuples(index=False):
+        one, other = (_times(samples, provider, repeat)[case, dtype] for repeat in (0, 1))
+        seen = estimate_ratios(one.to_numpy()[None], other.to_numpy()[None], paired=True, alpha=alpha)
         figures = (round(float(values[0]), 6) for values in seen[:3])
-        found.append(NoiseRecord(subject.removesuffix(AGAIN), case, dtype, *figures))
+        found.append(NoiseRecord(provider, case, dtype, *figures))
     return found
 
 
-KEY_OF_TIMES = ["subject", "case", "dtype"]
+KEY_OF_TIMES = ["provider", "case", "dtype"]
 
 
-def _times(samples: pd.DataFrame, subject: str) -> dict[tuple[str, str], pd.Series]:
-    """Return a subject's times by case and dtype, each a series by round."""
-    own = samples[samples["subject"] == subject].sort_values("round")
+def _times(samples: pd.DataFrame, provider: str, repeat: int = 0) -> dict[tuple[str, str], pd.Series]:
+    """Return a provider's times by case and dtype, each a series by round."""
+    own = samples[(samples["provider"] == provider) & (samples["repeat"] == repeat)].sort_values("round")
     return {
         (str(case), str(dtype)): rows.set_index("round")["time_us"]
         for (case, dtype), rows in own.groupby(["case", "dtype"], sort=False)
@@ -218,15 +217,15 @@ def compare(base: Side, head: Side, rule: Rule | None = None, *, force: bool = F
     With `force` what is not comparable has its ratio, and still no verdict.
 
     Raises:
-        RunFault: the two are of different families.
+        RunFault: the two are of different operators.
     """
     import pandas as pd
 
     rule = rule or Rule()
-    if base.manifest.family != head.manifest.family:
+    if base.manifest.operator != head.manifest.operator:
         raise RunFault(
-            f"{base.name} is of {base.manifest.family} and {head.name} of {head.manifest.family}",
-            "Compare runs of one family.",
+            f"{base.name} is of {base.manifest.operator} and {head.name} of {head.manifest.operator}",
+            "Compare runs of one operator.",
         )
     differences = machine_differences(base.manifest, head.manifest)
     records = [_records(one.manifest) for one in (base, head)]
@@ -244,19 +243,19 @@ def compare(base: Side, head: Side, rule: Rule | None = None, *, force: bool = F
     for row in shown:
         row["p_least"] = smallest_p(row["n_base"], row["n_head"], paired=row["paired"])
     for row in shown:
-        if not row["reason"] and row["p_least"] * len(shown) >= rule.level:
+        if not row["reason"] and row["p_least"] * len(shown) >= rule.alpha:
             row["reason"] = f"too few samples ({row['n_base']} and {row['n_head']}) for a verdict"
     _judge(shown, base, head, rule)
     drawn = shown if force else [row for row in shown if not row["reason"]]
-    counters = compare_counters(base, head)
-    columns = ["case", "dtype", "base_us", "head_us", "time_x", "low", "high", "p", "least_effect"]
+    metrics = compare_metrics(base, head)
+    columns = ["case", "dtype", "base_us", "head_us", "time_x", "low", "high", "p", "min_effect"]
     columns += ["n_base", "n_head", "paired", "verdict", "reason"]
     frame = pd.DataFrame(rows).reindex(columns=columns)
     frame["verdict"] = frame["verdict"].where(frame["reason"] == "", "not comparable")
     hidden = (frame["reason"] != "") & (not force)
     frame.loc[hidden, ["time_x", "low", "high", "p"]] = math.nan
-    frame["cause"] = [_cause(row, counters) for row in frame.to_dict("records")]
-    return Comparison(base, head, rule, differences, frame, counters, _mean(drawn, rule))
+    frame["cause"] = [_cause(row, metrics) for row in frame.to_dict("records")]
+    return Comparison(base, head, rule, differences, frame, metrics, _mean(drawn, rule))
 
 
 def _records(manifest: Manifest) -> dict[tuple[str, str], CaseRecord]:
@@ -270,7 +269,7 @@ def _medians(own: Sequence[pd.Series | None]) -> dict[str, float]:
 
 
 def _judge(rows: list[dict[str, Any]], base: Side, head: Side, rule: Rule) -> None:
-    """Put ratio, interval, corrected p, least effect and verdict into the rows; those of one shape at a time."""
+    """Put ratio, interval, corrected p, minimum effect and verdict into the rows; those of one shape at a time."""
     import numpy as np
 
     least = _least_effects(base, head, rule)
@@ -279,21 +278,21 @@ def _judge(rows: list[dict[str, Any]], base: Side, head: Side, rule: Rule) -> No
         shapes.setdefault((row["n_base"], row["n_head"], row["paired"]), []).append(row)
     for (_, _, paired), own in shapes.items():
         one, other = (np.stack([row["times"][place].to_numpy() for row in own]) for place in (0, 1))
-        estimates = estimate(one, other, paired=paired, level=rule.level)
+        estimates = estimate_ratios(one, other, paired=paired, alpha=rule.alpha)
         for place, row in enumerate(own):
             row |= dict(zip(("time_x", "low", "high", "p"), (float(v[place]) for v in estimates), strict=True))
-            row["least_effect"] = least((row["case"], row["dtype"]), paired)
+            row["min_effect"] = least((row["case"], row["dtype"]), paired)
     judged = [row for row in rows if not row["reason"]]
-    every = Estimates(*(np.array([row[name] for row in judged]) for name in ("time_x", "low", "high", "p")))
-    corrected, found = verdicts(every, np.array([row["least_effect"] for row in judged]), rule)
+    every = RatioEstimates(*(np.array([row[name] for row in judged]) for name in ("time_x", "low", "high", "p")))
+    corrected, found = verdicts(every, np.array([row["min_effect"] for row in judged]), rule)
     for row, p, verdict in zip(judged, corrected, found, strict=True):
         row |= {"p": float(p), "verdict": verdict}
 
 
 def _least_effects(base: Side, head: Side, rule: Rule) -> Callable[[tuple[str, str], bool], float]:
-    """Return a function: the least effect of a case and dtype, by the rule, the noise and, between runs, the drift.
+    """Return a function: the minimum effect of a case and dtype, by the rule, the noise and, between runs, the drift.
 
-    The drift is what the peers and the copy, which are the same in both runs, differ by.
+    The drift is what the baselines and the copy, which are the same in both runs, differ by.
     """
     noise: dict[tuple[str, str], float] = {}
     for one in (base, head):
@@ -305,7 +304,7 @@ def _least_effects(base: Side, head: Side, rule: Rule) -> Callable[[tuple[str, s
         drift = _drift(base, head)
 
     def least(key: tuple[str, str], paired: bool) -> float:
-        return max(rule.least_effect, noise.get(key, 0.0), 0.0 if paired else drift.get(key, 0.0))
+        return max(rule.min_effect, noise.get(key, 0.0), 0.0 if paired else drift.get(key, 0.0))
 
     return least
 
@@ -316,7 +315,7 @@ def _drift(base: Side, head: Side) -> dict[tuple[str, str], float]:
     medians = []
     for one in (base, head):
         versions = [version.version for version in one.manifest.versions]
-        own = one.samples[~one.samples["subject"].str.removesuffix(AGAIN).isin(versions)]
+        own = one.samples[~one.samples["provider"].isin(versions)]
         medians.append(own.groupby(KEY_OF_TIMES)["time_us"].median())
     shift = np.abs(np.log((medians[1] / medians[0]).astype(float))).dropna()
     farthest = np.expm1(shift.groupby(["case", "dtype"]).max())
@@ -328,7 +327,7 @@ def _mean(rows: Iterable[Mapping[str, Any]], rule: Rule) -> Mean | None:
     own = [row for row in rows if not math.isnan(row.get("time_x", math.nan))]
     if not own:
         return None
-    z = NormalDist().inv_cdf(1 - rule.level / 2)
+    z = NormalDist().inv_cdf(1 - rule.alpha / 2)
     centre = sum(math.log(row["time_x"]) for row in own) / len(own)
     spread = math.sqrt(sum((math.log(row["high"] / row["low"]) / (2 * z)) ** 2 for row in own)) / len(own)
     return Mean(math.exp(centre), math.exp(centre - z * spread), math.exp(centre + z * spread), len(own))
@@ -346,7 +345,7 @@ def machine_differences(base: Manifest, head: Manifest) -> list[str]:
             ("torch", run.machine.torch),
             ("triton", run.machine.triton),
             ("clock policy", run.clock_control),
-            ("reference.py", run.sha256.get(f"kernels/{run.family}/reference.py", "unknown")[:12]),
+            ("reference.py", run.sha256.get(f"kernels/{run.operator}/reference.py", "unknown")[:12]),
         )
         for run in (base, head)
     ]
@@ -366,17 +365,17 @@ def _case_differences(base: CaseRecord | None, head: CaseRecord | None, times: S
     return found + [f"{name} was not timed" for name in untimed]
 
 
-# --- counters beside the times
+# --- metrics beside the times
 
 
-def compare_counters(base: Side, head: Side) -> pd.DataFrame:
-    """Return the counters that both sides have: case, dtype, metric, base, head, change, moved.
+def compare_metrics(base: Side, head: Side) -> pd.DataFrame:
+    """Return the metrics that both sides have: case, dtype, metric, base, head, change, moved.
 
     The change is a ratio, for percentages and stalls a difference; DRAM bytes have a row of their own, dram_bytes.
     """
     import pandas as pd
 
-    sides = [_counters(one) for one in (base, head)]
+    sides = [_metrics(one) for one in (base, head)]
     rows = []
     for key in (key for key in sides[0] if key in sides[1]):
         for metric, (one, other) in _both(sides[0][key], sides[1][key]).items():
@@ -388,7 +387,7 @@ def compare_counters(base: Side, head: Side) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["case", "dtype", "metric", "base", "head", "change", "moved"])
 
 
-def _counters(one: Side) -> dict[tuple[str, str], dict[str, float]]:
+def _metrics(one: Side) -> dict[tuple[str, str], dict[str, float]]:
     if one.metrics.empty:
         return {}
     own = combine(one.metrics[one.metrics["version"] == one.version]).set_index(KEY)
@@ -404,11 +403,11 @@ def _both(base: Mapping[str, float], head: Mapping[str, float]) -> dict[str, tup
     return {name: pair for name, pair in pairs.items() if not any(map(math.isnan, pair))}
 
 
-def _cause(row: Mapping[str, Any], counters: pd.DataFrame) -> str:
-    """Return what the counters say of a change of time: the work that explains it, or the stall that moved with it."""
+def _cause(row: Mapping[str, Any], metrics: pd.DataFrame) -> str:
+    """Return what the metrics say of a change of time: the work that explains it, or the stall that moved with it."""
     if row["verdict"] not in ("faster", "slower"):
         return ""
-    own = counters[(counters["case"] == row["case"]) & (counters["dtype"] == row["dtype"])].set_index("metric")
+    own = metrics[(metrics["case"] == row["case"]) & (metrics["dtype"] == row["dtype"])].set_index("metric")
     if own.empty:
         return "not profiled"
     change = math.log(row["time_x"])
@@ -440,11 +439,11 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     return {
         "base": comparison.base.name,
         "head": comparison.head.name,
-        "level": comparison.rule.level,
-        "least_effect": comparison.rule.least_effect,
+        "alpha": comparison.rule.alpha,
+        "min_effect": comparison.rule.min_effect,
         "differences": comparison.differences,
         "cases": rows(comparison.cases),
-        "counters": rows(comparison.counters),
+        "metrics": rows(comparison.metrics),
         "geometric_mean": comparison.mean._asdict() if comparison.mean else None,
         "noise": msgspec.to_builtins([*comparison.base.manifest.noise]),
     }

@@ -1,4 +1,4 @@
-"""What a version would need on another GPU, from its counters and both GPUs' sheets. No files, no GPU.
+"""What a version would need on another GPU, from its counters and both GPUs' specs. No files, no GPU.
 
 Each resource has work, counted on the source, and a rate on the target; their quotient is its time at peak, of which it
 sustains a share. Resources that overlap perfectly take as long as the slowest of them, the roofline model (Williams,
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from rooflift.analysis.bottleneck import PIPES, RESOURCES, bound
 from rooflift.compile.occupancy import theoretical_occupancy
 from rooflift.errors import RunFault
-from rooflift.project.gpus import GpuSheet
+from rooflift.project.gpus import GpuSpec
 
-SCHEDULERS_PER_SM = 4  # each issues one warp instruction a clock, on every GPU of the sheets
+SCHEDULERS_PER_SM = 4  # each issues one warp instruction a clock, on every GPU of the specs
 SUSTAINED = 0.85  # of the peak of an SM unit: kernels that one of them bounds reach 82 to 87 % on an H100
 CACHES = ("l1_pct", "l2_pct")  # no kernel here is bound by one; taken to sustain their peak
-DRAM_SUSTAINED = 0.9  # of the sheet's bandwidth, where no copy was timed: one reaches 90 % on an H100
+DRAM_SUSTAINED = 0.9  # of the spec's bandwidth, where no copy was timed: one reaches 90 % on an H100
 MOST_OVERLAP = 100.0  # the p-norm of nine equal times is then 2 % above the largest
 NEEDED = ("inst_executed", "issue_active_pct", "dram_read_bytes", "dram_write_bytes", "ncu_time_ns")
 
@@ -38,7 +38,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Projection:
+class Estimate:
     """A version on another GPU; the times are those of CUDA events, NaN where the source was not timed."""
 
     time_us: float
@@ -61,16 +61,16 @@ class Copies:
     target: float = math.nan
 
 
-def project(figures: Mapping[str, float], source: GpuSheet, target: GpuSheet, copies: Copies) -> Projection:
-    """Return the projection of one version; `figures` are the registry's metrics by short name, and time_us.
+def project(figures: Mapping[str, float], source: GpuSpec, target: GpuSpec, copies: Copies) -> Estimate:
+    """Return the estimate of one version; `figures` are the registry's metrics by short name, and time_us.
 
     Raises:
         RunFault: counters are missing without which nothing can be said; they are named.
     """
     missing = [name for name in NEEDED if math.isnan(figures.get(name, math.nan))]
     if missing:
-        remedy = "Profile with the standard counters, on any GPU that has a sheet."
-        raise RunFault(f"no projection without {', '.join(missing)}, which were not collected", remedy)
+        remedy = "Profile with the standard counters, on any GPU that has a spec."
+        raise RunFault(f"no estimate without {', '.join(missing)}, which were not collected", remedy)
     share = {name: figures.get(name, math.nan) / 100 for name in (*RESOURCES, "sm_pct")}
     share = {name: value for name, value in share.items() if not math.isnan(value)}
     kernel_us = figures["ncu_time_ns"] / 1e3
@@ -106,7 +106,7 @@ def project(figures: Mapping[str, float], source: GpuSheet, target: GpuSheet, co
     times = [us / sustained[name] for name, us in there.items() if name in RESOURCES]
     kernel_there_us = norm(times, p) + unexplained_us
     pct = {name: 100 * us / kernel_there_us for name, us in there.items()}
-    return Projection(
+    return Estimate(
         time_us=figures.get("time_us", math.nan) * kernel_there_us / kernel_us,
         source_time_us=figures.get("time_us", math.nan),
         resource=bound(pct).resource,
@@ -142,20 +142,20 @@ def _ratio(reached: float, published: float, otherwise: float) -> float:
     return otherwise if math.isnan(reached) else reached / published
 
 
-def _resident_warps(figures: Mapping[str, float], sheet: GpuSheet) -> float:
+def _resident_warps(figures: Mapping[str, float], spec: GpuSpec) -> float:
     """Return the warps that a GPU holds at once, by NVIDIA's occupancy rules; the most where the launch is unknown."""
     launch = [figures.get(name, math.nan) for name in ("block_size", "registers", "shared_bytes")]
     if any(map(math.isnan, launch)):
-        return sheet.max_warps_per_sm * sheet.sm_count
+        return spec.max_warps_per_sm * spec.sm_count
     threads, registers, shared = (round(value) for value in launch)
     found = theoretical_occupancy(
-        sheet, threads_per_block=threads, registers_per_thread=registers, shared_bytes_per_block=max(shared - 1024, 0)
+        spec, threads_per_block=threads, registers_per_thread=registers, shared_bytes_per_block=max(shared - 1024, 0)
     )
-    return max(found.warps_per_sm, 1) * sheet.sm_count
+    return max(found.warps_per_sm, 1) * spec.sm_count
 
 
 def _assumptions(
-    source: GpuSheet, target: GpuSheet, copies: Copies, copy_share: float, clock_mhz: float
+    source: GpuSpec, target: GpuSpec, copies: Copies, copy_share: float, clock_mhz: float
 ) -> tuple[str, ...]:
     dram = "as a copy on the source does" if math.isnan(copies.target) else "as a copy measured there does"
     if math.isnan(copies.target) and math.isnan(copies.source):
@@ -164,7 +164,7 @@ def _assumptions(
     l2 = "; its L2 is smaller, so they may be more" if smaller else ""
     return (
         f"The compiler makes the same instructions for {target.name} as it made for {source.name}.",
-        f"SMs run at {target.sm_clock_hz / 1e6:.0f} MHz, their sheet's; on the source they ran at {clock_mhz:.0f} MHz.",
+        f"SMs run at {target.sm_clock_hz / 1e6:.0f} MHz, their spec's; on the source they ran at {clock_mhz:.0f} MHz.",
         "The pipes of an SM are as wide, but for FP32 (64 or 128 lanes) and the tensor cores (by their FP16 rates).",
         f"As many bytes go through DRAM, L2 and L1{l2}.",
         "L1 serves as many bytes an SM and clock; L2, too, or as many by its size where the architecture is the same.",
@@ -179,7 +179,7 @@ def _assumptions(
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A projection held against a measurement on its target; NaN and "" stand for what was not measured."""
+    """A estimate held against a measurement on its target; NaN and "" stand for what was not measured."""
 
     version: str
     case: str
@@ -187,7 +187,7 @@ class Held:
     source_time_us: float
     projected_time_us: float
     measured_time_us: float
-    error_pct: float  # of the time: projected over measured, less 1
+    error_pct: float  # of the time: estimated over measured, less 1
     projected_sm_pct: float
     measured_sm_pct: float
     projected_dram_pct: float
@@ -196,19 +196,19 @@ class Held:
     measured_bound: str
 
 
-def hold(projection: Projection, key: tuple[str, str, str], measured: Mapping[str, float]) -> Held:
-    """Return a projection of (version, case, dtype) beside the figures that were measured on its target."""
+def hold(estimate: Estimate, key: tuple[str, str, str], measured: Mapping[str, float]) -> Held:
+    """Return a estimate of (version, case, dtype) beside the figures that were measured on its target."""
     time_us = measured.get("time_us", math.nan)
     return Held(
         *key,
-        source_time_us=projection.source_time_us,
-        projected_time_us=projection.time_us,
+        source_time_us=estimate.source_time_us,
+        projected_time_us=estimate.time_us,
         measured_time_us=time_us,
-        error_pct=100 * (projection.time_us / time_us - 1),
-        projected_sm_pct=projection.pct("sm_pct"),
+        error_pct=100 * (estimate.time_us / time_us - 1),
+        projected_sm_pct=estimate.pct("sm_pct"),
         measured_sm_pct=measured.get("sm_pct", math.nan),
-        projected_dram_pct=projection.pct("dram_pct"),
+        projected_dram_pct=estimate.pct("dram_pct"),
         measured_dram_pct=measured.get("dram_pct", math.nan),
-        projected_bound=projection.resource,
+        projected_bound=estimate.resource,
         measured_bound=bound(measured).resource,
     )

@@ -41,8 +41,8 @@ def judge_gate(
     own = summary[summary["version"] == version]
     if rules.max_slowdown is not None:
         findings += _slowdowns(rules, rules.max_slowdown, comparison)
-    if rules.min_roof is not None:
-        findings += _roofs(rules, rules.min_roof, own)
+    if rules.min_sol is not None:
+        findings += _roofs(rules, rules.min_sol, own)
     if rules.max_registers is not None:
         findings += _registers(rules.max_registers, own, _of(compiled, version))
     if rules.max_spills is not None:
@@ -88,20 +88,20 @@ def _slowdowns(rules: GateRules, most: float, comparison: Comparison | None) -> 
             yield Finding(rule, where, value, "passed")
         else:
             reason = f"the interval reaches beyond {1 + most:.4g}x: measure with a smaller --precision"
-            if row["least_effect"] > most:
-                reason = f"the noise of {100 * row['least_effect']:.1f} % is above the rule"
+            if row["min_effect"] > most:
+                reason = f"the noise of {100 * row['min_effect']:.1f} % is above the rule"
             yield Finding(rule, where, value, "not judged", reason)
 
 
 def _roofs(rules: GateRules, least: float, own: pd.DataFrame) -> Iterator[Finding]:
-    rule = f"min-roof {100 * least:g} %"
+    rule = f"min-sol {100 * least:g} %"
     yield from _asked(rules, own, rule)
     if own.empty:
         yield Finding(rule, "", "", "not judged", "the run does not have the version")
     for row in own.to_dict("records"):
         if rules.cases and row["case"] not in rules.cases:
             continue
-        where, share = f"{row['case']} {row['dtype']}", float(row["roof_pct"])
+        where, share = f"{row['case']} {row['dtype']}", float(row["sol_pct"])
         if math.isnan(share):
             yield Finding(rule, where, "", "not judged", "the version or the copy floor was not timed")
         else:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from rooflift.project.gpus import GpuSheet, sheet_for_name
+from rooflift.project.gpus import GpuSpec, spec_for_name
 from rooflift.schema import RoofRow, Roofs
 
 TENSOR = {"float16": "FP16 tensor", "bfloat16": "BF16 tensor", "float32": "TF32 tensor"}  # what tl.dot does with it
@@ -56,11 +56,11 @@ def _roof(row: RoofRow, source: str) -> Roof:
     return Roof(row.name, row.kind, row.per_s, source, measured=True)
 
 
-def datasheet_roofs(sheet: GpuSheet, names: Sequence[str]) -> list[Roof]:
-    """Return what the GPU's sheet says of these names; a figure that its maker does not publish is left out."""
+def datasheet_roofs(spec: GpuSpec, names: Sequence[str]) -> list[Roof]:
+    """Return what the GPU's spec says of these names; a figure that its maker does not publish is left out."""
     found: list[Roof] = []
     for name in names:
-        per_s = getattr(sheet, _DATASHEET[name])
+        per_s = getattr(spec, _DATASHEET[name])
         if per_s:
             kind: Literal["bandwidth", "compute"] = "bandwidth" if name == "DRAM" else "compute"
             found.append(Roof(name, kind, per_s, "datasheet", measured=False))
@@ -69,9 +69,8 @@ def datasheet_roofs(sheet: GpuSheet, names: Sequence[str]) -> list[Roof]:
 
 def with_datasheet(measured: Roofs) -> list[dict[str, Any]]:
     """Return the measured rows, each with datasheet_per_s: NaN for what the GPU's maker does not publish."""
-    sheet = sheet_for_name(measured.machine.gpu)
+    spec = spec_for_name(measured.machine.gpu)
     return [
-        msgspec.structs.asdict(row)
-        | {"datasheet_per_s": getattr(sheet, _DATASHEET.get(row.name, ""), None) or math.nan}
+        msgspec.structs.asdict(row) | {"datasheet_per_s": getattr(spec, _DATASHEET.get(row.name, ""), None) or math.nan}
         for row in measured.rows
     ]

@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rooflift.analysis.advice import Diagnosis, Roof, diagnose
-from rooflift.analysis.estimate import Copies, Held, Projection, hold, project
+from rooflift.analysis.estimate import Copies, Estimate, Held, hold, project
 from rooflift.analysis.roofline import TENSOR
 from rooflift.analysis.summary import KEY, TENSOR_IN_USE_PCT, combine, main_case, summarize
 from rooflift.errors import CatalogError, RunFault, did_you_mean
 from rooflift.ncu.report import RuleResult, read_rules, report_device
-from rooflift.project.gpus import GpuSheet, overruled, sheet_for_name, sheets
+from rooflift.project.gpus import GpuSpec, overruled, spec_for_name, specs
 from rooflift.runs.run import Run
 from rooflift.schema import CaseRecord, Roofs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DERIVED = ("time_us", "floor_us", "roof_pct", "excess_traffic", "compulsory_bytes", "flop")
+DERIVED = ("time_us", "sol_us", "sol_pct", "excess_traffic", "compulsory_bytes", "flop")
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class Selection:
     """What a question is about; version, case and dtype are "" where nobody named them, as in an imported run."""
 
     version: str
@@ -35,7 +35,7 @@ class Subject:
         return " ".join(filter(None, (self.version or "unnamed version", self.case, self.dtype)))
 
 
-def subject(run: Run, version: str | None = None, case: str | None = None, dtype: str | None = None) -> Subject:
+def select(run: Run, version: str | None = None, case: str | None = None, dtype: str | None = None) -> Selection:
     """Return the subject of a question: version by stem (v1_grid) or number (v1, 1), without a name the run's last one.
 
     Case and dtype are by default those that the headers speak of.
@@ -56,7 +56,7 @@ def subject(run: Run, version: str | None = None, case: str | None = None, dtype
         raise CatalogError(f"{run.folder}: no case {case!r}", did_you_mean(case, dict.fromkeys(c for c, _ in cases)))
     if dtype is not None and dtype not in dtypes:
         raise CatalogError(f"{run.folder}: {case} was not measured in {dtype!r}", did_you_mean(dtype, dtypes))
-    return Subject(chosen, case, dtype if dtype is not None else dtypes[0])
+    return Selection(chosen, case, dtype if dtype is not None else dtypes[0])
 
 
 def versions(run: Run) -> list[str]:
@@ -78,14 +78,14 @@ def figures(run: Run) -> pd.DataFrame:
     return combine(run.metrics).assign(**dict.fromkeys(DERIVED, math.nan))
 
 
-def of(frame: pd.DataFrame, about: Subject) -> dict[str, Any]:
+def of(frame: pd.DataFrame, about: Selection) -> dict[str, Any]:
     """Return the row of `figures` that a subject names."""
     rows = frame[(frame[KEY] == [about.version, about.case, about.dtype]).all(axis=1)]
     found: dict[str, Any] = rows.iloc[0].to_dict()
     return found
 
 
-def missing(run: Run, about: Subject) -> dict[str, str]:
+def missing(run: Run, about: Selection) -> dict[str, str]:
     """Return the metrics without a value, and why."""
     rows = run.metrics
     rows = rows[(rows[KEY] == [about.version, about.case, about.dtype]).all(axis=1)]
@@ -94,7 +94,7 @@ def missing(run: Run, about: Subject) -> dict[str, str]:
     return {row.metric: row.missing for row in rows[rows["missing"] != ""].itertuples()}
 
 
-def counted(run: Run, about: Subject) -> bool:
+def counted(run: Run, about: Selection) -> bool:
     """Tell whether ncu looked at this subject; a suite's other cases have times alone."""
     return bool((run.metrics[KEY] == [about.version, about.case, about.dtype]).all(axis=1).any())
 
@@ -106,17 +106,17 @@ def roof(row: dict[str, Any], case: CaseRecord | None, measured: Roofs | None) -
     """
     rates = {found.name: found.per_s for found in measured.rows} if measured else {}
     source = f"measured {measured.created[:10]}" if measured else ""
-    floor_us, name = float(row["floor_us"]), "a device copy of the compulsory bytes in the run"
-    if math.isnan(floor_us) and case is not None and "DRAM copy" in rates:
-        floor_us, name = case.compulsory_bytes / rates["DRAM copy"] * 1e6, f"DRAM copy, {source}"
+    sol_us, name = float(row["sol_us"]), "a device copy of the compulsory bytes in the run"
+    if math.isnan(sol_us) and case is not None and "DRAM copy" in rates:
+        sol_us, name = case.compulsory_bytes / rates["DRAM copy"] * 1e6, f"DRAM copy, {source}"
     unit = TENSOR.get(case.dtype, "FP32") if case is not None and row["tensor_pct"] > TENSOR_IN_USE_PCT else "FP32"
     flop_us = float(row["flop"]) / rates[unit] * 1e6 if unit in rates else math.nan
-    if flop_us > floor_us:
+    if flop_us > sol_us:
         return Roof(flop_us, f"{unit} rate, {source}")
-    return Roof(floor_us, name if not math.isnan(floor_us) else "no roof of this GPU and case was measured")
+    return Roof(sol_us, name if not math.isnan(sol_us) else "no roof of this GPU and case was measured")
 
 
-def advise(run: Run, about: Subject, measured: Roofs | None = None) -> Diagnosis:
+def advise(run: Run, about: Selection, measured: Roofs | None = None) -> Diagnosis:
     """Return the diagnosis of a run's version."""
     row = of(figures(run), about)
     case = next((c for c in run.manifest.cases if (c.case, c.dtype) == (about.case, about.dtype)), None)
@@ -125,7 +125,7 @@ def advise(run: Run, about: Subject, measured: Roofs | None = None) -> Diagnosis
     return diagnose(row, roof(row, case, measured), [stages.get(name, "") for name in before], missing(run, about))
 
 
-def rule_results(run: Run, about: Subject) -> list[RuleResult]:
+def rule_results(run: Run, about: Selection) -> list[RuleResult]:
     """Return what ncu's rules say of a version; a foreign report names none, and all of its results are returned."""
     found = read_rules(run.reports)
     named = [rule for rule in found if rule.version]
@@ -134,25 +134,25 @@ def rule_results(run: Run, about: Subject) -> list[RuleResult]:
     ]
 
 
-def sheet_of(run: Run) -> tuple[GpuSheet, list[str]]:
-    """Return the sheet of a run's GPU, what its report says in its place, and each contradiction between the two.
+def spec_of(run: Run) -> tuple[GpuSpec, list[str]]:
+    """Return the spec of a run's GPU, what its report says in its place, and each contradiction between the two.
 
     Raises:
-        RunFault: no sheet stands for the GPU.
+        RunFault: no spec stands for the GPU.
     """
     gpu = run.manifest.machine.gpu
-    sheet = sheet_for_name(gpu)
-    if sheet is None:
-        known = ", ".join(found.name for found in sheets().values())
-        raise RunFault(f"{run.folder}: no sheet stands for the GPU {gpu!r}", f"gpus.toml has {known}.")
+    spec = spec_for_name(gpu)
+    if spec is None:
+        known = ", ".join(found.name for found in specs().values())
+        raise RunFault(f"{run.folder}: no spec stands for the GPU {gpu!r}", f"gpus.toml has {known}.")
     if not run.reports:
-        return sheet, []
-    return overruled(sheet, report_device(run.reports[0]).figures, run.reports[0].name)
+        return spec, []
+    return overruled(spec, report_device(run.reports[0]).figures, run.reports[0].name)
 
 
 def copy_rate(row: dict[str, Any], measured: Roofs | None) -> float:
     """Return what a device copy reaches, bytes/s: the run's own of this case, else the measured roof; NaN without."""
-    own = float(row["compulsory_bytes"]) / float(row["floor_us"]) * 1e6
+    own = float(row["compulsory_bytes"]) / float(row["sol_us"]) * 1e6
     return roof_rate(measured) if math.isnan(own) else own
 
 
@@ -161,28 +161,28 @@ def roof_rate(measured: Roofs | None) -> float:
     return next((r.per_s for r in measured.rows if r.name == "DRAM copy"), math.nan) if measured else math.nan
 
 
-def projection(
-    run: Run, about: Subject, target: GpuSheet, here: Roofs | None = None, there: Roofs | None = None
-) -> Projection:
+def estimate(
+    run: Run, about: Selection, target: GpuSpec, here: Roofs | None = None, there: Roofs | None = None
+) -> Estimate:
     """Return what a version would need on another GPU; `here` and `there` are measured roofs of the two GPUs.
 
     Raises:
-        RunFault: no sheet stands for the run's GPU, or counters are missing that a projection needs.
+        RunFault: no spec stands for the run's GPU, or counters are missing that a estimate needs.
     """
     row = of(figures(run), about)
-    return project(row, sheet_of(run)[0], target, Copies(copy_rate(row, here), roof_rate(there)))
+    return project(row, spec_of(run)[0], target, Copies(copy_rate(row, here), roof_rate(there)))
 
 
-def subjects(
+def select_all(
     run: Run, wanted: Sequence[str] | None = None, case: str | None = None, dtype: str | None = None
-) -> list[Subject]:
+) -> list[Selection]:
     """Return the versions that ncu profiled on a case, all of them or those named, in the run's order.
 
     Raises:
         CatalogError: a name is unknown.
         RunFault: none of them was profiled on that case.
     """
-    chosen = [subject(run, name, case, dtype) for name in wanted or versions(run)]
+    chosen = [select(run, name, case, dtype) for name in wanted or versions(run)]
     found = [about for about in dict.fromkeys(chosen) if counted(run, about)]
     if not found:
         raise RunFault(
@@ -191,10 +191,10 @@ def subjects(
     return found
 
 
-def held(found: Sequence[tuple[Subject, Projection]], truth: Run) -> list[Held]:
-    """Return projections beside what a run on their target measured of the same version, case and dtype.
+def held(found: Sequence[tuple[Selection, Estimate]], truth: Run) -> list[Held]:
+    """Return estimates beside what a run on their target measured of the same version, case and dtype.
 
-    An imported truth without a case stands for the case of the projection.
+    An imported truth without a case stands for the case of the estimate.
 
     Raises:
         RunFault: the two runs share no version.
@@ -202,10 +202,10 @@ def held(found: Sequence[tuple[Subject, Projection]], truth: Run) -> list[Held]:
     measured = figures(truth)
     pairs = []
     for about, told in found:
-        for key in (about, Subject(about.version, "", "")):
+        for key in (about, Selection(about.version, "", "")):
             if (measured[KEY] == [key.version, key.case, key.dtype]).all(axis=1).any():
                 pairs.append(hold(told, (about.version, about.case, about.dtype), of(measured, key)))
                 break
     if not pairs:
-        raise RunFault(f"{truth.folder}: none of the projected versions was measured there", "Choose another run.")
+        raise RunFault(f"{truth.folder}: none of the estimated versions was measured there", "Choose another run.")
     return pairs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rooflift.analysis.bottleneck import bound
 from rooflift.analysis.roofline import TENSOR, Roof, datasheet_roofs, measured_roofs
 from rooflift.ncu.metrics import BY_NAME, FLOP_OF_INSTRUCTION
-from rooflift.project.gpus import sheet_for_name
+from rooflift.project.gpus import spec_for_name
 from rooflift.project.header import parse_prediction
 from rooflift.schema import CaseRecord, Manifest, Roofs
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEY = ["version", "case", "dtype"]
-FLOOR = "copy_floor"
-MAIN = "main"  # the case that a ladder is about; every family has it, not every run
+FLOOR = "copy"
+MAIN = "main"  # the case that a ladder is about; every operator has it, not every run
 TENSOR_IN_USE_PCT = 5.0
 
 
@@ -48,14 +48,14 @@ def summarize(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame) 
     """Return the summary of a run: one row a version, case and dtype, in the run's order.
 
     Columns: version, case, dtype, time_us, q20_us, q80_us, speedup (over the run's first version), time_x (relative to
-    the version numbered one less), floor_us, roof_pct, compulsory_bytes, flop, dram_bytes, excess_traffic, intensity
+    the version numbered one less), sol_us, sol_pct, compulsory_bytes, flop, dram_bytes, excess_traffic, intensity
     (FLOP a byte: of DRAM, or compulsory where DRAM was not counted, as intensity_bytes says), flops_per_s, bound,
     evidence, and every metric of the registry. NaN stands for what is missing.
     """
     import pandas as pd
 
     counters = combine(metrics).set_index(KEY)
-    times = timings.set_index(["subject", "case", "dtype"])
+    times = timings.set_index(["provider", "case", "dtype"])
     rows = []
     for case in manifest.cases:
         for version in manifest.versions:
@@ -78,7 +78,7 @@ def _figures(
         times.loc[key, ["median_us", "q20_us", "q80_us"]] if key in times.index else [math.nan] * 3
     )
     floor_key = (FLOOR, case.case, case.dtype)
-    floor_us = times.loc[floor_key, "median_us"] if floor_key in times.index else math.nan
+    sol_us = times.loc[floor_key, "median_us"] if floor_key in times.index else math.nan
     flop = float(case.flop) if case.flop is not None else counted_flop(measured)
     dram_bytes = measured["dram_read_bytes"] + measured["dram_write_bytes"]
     limit = bound(measured)
@@ -86,8 +86,8 @@ def _figures(
         "time_us": time_us,
         "q20_us": q20_us,
         "q80_us": q80_us,
-        "floor_us": floor_us,
-        "roof_pct": 100 * floor_us / time_us,
+        "sol_us": sol_us,
+        "sol_pct": 100 * sol_us / time_us,
         "compulsory_bytes": case.compulsory_bytes,
         "flop": flop,
         "dram_bytes": dram_bytes,
@@ -125,13 +125,13 @@ def roofs(manifest: Manifest, summary: pd.DataFrame, measured: Roofs | None = No
     if (summary["tensor_pct"] > TENSOR_IN_USE_PCT).any():
         names.append(TENSOR[first["dtype"]])
     found = []
-    if not math.isnan(first["floor_us"]):
-        per_s = first["compulsory_bytes"] / first["floor_us"] * 1e6
+    if not math.isnan(first["sol_us"]):
+        per_s = first["compulsory_bytes"] / first["sol_us"] * 1e6
         found.append(Roof("DRAM copy", "bandwidth", per_s, "measured in this run", measured=True))
     if measured is not None:
         found += measured_roofs(measured, ["L2 read", *names] if found else ["DRAM copy", "L2 read", *names])
-    sheet = sheet_for_name(manifest.machine.gpu)
-    return found + (datasheet_roofs(sheet, ["DRAM", *names]) if sheet else [])
+    spec = spec_for_name(manifest.machine.gpu)
+    return found + (datasheet_roofs(spec, ["DRAM", *names]) if spec else [])
 
 
 def judge(manifest: Manifest, summary: pd.DataFrame) -> pd.DataFrame:

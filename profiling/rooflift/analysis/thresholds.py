@@ -10,7 +10,7 @@ import msgspec
 
 from rooflift.errors import CatalogError
 
-_FORM = 'The rules are max-slowdown = "2%", min-roof = "85%", max-registers = 64, max-spills = 0, cases = ["main"].'
+_FORM = 'The rules are max-slowdown = "2%", min-sol = "85%", max-registers = 64, max-spills = 0, cases = ["main"].'
 
 
 def parse_share(text: str) -> float:
@@ -29,7 +29,7 @@ class GateRules(msgspec.Struct, frozen=True):
     """What a version must keep to; None is no rule."""
 
     max_slowdown: float | None = None  # of the time relative to base: 0.02 is 2 %
-    min_roof: float | None = None  # floor / time: 0.85 is 85 %
+    min_sol: float | None = None  # floor / time: 0.85 is 85 %
     max_registers: int | None = None  # a thread
     max_spills: int | None = None  # local loads and stores in the binary
     cases: tuple[str, ...] = ()  # for which times are judged; none: all
@@ -37,12 +37,12 @@ class GateRules(msgspec.Struct, frozen=True):
     @property
     def given(self) -> bool:
         """Whether there is any rule."""
-        return any(rule is not None for rule in (self.max_slowdown, self.min_roof, self.max_registers, self.max_spills))
+        return any(rule is not None for rule in (self.max_slowdown, self.min_sol, self.max_registers, self.max_spills))
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     max_slowdown: str | float | None = None
-    min_roof: str | float | None = None
+    min_sol: str | float | None = None
     max_registers: int | None = None
     max_spills: int | None = None
     cases: tuple[str, ...] = ()
@@ -64,6 +64,6 @@ def read_rules(path: Path) -> GateRules:
     except msgspec.ValidationError as error:
         raise CatalogError(f"{path}: [tool.rooflift.gate]: {error}", _FORM) from None
     slowdown, roof = (
-        None if value is None else parse_share(str(value)) for value in (found.max_slowdown, found.min_roof)
+        None if value is None else parse_share(str(value)) for value in (found.max_slowdown, found.min_sol)
     )
     return GateRules(slowdown, roof, found.max_registers, found.max_spills, found.cases)

@@ -31,16 +31,15 @@ def console() -> Console:
     return Cleaned(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
-def print_story(told: Told) -> None:
+def print_run(told: Told) -> None:
     """Print a run's table, what bounds each version, the predictions with their verdicts, and the suite."""
     from rooflift.report import tables
     from rooflift.report.report import limits, suite_line
 
     story = told.story
     manifest = story.manifest
-    title = (
-        f"{manifest.family}, {story.case.case} {story.case.dtype}, on {manifest.machine.gpu} ({manifest.created[:10]})"
-    )
+    measured = f"on {manifest.machine.gpu} ({manifest.created[:10]})"
+    title = f"{manifest.operator}, {story.case.case} {story.case.dtype}, {measured}"
     console().print(tables.terminal(story.main, tables.SUMMARY_COLUMNS, title))
     for row in limits(story.main):
         console().print(f"Limit of {row['version']}: {row['bound']} ({row['evidence']})", markup=False)
@@ -53,8 +52,8 @@ def print_story(told: Told) -> None:
         console().print(suite_line(story).replace("**", ""), markup=False)
 
 
-def story_as_json(told: Told) -> dict[str, Any]:
-    """Return what `print_story` shows, for a program."""
+def run_as_json(told: Told) -> dict[str, Any]:
+    """Return what `print_run` shows, for a program."""
     story = told.story
     return {
         "run": shown(told.folder),

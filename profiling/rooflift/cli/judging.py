@@ -59,7 +59,7 @@ def find_version(run: Run, wanted: str) -> str:
 
 
 def find_run(root: Path | None, what: str, suite: bool = False) -> Run:
-    """Return a run by its folder, wherever that lies, by its name, or a family's newest."""
+    """Return a run by its folder, wherever that lies, by its name, or an operator's newest."""
     from rooflift.project.operator import find_root
     from rooflift.runs.find import resolve_run
 
@@ -106,18 +106,18 @@ def _sides(root: Path | None, base: str, head: str, versions: list[str]) -> list
 
 def compare(
     base: Annotated[str, typer.Argument(help="RUN, RUN:VERSION, or revisions: BASE..HEAD, BASE.. (working tree).")],
-    head: Annotated[str, typer.Argument(help="RUN, RUN:VERSION, :VERSION of the same run; of revisions the family.")],
+    head: Annotated[str, typer.Argument(help="RUN, RUN:VERSION, :VERSION of the same run; of revisions the operator.")],
     version: Annotated[
         list[str] | None,
         typer.Option("--version", "-v", help="The same version on both sides; of runs several. Default: the last."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Show ratios, without a verdict, of what differs.")] = False,
-    least_effect: Annotated[str, typer.Option(help="A smaller change is none.")] = "1%",
-    level: Annotated[float, typer.Option(help="Chance of one false verdict among all.", min=1e-9, max=0.5)] = 0.01,
+    min_effect: Annotated[str, typer.Option(help="A smaller change is none.")] = "1%",
+    alpha: Annotated[float, typer.Option(help="Chance of one false verdict among all.", min=1e-9, max=0.5)] = 0.01,
     case: Annotated[list[str] | None, typer.Option("--case", "-c", help="Of revisions: the cases to time.")] = None,
     dtype: Annotated[list[str] | None, typer.Option("--dtype", "-d", help="Of revisions: the dtypes.")] = None,
     suite: Annotated[bool, typer.Option("--suite", help="Of revisions: every bench case and dtype.")] = False,
-    no_counters: Annotated[bool, typer.Option("--no-counters", help="Of revisions: do without ncu.")] = False,
+    metrics: Annotated[str, typer.Option(help="Of revisions: none, basic, standard or full.")] = "standard",
     precision: Precision = "0.5%",
     budget: Budget = None,
     compile_only: Annotated[
@@ -137,8 +137,11 @@ def compare(
     """
     from rooflift.analysis.compare import Rule
     from rooflift.analysis.compare import compare as judge
+    from rooflift.ncu.metrics import METRIC_SETS
 
-    rule = Rule(level, share_of(least_effect) or 0.0)
+    if metrics not in METRIC_SETS:
+        raise CatalogError(f"--metrics {metrics}: no such set", did_you_mean(metrics, METRIC_SETS))
+    rule = Rule(alpha, share_of(min_effect) or 0.0)
     if ".." not in base or Path(base).exists():
         found = [judge(*sides, rule, force=force) for sides in _sides(root, base, head, version or [])]
         _print_comparisons(found, as_json)
@@ -158,14 +161,14 @@ def compare(
         words = [word for name in version or () for word in ("--version", name)]
         words += [word for name in case or () for word in ("--case", name)]
         words += [word for name in dtype or () for word in ("--dtype", name)]
-        words += ["--suite"] * suite + ["--no-counters"] * no_counters + precision_words(precision, budget, noise=False)
+        words += ["--suite"] * suite + ["--metrics", metrics] + precision_words(precision, budget, noise=False)
         request = Request(
             root=top,
-            family=both.family,
-            versions=both.family.versions,
-            cases=both.family.select_cases(case or [], "bench"),
+            operator=both.operator,
+            versions=both.operator.versions,
+            cases=both.operator.select_cases(case or [], "bench"),
             dtypes=dtype or [],
-            counters="none" if no_counters or compile_only else "standard",
+            metric_set="none" if compile_only else metrics,
             timeout_s=timeout,
             command=["rooflift", "compare", base, head, *words],
             named=bool(case),
@@ -188,7 +191,7 @@ def _measure(request: Request, out: Path | None, rule: Rule, as_json: bool) -> N
     from rooflift.analysis.compare import side
     from rooflift.runs.run import read_run
 
-    folder = out or request.root / "build" / "compare" / request.family.name
+    folder = out or request.root / "build" / "compare" / request.operator.name
     with progress_shown() as progress:
         told = pipeline.profile(request, folder, progress, numbered=out is None)
     run = read_run(told.folder)
@@ -216,11 +219,11 @@ def _print_comparisons(found: list[Comparison], as_json: bool) -> None:
             first = next((c for c in comparison.head.manifest.cases if c.case == "main"), first)
         title = f"{comparison.head.name} against {comparison.base.name}"
         console().print(tables.terminal(comparison.cases, say.COMPARISON_COLUMNS, title))
-        counters = say.main_counters(comparison, first.case, first.dtype)
+        counters = say.main_metrics(comparison, first.case, first.dtype)
         moved = counters[counters["moved"].astype(bool)]
         if not moved.empty:
             console().print(
-                tables.terminal(moved, say.COUNTER_COLUMNS, f"Counters that moved, {first.case} {first.dtype}")
+                tables.terminal(moved, say.METRIC_CHANGE_COLUMNS, f"Counters that moved, {first.case} {first.dtype}")
             )
         for line in say.comparison_warnings(comparison):
             note(f"Warning: {line}")
@@ -231,7 +234,7 @@ def _print_comparisons(found: list[Comparison], as_json: bool) -> None:
 
 def _print_compiled(request: Request, targets: list[int], *, as_json: bool, markdown: bool) -> None:
     """Compile base and head and print their registers, spills, shared memory, occupancy and instruction mix."""
-    from dataclasses import asdict
+    import msgspec
 
     from rooflift.measure.compiled import compile_kernels
     from rooflift.report import tables
@@ -241,12 +244,12 @@ def _print_compiled(request: Request, targets: list[int], *, as_json: bool, mark
         progress("compiling")
         kernels = compile_kernels(request, targets, progress)
     if as_json:
-        print_json({"about": request.about, "kernels": [asdict(kernel) for kernel in kernels]})
+        print_json({"about": request.about, "kernels": [msgspec.structs.asdict(kernel) for kernel in kernels]})
         return
     frame, columns = compiled_table(kernels)
     first = compiled_lines(kernels)
     if markdown:
-        about = [f"# {escaped(request.family.name)}, compiled", emphasised(first), escaped(request.about)]
+        about = [f"# {escaped(request.operator.name)}, compiled", emphasised(first), escaped(request.about)]
         typer.echo("\n\n".join([*about, tables.markdown(frame, columns)]))
         return
     console().print(request.about, markup=False)
@@ -260,7 +263,7 @@ def gate(
         str | None, typer.Option(help="RUN or RUN:VERSION for --max-slowdown. Default: the version before it.")
     ] = None,
     max_slowdown: Annotated[str | None, typer.Option(help="Of the time relative to base, such as 2%.")] = None,
-    min_roof: Annotated[str | None, typer.Option(help="Of the copy floor, such as 85%.")] = None,
+    min_sol: Annotated[str | None, typer.Option(help="Of the copy floor, such as 85%.")] = None,
     max_registers: Annotated[int | None, typer.Option(help="A thread.", min=1)] = None,
     max_spills: Annotated[int | None, typer.Option(help="Local loads and stores in a kernel.", min=0)] = None,
     case: Annotated[list[str] | None, typer.Option("--case", "-c", help="Judge the times of these alone.")] = None,
@@ -285,7 +288,7 @@ def gate(
     place, wanted = split(what)
     run = find_run(root, place)
     version = find_version(run, wanted)
-    flags: dict[str, Any] = {"max_slowdown": share_of(max_slowdown), "min_roof": share_of(min_roof)}
+    flags: dict[str, Any] = {"max_slowdown": share_of(max_slowdown), "min_sol": share_of(min_sol)}
     flags |= {"max_registers": max_registers, "max_spills": max_spills, "cases": tuple(case or ()) or None}
     rules = msgspec.structs.replace(
         read_rules(top / "pyproject.toml"), **{name: value for name, value in flags.items() if value is not None}
@@ -321,7 +324,7 @@ def _print_gate(findings: list[Finding], name: str, code: int) -> None:
     from rooflift.report.verdicts import GATE_COLUMNS
 
     frame = pd.DataFrame([_as_dict(finding) for finding in findings])
-    console().print(tables.terminal(frame, GATE_COLUMNS, f"Gate: {name}"))
+    console().print(tables.terminal(frame, GATE_COLUMNS, f"Criterion: {name}"))
     counts = frame["status"].value_counts()
     told = ", ".join(f"{counts[word]} {word}" for word in ("passed", "broken", "not judged") if word in counts)
     verdict = ("passes the gate", "fails the gate", "cannot be judged, which is no pass")[code]

@@ -21,7 +21,7 @@ def verify_run(
         list[str] | None,
         typer.Argument(
             metavar="RUN...",
-            help="Run folders, their names, or families: all runs of it.",
+            help="Run folders, their names, or operators: all runs of it.",
             autocompletion=completion.runs,
         ),
     ] = None,
@@ -69,33 +69,33 @@ def verify_run(
         raise typer.Exit(1)
 
 
-def print_runs(top: Path, family: str | None, *, as_json: bool) -> None:
+def print_runs(top: Path, operator: str | None, *, as_json: bool) -> None:
     """Print a table of the runs, oldest first; one that cannot be read stands in it with the reason."""
     from rich.table import Table
     from rich.text import Text
 
-    from rooflift.project.operator import load_family
+    from rooflift.project.operator import load_operator
     from rooflift.runs.find import list_runs
 
     rows: list[dict[str, Any]] = [
         {"run": folder.name, "folder": folder.parent.name}
         | ({"error": found.message} if isinstance(found, RunFault) else _row(found))
-        for folder, found in list_runs(top / "reports", family)
+        for folder, found in list_runs(top / "reports", operator)
     ]
-    if family and not rows:
-        load_family(top, family)  # says so when there is none
+    if operator and not rows:
+        load_operator(top, operator)  # says so when there is none
     if as_json:
         print_json(rows)
         return
     table = Table(title=f"Runs below {shown(top / 'reports')}", title_justify="left", header_style="bold")
-    for heading in ("run", "family", "GPU", "date", "versions", "counters", "suite", "origin", "tree"):
+    for heading in ("run", "operator", "GPU", "date", "versions", "counters", "suite", "origin", "tree"):
         table.add_column(heading)
     for row in rows:
         if "error" in row:
             cells = [row["run"], row["folder"], "cannot be read"]
         else:
             cells = [
-                *(row["run"], row["family"], row["gpu"], row["created"][:16].replace("T", " ")),
+                *(row["run"], row["operator"], row["gpu"], row["created"][:16].replace("T", " ")),
                 *(_versions(row["versions"]), row["counters"], "yes" if row["suite"] else "no"),
                 *(row["origin"] or "measured", "changed" if row["dirty"] else "clean"),
             ]
@@ -109,12 +109,12 @@ def print_runs(top: Path, family: str | None, *, as_json: bool) -> None:
 def _row(manifest: Manifest) -> dict[str, Any]:
     machine = manifest.machine
     return {
-        "family": manifest.family,
+        "operator": manifest.operator,
         "gpu": machine.gpu,
         "created": manifest.created,
         "versions": [version.version for version in manifest.versions],
         "software": {name: getattr(machine, name) for name in ("driver", "cuda", "ncu", "torch", "triton", "python")},
-        "counters": manifest.counters,
+        "counters": manifest.metric_set,
         "suite": manifest.suite,
         "origin": manifest.origin.kind if manifest.origin else None,
         "commit": manifest.commit,

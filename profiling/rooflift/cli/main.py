@@ -14,18 +14,18 @@ import typer.core
 
 from rooflift import __version__
 from rooflift.cli import climbing, guiding, keeping
-from rooflift.cli.completion import families as _families
+from rooflift.cli.completion import operators as _operators
 from rooflift.cli.completion import runs as _runs
 from rooflift.cli.console import (
     console,
     lower_first,
     note,
     print_json,
-    print_story,
+    print_run,
     progress_shown,
     records_of,
+    run_as_json,
     shown,
-    story_as_json,
 )
 from rooflift.cli.judging import Budget, Precision, find_run, find_side, precision_words, register, share_of
 from rooflift.errors import CatalogError, KernelFault, NoGpu, RoofliftError, RunFault, WrongResult, did_you_mean
@@ -33,7 +33,7 @@ from rooflift.escape import printable
 
 if TYPE_CHECKING:
     from rooflift.measure.request import Request
-    from rooflift.project.operator import Family
+    from rooflift.project.operator import Operator
     from rooflift.runs.run import Run
 
 
@@ -61,7 +61,7 @@ app = typer.Typer(
 )
 
 
-FamilyName = Annotated[str, typer.Argument(help="A folder below kernels/.", autocompletion=_families)]
+OperatorName = Annotated[str, typer.Argument(help="A folder below kernels/.", autocompletion=_operators)]
 Versions = Annotated[
     list[str] | None, typer.Option("--version", "-v", help="v1_grid, v1 or 1; several times. Default: all.")
 ]
@@ -72,7 +72,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 Sanitize = Annotated[
     bool, typer.Option("--sanitize", help="Run memcheck, racecheck and initcheck of compute-sanitizer as well.")
 ]
-Suite = Annotated[bool, typer.Option("--suite", help="Of a family: the newest run that timed its suite.")]
+Suite = Annotated[bool, typer.Option("--suite", help="Of an operator: the newest run that timed its suite.")]
 Root = Annotated[Path | None, typer.Option(help="The project's folder. Default: the nearest one with kernels/.")]
 
 
@@ -107,29 +107,29 @@ def doctor(as_json: AsJson = False, root: Root = None) -> None:
 
 @app.command("list")
 def list_(
-    family: Annotated[str | None, typer.Argument(help="This family alone.", autocompletion=_families)] = None,
+    operator: Annotated[str | None, typer.Argument(help="This operator alone.", autocompletion=_operators)] = None,
     runs: Annotated[bool, typer.Option("--runs", help="A table of the recorded runs.")] = False,
     as_json: AsJson = False,
     root: Root = None,
 ) -> None:
-    """List families, their versions and cases, and the runs."""
-    from rooflift.project.operator import family_names, load_family
+    """List operators, their versions and cases, and the runs."""
+    from rooflift.project.operator import load_operator, operator_names
     from rooflift.runs.find import find_runs
 
     top = _root(root)
     if runs:
-        keeping.print_runs(top, family, as_json=as_json)
+        keeping.print_runs(top, operator, as_json=as_json)
         return
     found: list[dict[str, Any]] = []
-    for name in [family] if family else family_names(top):
-        of_family = load_family(top, name)
+    for name in [operator] if operator else operator_names(top):
+        of_operator = load_operator(top, name)
         found.append(
             {
-                "family": name,
+                "operator": name,
                 "versions": [
-                    {"version": v.name, "stage": v.header.stage, "title": v.header.title} for v in of_family.versions
+                    {"version": v.name, "stage": v.header.stage, "title": v.header.title} for v in of_operator.versions
                 ],
-                "cases": {case.name: sorted(case.use) for case in of_family.cases.values()},
+                "cases": {case.name: sorted(case.use) for case in of_operator.cases.values()},
                 "runs": [path.name for path in find_runs(top / "reports", name)],
             }
         )
@@ -139,7 +139,7 @@ def list_(
     from rich.markup import escape
 
     for entry in found:
-        console().print(f"[bold]{escape(entry['family'])}[/]")
+        console().print(f"[bold]{escape(entry['operator'])}[/]")
         for version in entry["versions"]:
             console().print(f"  {version['version']:<24} {escape(version['stage']):<10} {escape(version['title'])}")
         console().print(f"  cases: {', '.join(entry['cases'])}", markup=False)
@@ -148,21 +148,19 @@ def list_(
 
 @app.command()
 def profile(
-    family: FamilyName,
+    operator: OperatorName,
     version: Versions = None,
     case: Cases = None,
     dtype: Dtypes = None,
-    counters: Annotated[
-        str, typer.Option(help="seed: five metrics; standard: the registry and ncu's sections; full: ncu's full set.")
+    metrics: Annotated[
+        str,
+        typer.Option(help="none, basic: five metrics, standard: the registry and ncu's sections, full: ncu's own set."),
     ] = "standard",
-    no_counters: Annotated[
-        bool, typer.Option("--no-counters", help="Do without ncu: times, correctness, compiled resources.")
-    ] = False,
     suite: Annotated[bool, typer.Option("--suite", help="Time every bench case in all its dtypes.")] = False,
-    peers: Annotated[
+    baselines: Annotated[
         bool | None,
         typer.Option(
-            "--peers/--no-peers",
+            "--baselines/--no-baselines",
             help="Time torch_channels_last and torch_compile as well, which take seconds. Default: with --suite.",
         ),
     ] = None,
@@ -179,12 +177,13 @@ def profile(
 ) -> None:
     """Check, profile and time versions on the GPU and leave a run folder; without a GPU, tell the newest run again."""
     from rooflift import pipeline
-    from rooflift.ncu.metrics import COUNTER_SETS
+    from rooflift.ncu.metrics import METRIC_SETS
 
-    if counters not in COUNTER_SETS:
-        raise CatalogError(f"--counters {counters}: no such set", did_you_mean(counters, COUNTER_SETS))
-    counters = "none" if no_counters else counters
-    request = _request(root, family, version, case, dtype, counters, timeout, use="bench", suite=suite, peers=peers)
+    if metrics not in METRIC_SETS:
+        raise CatalogError(f"--metrics {metrics}: no such set", did_you_mean(metrics, METRIC_SETS))
+    request = _request(
+        root, operator, version, case, dtype, metrics, timeout, use="bench", suite=suite, baselines=baselines
+    )
     request.command.extend(["--sanitize"] * sanitize + precision_words(precision, budget, noise=noise))
     request = replace(request, precision=share_of(precision), budget_s=budget, noise=noise)
     try:
@@ -196,9 +195,9 @@ def profile(
         _without_gpu(request, out, absent, as_json)
         return
     if as_json:
-        print_json(story_as_json(told))
+        print_json(run_as_json(told))
         return
-    print_story(told)
+    print_run(told)
     console().print(f"Wrote {shown(told.folder)} ({len(told.written)} files)")
 
 
@@ -214,18 +213,18 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
     if out is not None and out.exists():
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
     reports = request.root / "reports"
-    run = newest_run(reports, request.family.name) if find_runs(reports, request.family.name) else None
+    run = newest_run(reports, request.operator.name) if find_runs(reports, request.operator.name) else None
     if run is not None and request.suite:
         with suppress(RunFault):  # without a suite the newest run is all there is
-            run = newest_run(reports, request.family.name, suite=True)
+            run = newest_run(reports, request.operator.name, suite=True)
     told = None
     note(absent.message[0].upper() + absent.message[1:] + ".")
     if run is not None:
-        folder = out or request.root / "build" / request.family.name / run.folder.name
+        folder = out or request.root / "build" / request.operator.name / run.folder.name
         note(f"Working from the newest run, {shown(run.folder)}, measured on {run.manifest.machine.gpu}.")
-        told = pipeline.retell(run, folder)
+        told = pipeline.rerender(run, folder)
         if not as_json:
-            print_story(told)
+            print_run(told)
             console().print(f"Every figure above, and in these files, was {lower_first(told.story.provenance)}")
             for path in told.written:
                 console().print(f"  {shown(path)}: measured on {run.manifest.machine.gpu}")
@@ -236,26 +235,26 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
                 f"Compiled here for sm_89 (RTX 4090) and sm_90 (H100) by triton {package_version('triton')}, not run"
             )
             console().print(tables.terminal(compiled, tables.COMPILED_COLUMNS, title))
-        checks = verify_versions(request, request.family.select_cases([], "test"), True, 1, progress)
+        checks = verify_versions(request, request.operator.select_cases([], "test"), True, 1, progress)
     if as_json:
         if told is not None:
             here = {"gpu_here": None, "compiled": records_of(compiled), "interpreter_checks": len(checks)}
-            print_json(story_as_json(told) | here)
+            print_json(run_as_json(told) | here)
     else:
         worst = max((check.error_over_tolerance for check in checks), default=0)
         console().print(
             f"Checked here in Triton's interpreter: {len(checks)} comparisons with the reference in float64 agree, "
             f"the largest error is {worst:.2f} of the tolerance."
             if checks
-            else "Not checked here: the family has no small case (use = ['test'] in cases.toml)."
+            else "Not checked here: the operator has no small case (use = ['test'] in cases.toml)."
         )
     if told is None:
-        raise NoGpu(f"{request.family.name} has no run yet, and {absent.message}", absent.remedy)
+        raise NoGpu(f"{request.operator.name} has no run yet, and {absent.message}", absent.remedy)
 
 
 @app.command()
 def verify(
-    family: FamilyName,
+    operator: OperatorName,
     version: Versions = None,
     case: Cases = None,
     dtype: Dtypes = None,
@@ -274,9 +273,9 @@ def verify(
     from rooflift.measure import sanitizer
     from rooflift.measure import session as measure
 
-    request = _request(root, family, version, case, dtype, "none", timeout, use="test")
+    request = _request(root, operator, version, case, dtype, "none", timeout, use="test")
     if not request.cases:
-        raise CatalogError(f"{family}: no case to check", "Give a small case use = ['test'] in cases.toml.")
+        raise CatalogError(f"{operator}: no case to check", "Give a small case use = ['test'] in cases.toml.")
     where = "Triton's interpreter"
     if sanitize:  # in the interpreter there is nothing for it to see
         machine.driver()
@@ -345,9 +344,9 @@ def roofs(
     console().print(f"Wrote {shown(path)}", markup=False)
 
 
-@app.command()
-def inspect(
-    family: FamilyName,
+@app.command("compile")
+def compile_(
+    operator: OperatorName,
     version: Versions = None,
     case: Cases = None,
     dtype: Dtypes = None,
@@ -356,22 +355,22 @@ def inspect(
     root: Root = None,
 ) -> None:
     """Compile versions without a GPU: registers, spills, shared memory, instruction mix, theoretical occupancy."""
-    from dataclasses import asdict
+    import msgspec
 
     from rooflift.measure.compiled import compile_kernels
     from rooflift.measure.environment import package_version
     from rooflift.report import tables
 
-    request = _request(root, family, version, case, dtype, "none", 600, use="bench")
+    request = _request(root, operator, version, case, dtype, "none", 600, use="bench")
     with progress_shown() as progress:
         progress("compiling")
         kernels = compile_kernels(request, target or [89, 90], progress)
     if as_json:
-        print_json([asdict(kernel) for kernel in kernels])
+        print_json([msgspec.structs.asdict(kernel) for kernel in kernels])
         return
     import pandas as pd
 
-    frame = pd.DataFrame([asdict(kernel) for kernel in kernels])
+    frame = pd.DataFrame([msgspec.structs.asdict(kernel) for kernel in kernels])
     console().print(
         tables.terminal(frame, tables.COMPILED_COLUMNS, f"Compiled by triton {package_version('triton')}, not run")
     )
@@ -382,7 +381,7 @@ def inspect(
 @app.command()
 def show(
     what: Annotated[
-        str, typer.Argument(help="A run folder or its name, a family, or a .ncu-rep file.", autocompletion=_runs)
+        str, typer.Argument(help="A run folder or its name, an operator, or a .ncu-rep file.", autocompletion=_runs)
     ],
     suite: Suite = False,
     as_json: AsJson = False,
@@ -401,15 +400,15 @@ def show(
         return
     told = Told(run.folder, tell(run.manifest, run.metrics, run.timings, run.compiled), [])
     if as_json:
-        print_json(story_as_json(told))
+        print_json(run_as_json(told))
         return
-    print_story(told)
+    print_run(told)
     console().print(told.story.provenance)
 
 
 @app.command()
 def report(
-    what: Annotated[str, typer.Argument(help="A run folder or its name, or a family.", autocompletion=_runs)],
+    what: Annotated[str, typer.Argument(help="A run folder or its name, or an operator.", autocompletion=_runs)],
     suite: Suite = False,
     base: Annotated[
         str | None, typer.Option(help="RUN or RUN:VERSION to compare with. Default: the version before the last.")
@@ -428,16 +427,16 @@ def report(
     run = find_run(root, what, suite)
     if run.manifest.origin is not None:
         raise RunFault(f"{run.folder} was imported: it has no times to report", "`rooflift advise` and `show` read it.")
-    folder = out or (root or Path.cwd()) / "build" / run.manifest.family / run.folder.name
+    folder = out or (root or Path.cwd()) / "build" / run.manifest.operator / run.folder.name
     if (folder / "run.json").exists():
         raise RunFault(f"{folder} is a run", "Name another folder; what was measured is never overwritten.")
     with progress_shown() as progress:
         progress("reading the reports and drawing")
-        told = pipeline.retell(run, folder, find_side(root, base) if base else None, page=True)
+        told = pipeline.rerender(run, folder, find_side(root, base) if base else None, page=True)
         if zipped:
             told.written.append(pipeline.bundle(run, folder, told.written))
     if as_json:
-        print_json(story_as_json(told))
+        print_json(run_as_json(told))
         return
     for line in first_lines(told.story):
         console().print(line.replace("**", ""), markup=False)
@@ -447,21 +446,23 @@ def report(
 
 
 @app.command()
-def check(
-    file: Annotated[Path, typer.Argument(help="A reply: a kernel file, or Markdown with one fenced block.")],
-    family: Annotated[str, typer.Option("--family", "-f", help="The family it is for.", autocompletion=_families)],
+def lint(
+    file: Annotated[Path, typer.Argument(help="A candidate: a kernel file, or Markdown with one fenced block.")],
+    operator: Annotated[
+        str, typer.Option("--operator", "-f", help="The operator it is for.", autocompletion=_operators)
+    ],
     stage: Annotated[str | None, typer.Option(help="grid, tiling, memory or tuning: its rules hold as well.")] = None,
-    base: Annotated[Path | None, typer.Option(help="The version that the reply starts from.")] = None,
+    base: Annotated[Path | None, typer.Option(help="The version that the candidate starts from.")] = None,
     as_json: AsJson = False,
     root: Root = None,
 ) -> None:
-    """Judge a reply without running it: its form, its launches, its honesty; 0 accepted, 1 rejected."""
+    """Judge a candidate without running it: its form, its launches, its honesty; 0 accepted, 1 rejected."""
     from dataclasses import asdict
 
-    from rooflift.lint.lint import check_file, unchecked
-    from rooflift.project.operator import load_family
+    from rooflift.lint.lint import lint_file, unchecked
+    from rooflift.project.operator import load_operator
 
-    findings = check_file(file, load_family(_root(root), family).reference, stage, base)
+    findings = lint_file(file, load_operator(_root(root), operator).reference, stage, base)
     gaps = unchecked(stage, base)
     if as_json:
         found = [asdict(finding) for finding in findings]
@@ -500,7 +501,7 @@ def _show_import(run: Run, as_json: bool) -> None:
         print_json(records_of(run.metrics))
         return
     for kernel, rows in run.metrics.groupby("kernel", sort=False):
-        title = f"{run.manifest.family}, {kernel}, on {run.manifest.machine.gpu}"
+        title = f"{run.manifest.operator}, {kernel}, on {run.manifest.machine.gpu}"
         console().print(tables.terminal(rows, tables.METRIC_COLUMNS, title))
     for text in run.manifest.notes:
         console().print(text, markup=False)
@@ -508,49 +509,53 @@ def _show_import(run: Run, as_json: bool) -> None:
 
 def _request(
     root: Path | None,
-    family: str,
+    operator: str,
     versions: list[str] | None,
     cases: list[str] | None,
     dtypes: list[str] | None,
-    counters: str,
+    metric_set: str,
     timeout: float,
     use: str,
     suite: bool = False,
-    peers: bool | None = None,
+    baselines: bool | None = None,
 ) -> Request:
     from rooflift.measure.request import Request
     from rooflift.project.cases import DTYPES
-    from rooflift.project.operator import load_family
+    from rooflift.project.operator import load_operator
 
     top = _root(root)
     for dtype in dtypes or ():
         if dtype not in DTYPES:
             raise CatalogError(f"no dtype {dtype!r}", did_you_mean(dtype, DTYPES))
-    found: Family = load_family(top, family)
+    found: Operator = load_operator(top, operator)
     options = [("--version", versions), ("--case", cases), ("--dtype", dtypes)]
     command = [
         "rooflift",
         "profile",
-        family,
+        operator,
         *(word for option, values in options for v in values or () for word in (option, v)),
         *(
             option
-            for option, given in (("--suite", suite), ("--peers", peers), ("--no-peers", peers is False))
+            for option, given in (
+                ("--suite", suite),
+                ("--baselines", baselines),
+                ("--no-baselines", baselines is False),
+            )
             if given
         ),
     ]
     return Request(
         root=top,
-        family=found,
+        operator=found,
         versions=found.select_versions(versions or []),
         cases=found.select_cases(cases or [], use),
         dtypes=dtypes or [],
-        counters=counters,
+        metric_set=metric_set,
         timeout_s=timeout,
-        command=[*command, *(["--no-counters"] if counters == "none" else ["--counters", counters])],
+        command=[*command, "--metrics", metric_set],
         named=bool(cases),
         suite=suite,
-        slow_peers=suite if peers is None else peers,
+        slow_baselines=suite if baselines is None else baselines,
     )
 
 

@@ -16,7 +16,7 @@ from rooflift.compile.module import load_module
 from rooflift.compile.occupancy import theoretical_occupancy
 from rooflift.compile.sass import disassemble, parse_opcodes, parse_resources, sass_mix
 from rooflift.errors import CatalogError, EnvironmentFault, KernelFault, did_you_mean
-from rooflift.project.gpus import GpuSheet, sheet_for_target
+from rooflift.project.gpus import GpuSpec, spec_for_target
 from rooflift.schema import CompiledKernel
 
 
@@ -46,7 +46,7 @@ class _Launch:
     cubin: bytes
 
 
-def inspect_version(
+def compile_version(
     module_path: Path, version: str, case: CaseLike, dtype: str, targets: Sequence[int]
 ) -> list[CompiledKernel]:
     """Compile the kernels that a version's forward launches, for each target (89, 90, ...), and read their binaries.
@@ -56,30 +56,30 @@ def inspect_version(
     Raises KernelFault when a kernel does not compile or the forward does not run on meta tensors, CatalogError for a
     dtype or target that is unknown, EnvironmentFault without cuobjdump or under TRITON_INTERPRET.
     """
-    sheets = {sm: sheet_for_target(sm) for sm in targets}
-    launches: list[tuple[GpuSheet, int, _Launch]] = []
+    specs = {sm: spec_for_target(sm) for sm in targets}
+    launches: list[tuple[GpuSpec, int, _Launch]] = []
     dumps: dict[bytes, Future[str]] = {}
     with ThreadPoolExecutor() as pool:  # cuobjdump takes 0.3 s a binary; it reads one target while the next compiles
-        for sm, sheet in sheets.items():
+        for sm, spec in specs.items():
             for number, launch in enumerate(_compile_forward(module_path, version, case, dtype, sm)):
-                launches.append((sheet, number, launch))
+                launches.append((spec, number, launch))
                 if launch.cubin not in dumps:
                     dumps[launch.cubin] = pool.submit(disassemble, launch.cubin)
     return [
-        _describe(version, case.name, dtype, sheet, number, launch, dumps[launch.cubin].result())
-        for sheet, number, launch in launches
+        _describe(version, case.name, dtype, spec, number, launch, dumps[launch.cubin].result())
+        for spec, number, launch in launches
     ]
 
 
 def _describe(
-    version: str, case: str, dtype: str, sheet: GpuSheet, number: int, launch: _Launch, dump: str
+    version: str, case: str, dtype: str, spec: GpuSpec, number: int, launch: _Launch, dump: str
 ) -> CompiledKernel:
     registers, stack_bytes = parse_resources(dump)
     opcodes = parse_opcodes(dump)
     sass = sass_mix(opcodes)
     occupancy = theoretical_occupancy(
-        sheet,
-        threads_per_block=launch.num_warps * sheet.warp_size,
+        spec,
+        threads_per_block=launch.num_warps * spec.warp_size,
         registers_per_thread=registers,
         shared_bytes_per_block=launch.shared_bytes,
     )
@@ -87,7 +87,7 @@ def _describe(
         version=version,
         case=case,
         dtype=dtype,
-        target=f"sm_{sheet.target}",
+        target=f"sm_{spec.target}",
         kernel=launch.kernel,
         launch=number,
         config=launch.config,
@@ -195,15 +195,15 @@ def _stand_in_driver(sm: int) -> SimpleNamespace:
     import torch
     from triton.backends.compiler import GPUTarget
 
-    sheet = sheet_for_target(sm)
+    spec = spec_for_target(sm)
     properties = {
-        "multiprocessor_count": sheet.sm_count,
-        "max_shared_mem": sheet.max_shared_bytes_per_block,
-        "max_num_regs": sheet.registers_per_sm,
-        "warpSize": sheet.warp_size,
+        "multiprocessor_count": spec.sm_count,
+        "max_shared_mem": spec.max_shared_bytes_per_block,
+        "max_num_regs": spec.registers_per_sm,
+        "warpSize": spec.warp_size,
     }
     return SimpleNamespace(
-        get_current_target=lambda: GPUTarget("cuda", sm, sheet.warp_size),
+        get_current_target=lambda: GPUTarget("cuda", sm, spec.warp_size),
         get_current_device=lambda: sm,  # triton keeps kernels by device: a device for each target keeps targets apart
         get_current_stream=lambda _: 0,
         get_active_torch_device=lambda: torch.device("meta"),

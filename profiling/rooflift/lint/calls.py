@@ -1,4 +1,4 @@
-"""What attributes and calls in host code give, and which of them a reply may use."""
+"""What attributes and calls in host code give, and which of them a candidate may use."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Calls:
     # attributes
 
     def attribute(self, base: Value, node: ast.Attribute) -> Value:
-        """Return what `base.attr` is; refuse what a reply may not use."""
+        """Return what `base.attr` is; refuse what a candidate may not use."""
         name = node.attr
         match base:
             case External(path=path):
@@ -140,7 +140,7 @@ class Calls:
     # calls
 
     def call(self, function: Value, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.Call) -> Value:
-        """Return what a call gives; refuse what a reply may not call."""
+        """Return what a call gives; refuse what a candidate may not call."""
         match function:
             case Function():
                 return self.host.enter(function, args, keywords, node)

@@ -1,4 +1,4 @@
-"""A reply: the code that a writer of kernels hands in, plain or in one fenced block of Markdown."""
+"""A candidate: the code that a writer of kernels hands in, plain or in one fenced block of Markdown."""
 
 from __future__ import annotations
 
@@ -12,75 +12,75 @@ MAX_BYTES = 1 << 20  # the longest kernel file seen in the field is a tenth of t
 _FENCE = re.compile(r"^ {0,3}(?P<mark>`{3,}|~{3,})(?P<info>[^`\n]*)$")
 
 
-class ReplyFault(RoofliftError):
-    """A reply cannot be read: no such file, not text, too long, or no code in it."""
+class CandidateFault(RoofliftError):
+    """A candidate cannot be read: no such file, not text, too long, or no code in it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """The code of a reply; `first_line` is the line of the file on which the code begins."""
+class Candidate:
+    """The code of a candidate; `first_line` is the line of the file on which the code begins."""
 
     code: str
     first_line: int
 
 
-def read_reply(path: Path) -> Reply:
-    """Read a reply from a file.
+def read_candidate(path: Path) -> Candidate:
+    """Read a candidate from a file.
 
     Raises:
-        ReplyFault: the path is no readable file of at most 1 MiB of UTF-8 text, or the text holds no or several blocks.
+        CandidateFault: the path is no readable file of at most 1 MiB of UTF-8 text, or holds no or several blocks.
     """
     where = str(path)
     if path.is_dir():
-        raise ReplyFault(f"{where} is a folder", "Name the file with the reply.")
+        raise CandidateFault(f"{where} is a folder", "Name the file with the candidate.")
     if not path.exists():
-        raise ReplyFault(f"{where}: no such file", "Name the file with the reply.")
+        raise CandidateFault(f"{where}: no such file", "Name the file with the candidate.")
     if not path.is_file():
-        raise ReplyFault(f"{where} is no regular file", "Save the reply as a file.")
+        raise CandidateFault(f"{where} is no regular file", "Save the candidate as a file.")
     if path.stat().st_size > MAX_BYTES:
-        raise ReplyFault(
-            f"{where} has {path.stat().st_size:,} bytes; a reply has at most {MAX_BYTES:,}",
+        raise CandidateFault(
+            f"{where} has {path.stat().st_size:,} bytes; a candidate has at most {MAX_BYTES:,}",
             "Hand in the kernel file alone.",
         )
     try:
         raw = path.read_bytes()
     except PermissionError:
-        raise ReplyFault(f"{where} cannot be read", "Give yourself the right to read it.") from None
+        raise CandidateFault(f"{where} cannot be read", "Give yourself the right to read it.") from None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise ReplyFault(f"{where}:{line}: not UTF-8 text", "Save the reply as UTF-8 text.") from None
+        raise CandidateFault(f"{where}:{line}: not UTF-8 text", "Save the candidate as UTF-8 text.") from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise ReplyFault(f"{where}:{line}: a NUL character; this is no text", "Save the reply as UTF-8 text.")
-    return parse_reply(text, where)
+        raise CandidateFault(f"{where}:{line}: a NUL character; this is no text", "Save the candidate as UTF-8 text.")
+    return parse_candidate(text, where)
 
 
-def parse_reply(text: str, where: str = "reply") -> Reply:
-    """Return the code of a reply: the one fenced block, or all of a text without a fence.
+def parse_candidate(text: str, where: str = "candidate") -> Candidate:
+    """Return the code of a candidate: the one fenced block, or all of a text without a fence.
 
     A fence inside code, as in a docstring, is code: a text that parses as Python is taken whole.
 
     Raises:
-        ReplyFault: the text is empty, holds several blocks, or a block is not closed.
+        CandidateFault: the text is empty, holds several blocks, or a block is not closed.
     """
     text = text.replace("\r\n", "\n")
     if not text.strip():
-        raise ReplyFault(f"{where}:1: the reply is empty", "Hand in the code, plain or in one ```python block.")
+        raise CandidateFault(f"{where}:1: the candidate is empty", "Hand in the code, plain or in one ```python block.")
     blocks = list(_blocks(text.split("\n"), where))
     if not blocks or _is_python(text):
-        return Reply(text, 1)
+        return Candidate(text, 1)
     if len(blocks) > 1:
         lines = " and ".join(str(block.first_line - 1) for block in blocks)
-        raise ReplyFault(f"{where}: {len(blocks)} code blocks, from lines {lines}", "Leave one: the whole file.")
+        raise CandidateFault(f"{where}: {len(blocks)} code blocks, from lines {lines}", "Leave one: the whole file.")
     if not blocks[0].code.strip():
-        raise ReplyFault(f"{where}:{blocks[0].first_line}: the code block is empty", "Put the whole file into it.")
+        raise CandidateFault(f"{where}:{blocks[0].first_line}: the code block is empty", "Put the whole file into it.")
     return blocks[0]
 
 
-def _blocks(lines: list[str], where: str) -> list[Reply]:
-    found: list[Reply] = []
+def _blocks(lines: list[str], where: str) -> list[Candidate]:
+    found: list[Candidate] = []
     mark, opened = "", 0
     for number, line in enumerate(lines, start=1):
         fence = _FENCE.match(line)
@@ -89,10 +89,10 @@ def _blocks(lines: list[str], where: str) -> list[Reply]:
         if not mark:
             mark, opened = fence["mark"], number
         elif fence["mark"].startswith(mark) and not fence["info"].strip():
-            found.append(Reply("\n".join(lines[opened : number - 1]) + "\n", opened + 1))
+            found.append(Candidate("\n".join(lines[opened : number - 1]) + "\n", opened + 1))
             mark = ""
     if mark and not _is_python("\n".join(lines)):
-        raise ReplyFault(f"{where}:{opened}: the code block is not closed", f"End it with a line {mark}.")
+        raise CandidateFault(f"{where}:{opened}: the code block is not closed", f"End it with a line {mark}.")
     return found
 
 

@@ -36,7 +36,7 @@ from rooflift.lint.values import (
 )
 
 Phase = Literal["module", "init", "forward"]
-MAX_STEPS = 60_000  # a reply of 1000 lines takes a few thousand
+MAX_STEPS = 60_000  # a candidate of 1000 lines takes a few thousand
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -123,7 +123,7 @@ class Expressions(ABC):
 
     @abstractmethod
     def enter(self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.AST) -> Value:
-        """Follow a call into a function of the reply."""
+        """Follow a call into a function of the candidate."""
 
     def refuse(self, rule: str, node: ast.AST, what: str, remedy: str) -> None:
         """Note a fault."""

@@ -1,4 +1,4 @@
-"""Findings of the checker, and where they gather."""
+"""Findings of the linter, and where they gather."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault of a reply: the rule it breaks, where in the file, what is wrong, and the remedy."""
+    """One fault of a candidate: the rule it breaks, where in the file, what is wrong, and the remedy."""
 
     rule: str
     line: int

@@ -1,7 +1,7 @@
-"""Follows the host code of a reply, from ModelNew through its wrappers to the launches, without running it.
+"""Follows the host code of a candidate, from ModelNew through its wrappers to the launches, without running it.
 
 Every path is walked with values that are sets of what may be there (values.py); a condition that is known to be false
-is not. Calls are followed into the functions of the reply. What cannot be followed is refused, so that a reply which
+is not. Calls are followed into the candidate's functions. What cannot be followed is refused, so that a candidate that
 hides an operator behind an alias, a container or a closure fares no better than one that writes it down.
 """
 
@@ -281,10 +281,10 @@ class HostCode(Expressions):
             elif not (isinstance(owner, Unknown) and owner.told):
                 self.refuse("patching", target, "an item of this is changed", "Change local lists and dicts only.")
 
-    # calls of the reply's own functions
+    # calls of the candidate's own functions
 
     def enter(self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.AST) -> Value:
-        """Follow a call into a function of the reply; return what it may return."""
+        """Follow a call into a function of the candidate; return what it may return."""
         if len(self.frames) > MAX_DEPTH:
             raise TooComplex
         names = dict(function.defaults) | _bound(function.node.args, args, keywords)

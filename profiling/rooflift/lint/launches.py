@@ -63,7 +63,7 @@ class Told:
 
 
 class LaunchRules:
-    """The rules over all launches of one reply."""
+    """The rules over all launches of one candidate."""
 
     def __init__(self, host: HostCode, kernels: Mapping[str, KernelCode], tuning: Mapping[str, Tuning]) -> None:
         self.host = host
@@ -211,7 +211,7 @@ class LaunchRules:
 
 
 def against_base(new: LaunchRules, base: LaunchRules) -> Iterator[tuple[str, Launch | None, str, str]]:
-    """Return what a reply changed in the launches of its base: rule, launch, what, remedy."""
+    """Return what a candidate changed in the launches of its base: rule, launch, what, remedy."""
     for name in {told.launch.kernel: None for told in base.told}:
         before = [told for told in base.told if told.launch.kernel == name]
         after = [told for told in new.told if told.launch.kernel == name]
@@ -219,7 +219,7 @@ def against_base(new: LaunchRules, base: LaunchRules) -> Iterator[tuple[str, Lau
             yield (
                 "grid_changed",
                 None,
-                f"the base launches {name}, this reply does not",
+                f"the base launches {name}, this candidate does not",
                 "Keep the kernels of the base.",
             )
             continue

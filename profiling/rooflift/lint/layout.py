@@ -1,4 +1,4 @@
-"""Rules of a reply's form: sections, imports, names, signatures, and words that have no place in a kernel file."""
+"""Rules of a candidate's form: sections, imports, names, signatures, and words that have no place in a kernel file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TESTING = ("get_inputs", "get_init_inputs", "Model", "main", "benchmark")
 
 
 class Section(IntEnum):
-    """The parts of a reply in their order."""
+    """The parts of a candidate in their order."""
 
     IMPORTS = 0
     KERNELS = 1
@@ -52,7 +52,7 @@ def is_kernel(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
 
 
 def judge_layout(tree: ast.Module, findings: Findings, aliases: Mapping[str, str]) -> None:
-    """Judge everything about a reply that does not ask what its code does."""
+    """Judge everything about a candidate that does not ask what its code does."""
     _sections(tree, findings, aliases)
     _imports(tree, findings)
     _undefined(tree, findings)

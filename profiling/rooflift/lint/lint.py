@@ -1,4 +1,4 @@
-"""The checker of a reply: form, safety and honesty, judged on the syntax tree; nothing of the reply is run.
+"""The linter of a candidate: form, safety and honesty, judged on the syntax tree; nothing of the candidate is run.
 
 It refuses what it cannot follow, so its silence means: every path from ModelNew.forward was walked, nothing but
 kernels computes on it, and the tensors returned are written by a launch. Whether they are right, only a run tells.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rooflift.lint.candidate import Reply, ReplyFault, read_reply
+from rooflift.lint.candidate import Candidate, CandidateFault, read_candidate
 from rooflift.lint.expressions import TooComplex
 from rooflift.lint.findings import Finding, Findings
 from rooflift.lint.host import MODULE_STATE, HostCode
@@ -27,21 +27,21 @@ _NUMBERS = ("int", "float", "bool", "str")
 
 @dataclass(slots=True)
 class Reading:
-    """A reply taken apart: what was found wrong, and its launches where the walk came to its end."""
+    """A candidate taken apart: what was found wrong, and its launches where the walk came to its end."""
 
     findings: Findings
     launches: LaunchRules | None = None
 
 
-def check_file(path: Path, reference: Path, stage: str | None = None, base: Path | None = None) -> list[Finding]:
-    """Judge the reply in a file against the rules, those of a stage, and its base; no finding means accepted.
+def lint_file(path: Path, reference: Path, stage: str | None = None, base: Path | None = None) -> list[Finding]:
+    """Judge the candidate in a file against the rules, those of a stage, and its base; no finding means accepted.
 
     Raises:
-        ReplyFault: the reply or the base cannot be read.
+        CandidateFault: the candidate or the base cannot be read.
         CatalogError: there is no such stage.
     """
-    rules = stage_named(stage).check_rules if stage else ()
-    return check_reply(read_reply(path), reference, rules, base)
+    rules = stage_named(stage).lint_rules if stage else ()
+    return check_candidate(read_candidate(path), reference, rules, base)
 
 
 def unchecked(stage: str | None, base: Path | None) -> list[str]:
@@ -49,24 +49,28 @@ def unchecked(stage: str | None, base: Path | None) -> list[str]:
     gaps: list[str] = []
     if triton_names("triton.language") is None:
         gaps.append("triton is not installed here: attributes of triton.language were not checked")
-    if stage and stage_named(stage).check_rules and base is None:
-        rules = ", ".join(stage_named(stage).check_rules)
+    if stage and stage_named(stage).lint_rules and base is None:
+        rules = ", ".join(stage_named(stage).lint_rules)
         gaps.append(f"the rules {rules} of the {stage} stage compare with the version before: name it with --base")
     return gaps
 
 
-def check_reply(reply: Reply, reference: Path, rules: Sequence[str] = (), base: Path | None = None) -> list[Finding]:
-    """Judge a reply; `rules` are a stage's.
+def check_candidate(
+    candidate: Candidate, reference: Path, rules: Sequence[str] = (), base: Path | None = None
+) -> list[Finding]:
+    """Judge a candidate; `rules` are a stage's.
 
     Raises:
-        ReplyFault: the base cannot be read, or is no kernel file.
+        CandidateFault: the base cannot be read, or is no kernel file.
     """
     original = ast.parse(reference.read_text(encoding="utf-8"))
-    reading = read_code(reply, original)
+    reading = read_code(candidate, original)
     if base is not None:
-        before = read_code(read_reply(base), original)
+        before = read_code(read_candidate(base), original)
         if before.launches is None or not before.launches.told:
-            raise ReplyFault(f"{base}: no launch is found in the base", "Name the version that the reply starts from.")
+            raise CandidateFault(
+                f"{base}: no launch is found in the base", "Name the version that the candidate starts from."
+            )
         if reading.launches is not None:
             _compare(reading.findings, reading.launches, before.launches, rules)
     return reading.findings.sorted()
@@ -80,11 +84,11 @@ def _compare(findings: Findings, new: LaunchRules, base: LaunchRules, rules: Seq
             findings.add(rule, launch.node if launch else None, what, remedy)
 
 
-def read_code(reply: Reply, reference: ast.Module) -> Reading:
-    """Take a reply apart and judge it by the general rules."""
-    findings = Findings(reply.first_line)
+def read_code(candidate: Candidate, reference: ast.Module) -> Reading:
+    """Take a candidate apart and judge it by the general rules."""
+    findings = Findings(candidate.first_line)
     try:
-        tree = ast.parse(reply.code)
+        tree = ast.parse(candidate.code)
         judge_layout(tree, findings, imports(tree))
     except SyntaxError as error:
         findings.at("syntax", error.lineno or 1, error.offset or 1, error.msg, "Hand in a file that Python can parse.")

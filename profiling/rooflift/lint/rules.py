@@ -12,6 +12,6 @@ from rooflift.project.stages import Text
 
 @cache
 def rules() -> dict[str, str]:
-    """Return what `rooflift check` asks of a reply: the rule's name as in a finding, and its demand."""
+    """Return what `rooflift lint` asks of a candidate: the rule's name as in a finding, and its demand."""
     text = resources.files("rooflift.lint").joinpath("rules.toml").read_bytes()
     return msgspec.toml.decode(text, type=dict[str, Text])

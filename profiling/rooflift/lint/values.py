@@ -1,4 +1,4 @@
-"""What an expression of host code may be, as far as a checker must know: numbers, tensors by origin, containers."""
+"""What an expression of host code may be, as far as a linter must know: numbers, tensors by origin, containers."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function or lambda of the reply."""
+    """A function or lambda of the candidate."""
 
     node: ast.FunctionDef | ast.Lambda
     scope: Scope

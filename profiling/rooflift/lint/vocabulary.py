@@ -1,4 +1,4 @@
-"""What a reply may name: modules, host functions, tensor methods; and what the installed triton offers.
+"""What a candidate may name: modules, host functions, tensor methods; and what the installed triton offers.
 
 The lists are of what is allowed, so that an operator of torch that nobody thought of is refused. Allowed in `forward`
 are allocation, shapes, views, and copies that change no value but its type or place (`contiguous`, `clone`, `to`):

@@ -22,11 +22,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+import rooflift
 from rooflift.errors import RunFault
 from rooflift.measure.environment import Driver, package_version
 from rooflift.measure.request import Request
 from rooflift.ncu.command import find_ncu
-from rooflift.runs import atomic as store
+from rooflift.runs import atomic
 from rooflift.runs.verify import sha256
 from rooflift.schema import Sampling
 
@@ -71,7 +72,7 @@ class Parts:
         if self.folder is None:
             return
         with suppress(RunFault):
-            store.write_file(self.folder / f"{name}.part", msgspec.msgpack.encode(part))
+            atomic.write_file(self.folder / f"{name}.part", msgspec.msgpack.encode(part))
             if name != "begun" and not (self.folder / BEGUN).exists():
                 self.put("begun", self.begun)  # last: parts without it do not count
 
@@ -87,23 +88,23 @@ class Parts:
 
 def record(request: Request, driver: Driver, commit: str | None, *, dirty: bool, sanitized: bool) -> dict[str, Any]:
     """Return all that two calls must agree in for one to go on with what the other has measured."""
-    ncu = find_ncu() if request.counters != "none" else None
-    files = {"reference": request.family.reference} | {version.name: version.path for version in request.versions}
-    code = Path(__file__).parent
-    code_files = (*code.glob("*.py"), code.parent / "extract" / "registry.py")
+    ncu = find_ncu() if request.metric_set != "none" else None
+    files = {"reference": request.operator.reference} | {version.name: version.path for version in request.versions}
+    package = Path(rooflift.__file__).parent
+    code_files = [path for room in ("measure", "worker", "ncu") for path in (package / room).glob("*.py")]
     return {
         "command": request.command,
         "about": request.about,
         "commit": [commit, dirty],
         "files": {name: sha256(path) for name, path in files.items()},
-        "work": [request.timed, request.counted],
-        "options": [request.counters, request.slow_peers, request.precision, request.budget_s, request.noise],
+        "work": [request.timed, request.profiled],
+        "options": [request.metric_set, request.slow_baselines, request.precision, request.budget_s, request.noise],
         "sanitized": sanitized,
         "driver": driver,
         "software": [sys.executable, platform.python_version(), *map(package_version, ("torch", "triton"))],
         "ncu": [str(ncu), ncu.stat().st_mtime_ns] if ncu else None,
         "settings": {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)},
-        "rooflift": {path.name: sha256(path) for path in code_files},
+        "rooflift": {path.relative_to(package).as_posix(): sha256(path) for path in code_files},
         "boot": BOOT.read_text(encoding="ascii") if BOOT.exists() else None,
     }
 
@@ -123,7 +124,7 @@ def kept(root: Path, about: dict[str, Any]) -> Iterator[Parts]:
             folder = place / "parts"  # not the one that is held: whoever writes into a folder locks it for a moment
             folder.mkdir(parents=True, exist_ok=True)
             _throw_others_away(place)
-            if stack.enter_context(store.held(place)) and os.access(folder, os.W_OK):
+            if stack.enter_context(atomic.held(place)) and os.access(folder, os.W_OK):
                 parts = Parts(folder, _begun(folder))
         if parts is None:
             yield Parts(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rooflift-"))))
@@ -155,7 +156,7 @@ def _throw_others_away(own: Path) -> None:
     """Remove what nobody will take up: too old, whole as a run, or not even begun."""
     for place in own.parent.iterdir():
         if place != own and place.is_dir():
-            with store.held(place) as alone:
+            with atomic.held(place) as alone:
                 if alone and _begun(place / "parts") is None:
                     _throw_away(place)
 

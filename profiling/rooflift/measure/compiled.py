@@ -25,10 +25,10 @@ def compile_kernels(request: Request, targets: Sequence[int], progress: Progress
         CatalogError: a target has no GPU spec, or a case has a dtype that torch lacks.
         EnvironmentFault: triton or cuobjdump is missing.
     """
-    work = request.counted
+    work = request.profiled
     processes = max(min(os.cpu_count() or 1, len(work)), 1)
     seen = Measurement()
-    with staged(request.family, request.versions, work, 0, targets=targets) as stage:
+    with staged(request.operator, request.versions, work, 0, targets=targets) as stage:
         jobs = [
             partial(run_worker, stage, "compile", {}, seen, progress, f"{index}/{processes}")
             for index in range(processes)

@@ -13,8 +13,8 @@ import msgspec
 from rooflift.errors import RoofliftError
 from rooflift.measure import environment as machine
 from rooflift.ncu.failures import COUNTERS_REMEDY
-from rooflift.sandbox.confine import ROWS
-from rooflift.sandbox.sandbox import REMEDY, confinement
+from rooflift.sandbox.enter import ROWS
+from rooflift.sandbox.sandbox import REMEDY, find_sandbox
 
 LEAST_DISK_BYTES = 2 * 2**30  # triton's cache, a full-set report and a run folder
 
@@ -29,7 +29,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def examine(root: Path) -> list[Finding]:
-    """Look at GPU, driver, ncu, counters, packages, disk, confinement. Never raises for what it finds."""
+    """Look at GPU, driver, ncu, counters, packages, disk, sandbox. Never raises for what it finds."""
     looks: list[Callable[[], Finding]] = [
         _python,
         _gpu,
@@ -111,7 +111,7 @@ CONFINED = {
 
 
 def _confined(row: str) -> Finding:
-    name = f"confined {row}"
-    if row in confinement().missing:
-        return Finding(name, "problem", "untrusted kernels cannot be confined in this", REMEDY)
+    name = f"sandboxed {row}"
+    if row in find_sandbox().missing:
+        return Finding(name, "problem", "untrusted kernels cannot be sandboxed in this", REMEDY)
     return Finding(name, "ok", CONFINED[row])

@@ -28,7 +28,7 @@ def driver() -> Driver:
     """
     import pynvml
 
-    remedy = "Run on a machine with an NVIDIA GPU; `rooflift inspect` and `rooflift verify` need none."
+    remedy = "Run on a machine with an NVIDIA GPU; `rooflift compile` and `rooflift verify` need none."
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
         raise NoGpu("no NVIDIA GPU: CUDA_VISIBLE_DEVICES hides them all", "Unset CUDA_VISIBLE_DEVICES.")
     try:

@@ -1,6 +1,6 @@
-"""The gates of a reply that the checker accepted: it runs in a process of its own, and a judge trusts none of it.
+"""The gates of a candidate that the linter accepted: it runs in a process of its own, and a judge trusts none of it.
 
-What they catch and the checker may not: wrong results on some seed or odd shape, elements never written, changed
+What they catch and the linter may not: wrong results on some seed or odd shape, elements never written, changed
 inputs, results remembered from an earlier call, results that are not there yet on the default stream, hangs, hoarding.
 """
 
@@ -23,8 +23,8 @@ from rooflift.errors import CatalogError, KernelFault
 from rooflift.measure.session import Progress, describe
 from rooflift.process import Ended
 from rooflift.project.cases import Case
-from rooflift.project.operator import Family
-from rooflift.sandbox.sandbox import Confinement, OverLimit
+from rooflift.project.operator import Operator
+from rooflift.sandbox.sandbox import OverLimit, Sandbox
 from rooflift.worker.protocol import LOG, CasePlan, Fault, Judgement, Trial, Trials, read_event, worker_command
 
 MOST_GENERATED = 12  # shapes; in the interpreter a case takes about a second
@@ -42,7 +42,7 @@ REMEDIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Examination:
+class Evaluation:
     """How a candidate came through: the first fault of each gate, and what was compared."""
 
     faults: list[Fault]
@@ -91,56 +91,56 @@ def trials(cases: Sequence[Case], seeds: Sequence[int]) -> list[Trial]:
     return found
 
 
-def examine(
-    family: Family,
+def evaluate(
+    operator: Operator,
     candidate: Path,
-    confinement: Confinement,
+    sandbox: Sandbox,
     seeds: Sequence[int],
     progress: Progress,
     *,
     interpret: bool,
-) -> Examination:
+) -> Evaluation:
     """Run a kernel file through the gates, on the GPU or in Triton's interpreter.
 
     Raises:
-        CatalogError: the family has no case to check.
+        CatalogError: the operator has no case to check.
         KernelFault: the judge could not do its work, which says nothing of the candidate.
     """
-    cases = family.select_cases([], "test")
+    cases = operator.select_cases([], "test")
     if not cases:
-        raise CatalogError(f"{family.name}: no case to check", "Give a small case use = ['test'] in cases.toml.")
-    plan = Trials("reference.py", "reply.py", trials(cases, seeds))
+        raise CatalogError(f"{operator.name}: no case to check", "Give a small case use = ['test'] in cases.toml.")
+    plan = Trials("reference.py", "candidate.py", trials(cases, seeds))
     with tempfile.TemporaryDirectory(prefix="rooflift-", ignore_cleanup_errors=True) as one, \
             tempfile.TemporaryDirectory(prefix="rooflift-", ignore_cleanup_errors=True) as other:  # fmt: skip
         theirs, ours = Path(one), Path(other)
         for folder in (theirs, ours):
-            shutil.copy(family.reference, folder / "reference.py")
+            shutil.copy(operator.reference, folder / "reference.py")
             (folder / "trial.json").write_bytes(msgspec.json.encode(plan))
-        shutil.copy(candidate, theirs / "reply.py")
+        shutil.copy(candidate, theirs / "candidate.py")
         (theirs / "results").mkdir()
-        progress("running the reply")
-        ended = asyncio.run(_within(confinement, worker_command("candidate"), theirs, interpret, lambda _: None))
+        progress("running the candidate")
+        ended = asyncio.run(_within(sandbox, worker_command("candidate"), theirs, interpret, lambda _: None))
         if isinstance(ended, Fault):
-            return Examination([ended], 0)
+            return Evaluation([ended], 0)
         if ended.returncode != 0:
             what = f"its process ended with code {ended.returncode}:\n{_last_words(theirs, ended)}"
-            return Examination([Fault("runs", what)], 0)
+            return Evaluation([Fault("runs", what)], 0)
         progress("judging its results")
         with suppress(OSError):  # whatever it is by now; the judge sees its own folder and no other
             (theirs / "results").rename(ours / "results")
-        return _judged(confinement, ours, interpret)
+        return _judged(sandbox, ours, interpret)
 
 
 async def _within(
-    confinement: Confinement, command: Sequence[str], folder: Path, interpret: bool, on_line: Callable[[str], None]
+    sandbox: Sandbox, command: Sequence[str], folder: Path, interpret: bool, on_line: Callable[[str], None]
 ) -> Ended | Fault:
-    """Run a command, confined; return how it ended by itself, or which limit ended it."""
+    """Run a command, sandboxed; return how it ended by itself, or which limit ended it."""
     environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     try:
-        async with asyncio.timeout(confinement.limits.time_s):
-            return await confinement.run(command, folder, environment, on_line)
+        async with asyncio.timeout(sandbox.limits.time_s):
+            return await sandbox.run(command, folder, environment, on_line)
     except TimeoutError:
-        return Fault("limits", f"it ran past {confinement.limits.time_s:g} s")
+        return Fault("limits", f"it ran past {sandbox.limits.time_s:g} s")
     except OverLimit as error:
         return Fault("limits", error.message)
 
@@ -159,25 +159,25 @@ def _last_words(folder: Path, ended: Ended) -> str:
         return file.read(2000).decode(errors="replace")
 
 
-def _judged(confinement: Confinement, folder: Path, interpret: bool) -> Examination:
+def _judged(sandbox: Sandbox, folder: Path, interpret: bool) -> Evaluation:
     """Return what the judge says; results that take it past a limit are a fault of who made them."""
     lines: list[str] = []
-    ended = asyncio.run(_within(confinement, worker_command("judge"), folder, interpret, lines.append))
+    ended = asyncio.run(_within(sandbox, worker_command("judge"), folder, interpret, lines.append))
     if isinstance(ended, Fault):
-        return Examination([Fault(ended.gate, f"when its results were judged, {ended.what}")], 0)
+        return Evaluation([Fault(ended.criterion, f"when its results were judged, {ended.what}")], 0)
     found = [event for event in map(read_event, lines) if isinstance(event, Judgement)]
     if ended.returncode != 0 or not found:
         tail = "\n".join(lines[-15:])
         raise KernelFault(
-            f"the judge of the reply ended with code {ended.returncode}:\n{tail}",
+            f"the judge of the candidate ended with code {ended.returncode}:\n{tail}",
             "`rooflift verify` runs the reference on the same cases; `rooflift doctor` checks torch and the GPU.",
         )
-    return Examination(found[-1].faults, found[-1].compared)
+    return Evaluation(found[-1].faults, found[-1].compared)
 
 
 def _in_words(fault: Fault) -> str:
-    remedy = REMEDIES[fault.gate]
+    remedy = REMEDIES[fault.criterion]
     if fault.mismatch is None:
-        return f"{fault.gate}: {fault.what}. {remedy}"
+        return f"{fault.criterion}: {fault.what}. {remedy}"
     said, closer = describe(fault.mismatch)
-    return f"{fault.gate}: {said}. {closer if fault.gate == 'correctness' else remedy}"
+    return f"{fault.criterion}: {said}. {closer if fault.criterion == 'correctness' else remedy}"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rooflift.project.cases import Case
-from rooflift.project.operator import Family, Version
+from rooflift.project.operator import Operator, Version
 from rooflift.worker.protocol import CasePlan
 
 if TYPE_CHECKING:
-    from rooflift.sandbox.sandbox import Confinement
+    from rooflift.sandbox.sandbox import Sandbox
 
 
 def case_plans(cases: Sequence[Case], dtypes: Sequence[str]) -> list[CasePlan]:
@@ -25,36 +25,36 @@ class Request:
     """What to measure."""
 
     root: Path
-    family: Family
+    operator: Operator
     versions: Sequence[Version]
     cases: Sequence[Case]
     dtypes: Sequence[str]  # none: those of the cases
-    counters: str  # a counter set of the registry, or none
+    metric_set: str  # a metric set of the registry, or none
     timeout_s: float
     command: list[str]  # as it is published
     named: bool = False  # the user named the cases
     suite: bool = False  # every case is timed in all its dtypes
-    slow_peers: bool = False  # torch_channels_last and torch_compile are timed, too
+    slow_baselines: bool = False  # torch_channels_last and torch_compile are timed, too
     precision: float | None = None  # half the width of each median's interval / median; None: a fixed number of rounds
     budget_s: float | None = None  # the most GPU time of a case and dtype; None: as `timing` says
     noise: bool = False  # the last version is timed under two names
     commit: str | None = None  # the kernels are those of this commit; None: those of the working tree
     about: str = ""  # a note for the reader of the run
-    confinement: Confinement | None = None  # None: somebody vouches for the versions
+    sandbox: Sandbox | None = None  # None: somebody vouches for the versions
 
     @property
-    def counted(self) -> list[CasePlan]:
+    def profiled(self) -> list[CasePlan]:
         """What ncu profiles: the named cases, else those with counters; everyday work takes their first dtype."""
         if self.named:
             return case_plans(self.cases, self.dtypes)
         return [
             plan
             for case in self.cases
-            if case.counters
-            for plan in case_plans([case], self.dtypes or (case.counters if self.suite else case.counters[:1]))
+            if case.metrics
+            for plan in case_plans([case], self.dtypes or (case.metrics if self.suite else case.metrics[:1]))
         ]
 
     @property
     def timed(self) -> list[CasePlan]:
         """What is checked and timed: all that ncu profiles, and in a suite every case in all its dtypes."""
-        return case_plans(self.cases, self.dtypes) if self.suite else self.counted
+        return case_plans(self.cases, self.dtypes) if self.suite else self.profiled

@@ -132,7 +132,7 @@ def sanitize(request: Request, cases: Sequence[Case], progress: Progress) -> lis
     work = case_plans(cases, request.dtypes)
     if not work:
         remedy = "Give a small case use = ['test'] in cases.toml."
-        raise CatalogError(f"{request.family.name}: no case for compute-sanitizer", remedy)
+        raise CatalogError(f"{request.operator.name}: no case for compute-sanitizer", remedy)
     turns = asyncio.Semaphore(min(AT_ONCE, os.cpu_count() or 1))
 
     async def one(tool: str, version: Version) -> SanitizerRecord:
@@ -168,7 +168,7 @@ async def _run(sanitizer: str, tool: str, request: Request, version: Version, wo
             case says.Broken() as event:
                 broken.append(event)
 
-    with staged(request.family, [version], work, seeds=1) as stage:
+    with staged(request.operator, [version], work, seeds=1) as stage:
         # torch's pool would hide what lies beyond a tensor
         environment = target_environment() | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
         ended = await stream(sanitizer_command(sanitizer, tool, worker_command("sanitize")), stage, environment, hear)

@@ -27,14 +27,14 @@ from rooflift.ncu.command import find_ncu, ncu_command, parse_version, progress_
 from rooflift.ncu.failures import explain
 from rooflift.process import stream, target_environment
 from rooflift.project.cases import Case
-from rooflift.project.operator import Family, Version
-from rooflift.runs import atomic as store
+from rooflift.project.operator import Operator, Version
+from rooflift.runs import atomic
 from rooflift.schema import CheckRecord, CompiledKernel, GpuState, Sampling
 from rooflift.worker import protocol as says
 from rooflift.worker.protocol import FAR, CasePlan, Mismatch, worker_command
 
 if TYPE_CHECKING:
-    from rooflift.sandbox.sandbox import Confinement
+    from rooflift.sandbox.sandbox import Sandbox
 
 Progress = Callable[[str], None]
 Job = Callable[[], Coroutine[None, None, None]]
@@ -45,7 +45,7 @@ SEEDS = 2  # fresh inputs and parameters for each
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
+class MetricRequest:
     """What ncu is to collect, and where its report goes."""
 
     metrics: Sequence[str]
@@ -79,25 +79,25 @@ class Profiled(NamedTuple):
 
 @contextmanager
 def staged(
-    family: Family,
+    operator: Operator,
     versions: Sequence[Version],
     work: list[CasePlan],
     seeds: int,
     sampling: Sampling = NO_SAMPLES,
-    counted: Sequence[CasePlan] | None = None,
+    profiled: Sequence[CasePlan] | None = None,
     checked: bool = False,
-    slow_peers: bool = False,
+    slow_baselines: bool = False,
     noise: bool = False,
     count_flop: bool = False,
     targets: Sequence[int] = (),
 ) -> Iterator[Path]:
     """Yield a neutral folder with the kernel files and plan.json: ncu writes the paths it sees into its report.
 
-    `counted` is the part of the work that is profiled, by default all of it.
+    `profiled` is the part of the work that is profiled, by default all of it.
     """
     with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
         stage = Path(name)
-        shutil.copy(family.reference, stage / "reference.py")
+        shutil.copy(operator.reference, stage / "reference.py")
         for version in versions:
             shutil.copy(version.path, stage / version.path.name)
         files = {version.name: version.path.name for version in versions}
@@ -107,9 +107,9 @@ def staged(
             work,
             list(range(seeds)),
             sampling,
-            counted=work if counted is None else list(counted),
+            profiled=work if profiled is None else list(profiled),
             checked=checked,
-            slow_peers=slow_peers,
+            slow_baselines=slow_baselines,
             noise=noise,
             count_flop=count_flop,
             targets=list(targets),
@@ -120,7 +120,7 @@ def staged(
 
 def measure(
     request: Request,
-    counters: Counters | None,
+    wanted: MetricRequest | None,
     sampling: Sampling,
     progress: Progress,
     flop: Mapping[tuple[str, str], int | None],
@@ -134,7 +134,7 @@ def measure(
     Raises:
         KernelFault: a version does not compile or run, or the time limit is over.
         WrongResult: a version differs from the reference.
-        NcuFault: ncu is missing or failed; CounterPermission when it was refused the counters.
+        NcuFault: ncu is missing or failed; CounterPermission when it was refused the wanted.
     """
     parts = parts or Parts(None)
     work = request.timed
@@ -143,22 +143,22 @@ def measure(
     timed = parts.take("times", Measurement)
     checked = parts.take("checks", Measurement) if timed is None and processes else None
     seen = timed or checked or Measurement(flop=dict(flop))
-    profiled = parts.take("counters", Profiled) if counters is not None and counters.report.exists() else None
+    profiled = parts.take("metrics", Profiled) if wanted is not None and wanted.report.exists() else None
     with_count = _with_count(seen, len(work) * len(request.versions) * SEEDS, progress)
     with staged(
-        request.family,
+        request.operator,
         request.versions,
         work,
         SEEDS,
         sampling,
-        counted=request.counted,
+        profiled=request.profiled,
         checked=processes > 0,
-        slow_peers=request.slow_peers,
+        slow_baselines=request.slow_baselines,
         noise=request.noise,
         count_flop=count_flop,
     ) as stage:
         checks: list[Job] = [
-            partial(run_worker, stage, "check", {}, seen, with_count, f"{index}/{processes}", request.confinement)
+            partial(run_worker, stage, "check", {}, seen, with_count, f"{index}/{processes}", request.sandbox)
             for index in range(processes)
         ]
 
@@ -166,15 +166,15 @@ def measure(
             parts.put("checks", seen)
 
         async def time() -> None:
-            await run_worker(stage, "time", {}, seen, progress, confinement=request.confinement)
+            await run_worker(stage, "time", {}, seen, progress, sandbox=request.sandbox)
             parts.put("times", seen)
 
-        async def profile(counters: Counters) -> None:
+        async def profile(wanted: MetricRequest) -> None:
             nonlocal profiled
-            profiled = await _profile(stage, counters, progress, request.confinement)
-            parts.put("counters", profiled)
+            profiled = await _profile(stage, wanted, progress, request.sandbox)
+            parts.put("metrics", profiled)
 
-        jobs: list[Job] = [partial(profile, counters)] if counters is not None and profiled is None else []
+        jobs: list[Job] = [partial(profile, wanted)] if wanted is not None and profiled is None else []
         jobs += [time] if timed is None else []
         before: list[list[Job]] = [checks, [check_done]] if processes and jobs and not seen.checks else []
         asyncio.run(in_turn([*before, jobs], request.timeout_s))
@@ -209,14 +209,14 @@ async def in_turn(stages: Sequence[Sequence[Job]], timeout_s: float) -> None:
         ) from None
 
 
-async def _profile(stage: Path, counters: Counters, progress: Progress, confinement: Confinement | None) -> Profiled:
+async def _profile(stage: Path, wanted: MetricRequest, progress: Progress, sandbox: Sandbox | None) -> Profiled:
     ncu = str(find_ncu())
     command = ncu_command(
-        ncu, worker_command("profile"), "report.ncu-rep", counters.metrics, counters.sections, counters.full_set
+        ncu, worker_command("profile"), "report.ncu-rep", wanted.metrics, wanted.sections, wanted.full_set
     )
     published = ncu_command(
-        "ncu", ["python", *worker_command("profile")[1:]], "report.ncu-rep", counters.metrics, counters.sections,
-        counters.full_set,
+        "ncu", ["python", *worker_command("profile")[1:]], "report.ncu-rep", wanted.metrics, wanted.sections,
+        wanted.full_set,
     )  # fmt: skip  # as it is published: without the paths of this machine
     release = asyncio.create_task(stream([ncu, "--version"], stage, {}, lambda _: None))
 
@@ -226,18 +226,18 @@ async def _profile(stage: Path, counters: Counters, progress: Progress, confinem
         if said:
             progress(said)
 
-    if confinement is None:
+    if sandbox is None:
         ended = await stream(command, stage, target_environment(), on_line)
     else:
-        ended = await confinement.run(command, stage, {}, on_line, "profiled")
+        ended = await sandbox.run(command, stage, {}, on_line, "profiled")
     version = parse_version((await release).output)
     report = stage / "report.ncu-rep"
     written = report.is_file() and not report.is_symlink()  # a version may have put a link in its place
     fault = explain(ended.output, ended.returncode, written, shutil.disk_usage(stage).free)
     if fault is not None:
         raise fault
-    with store.told(counters.report):
-        shutil.move(report, counters.report)
+    with atomic.told(wanted.report):
+        shutil.move(report, wanted.report)
     return Profiled(published, version)
 
 
@@ -248,7 +248,7 @@ async def run_worker(
     seen: Measurement,
     progress: Progress,
     part: str = says.WHOLE,
-    confinement: Confinement | None = None,
+    sandbox: Sandbox | None = None,
 ) -> None:
     """Run the target program for one task, or a part of it, and collect what it says.
 
@@ -262,10 +262,10 @@ async def run_worker(
     def on_line(line: str) -> None:
         _hear(line, seen, progress)
 
-    if confinement is None:
+    if sandbox is None:
         ended = await stream(command, stage, target_environment() | environment, on_line)
     else:
-        ended = await confinement.run(command, stage, environment, on_line)
+        ended = await sandbox.run(command, stage, environment, on_line)
     if ended.returncode != 0 or not _complete(plan, task, seen, part):
         early = "" if ended.returncode else " before it was done"
         raise KernelFault(
@@ -283,7 +283,7 @@ def _complete(plan: says.Plan, task: says.Task, seen: Measurement, part: str) ->
     checks = sum((check.case, check.dtype) in own for check in seen.checks)
     if checks != len(plan.versions) * len(own) * len(plan.seeds):
         return False
-    timed = {(s.subject, s.case, s.dtype) for s in seen.samples}
+    timed = {(s.provider, s.case, s.dtype) for s in seen.samples}
     asked = {(version, *case) for version in plan.versions for case in own}
     return task != "time" or (timed >= asked and own <= seen.flop.keys())
 
@@ -320,7 +320,7 @@ def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C9
 def _kernel_fault(broken: says.Broken) -> KernelFault:
     where = f" on {broken.case} {broken.dtype}" if broken.case else ""
     did = "does not compile" if broken.compiling else "does not run"
-    remedy = "Mend the file; `rooflift inspect` compiles it without a GPU and `rooflift verify` runs it there."
+    remedy = "Mend the file; `rooflift compile` compiles it without a GPU and `rooflift verify` runs it there."
     return KernelFault(f"{broken.version} {did}{where}:\n{broken.message}", remedy)
 
 
@@ -360,7 +360,7 @@ def verify(
     environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     seen = Measurement()
     with_count = _with_count(seen, len(work) * versions * seeds, progress)
-    with staged(request.family, request.versions, work, seeds) as stage:
+    with staged(request.operator, request.versions, work, seeds) as stage:
         jobs: list[Job] = [
             partial(run_worker, stage, "check", environment, seen, with_count, f"{index}/{processes}")
             for index in range(processes)

@@ -13,7 +13,7 @@ from rooflift.worker.protocol import RANGE
 
 INSTALL_REMEDY = (
     "Install NVIDIA Nsight Compute (it comes with the CUDA toolkit) and put `ncu` on PATH, or name it in ROOFLIFT_NCU."
-    " Or go on without counters: --no-counters."
+    " Or go on without metrics: --metrics none."
 )
 
 

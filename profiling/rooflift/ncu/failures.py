@@ -11,7 +11,7 @@ from rooflift.errors import CounterPermission, NcuFault
 COUNTERS_REMEDY = (
     "Ask the administrator to open the counters: put `options nvidia NVreg_RestrictProfilingToAdminUsers=0` into a file"
     " under /etc/modprobe.d/, rebuild the initramfs and reboot; in a container start it with --cap-add=SYS_ADMIN"
-    " (NVIDIA: https://developer.nvidia.com/ERR_NVGPUCTRPERM). Or go on without counters: --no-counters."
+    " (NVIDIA: https://developer.nvidia.com/ERR_NVGPUCTRPERM). Or go on without metrics: --metrics none."
 )
 
 
@@ -59,7 +59,7 @@ FAILURES = (
         r"driver resource was unavailable",
         "another profiler holds the GPU's counters",
         "Stop it while ncu runs: another ncu or nsys, CUPTI in a program, or DCGM (`dcgmi profile --pause` and later"
-        " `--resume`). Or go on without counters: --no-counters.",
+        " `--resume`). Or go on without metrics: --metrics none.",
     ),
     Failure(
         r"InterprocessLockFailed|lock file \S*nsight-compute-lock",
@@ -76,7 +76,7 @@ FAILURES = (
         r"Profiling is not supported on (this )?device",
         "this ncu does not profile this GPU",
         "`ncu --list-chips` names the GPUs it knows: install a newer Nsight Compute for a newer GPU. Virtual GPUs and"
-        " WSL may be excluded. Or go on without counters: --no-counters.",
+        " WSL may be excluded. Or go on without metrics: --metrics none.",
     ),
     Failure(
         r"unrecognised option|did not match any section|Failed to find section",
@@ -87,12 +87,12 @@ FAILURES = (
         r"Failed to (find|access)\b.*\bmetrics?\b",
         "a metric is unknown to this ncu",
         "`ncu --query-metrics` lists those it knows on this GPU: install a newer Nsight Compute, or collect less with"
-        " --counters seed.",
+        " --metrics basic.",
     ),
     Failure(
         r"Failed to (save|restore) memory|ContextSaveFailed|bad allocation|OutOfMemory\b(?!Error)",
         "ncu ran out of memory while it saved what a kernel may change, for its replay",
-        "Free the GPU and some of the machine's memory, take a smaller case with --case, or less with --counters seed.",
+        "Free the GPU and some of the machine's memory, take a smaller case with --case, or less with --metrics basic.",
     ),
     DISK_FULL,
     CANNOT_WRITE,

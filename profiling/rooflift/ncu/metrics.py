@@ -13,7 +13,7 @@ class Metric:
     """One figure that rooflift collects.
 
     `ncu` lists the names that can supply it, the preferred one first: a report made with --metrics holds the first,
-    a report made with sections alone may hold a later one. `seed` marks the metrics of the smallest set.
+    a report made with sections alone may hold a later one. `basic` marks the metrics of the smallest set.
     """
 
     name: str
@@ -22,20 +22,20 @@ class Metric:
     meaning: str
     better: Literal["higher", "lower", "neither"]
     combine: Combine
-    seed: bool = False
+    basic: bool = False
 
 
-def _pct(name: str, ncu: str | tuple[str, ...], meaning: str, seed: bool = False) -> Metric:
+def _pct(name: str, ncu: str | tuple[str, ...], meaning: str, basic: bool = False) -> Metric:
     names = (ncu,) if isinstance(ncu, str) else ncu
-    return Metric(name, names, "%", meaning, "neither", "mean", seed)
+    return Metric(name, names, "%", meaning, "neither", "mean", basic)
 
 
 def _sum(name: str, ncu: str, unit: str, meaning: str) -> Metric:
     return Metric(name, (ncu,), unit, meaning, "lower", "sum")
 
 
-def _launch(name: str, ncu: str, unit: str, meaning: str, seed: bool = False) -> Metric:
-    return Metric(name, (ncu,), unit, meaning, "neither", "max", seed)
+def _launch(name: str, ncu: str, unit: str, meaning: str, basic: bool = False) -> Metric:
+    return Metric(name, (ncu,), unit, meaning, "neither", "max", basic)
 
 
 def _pipe(name: str, pipe: str, meaning: str) -> Metric:
@@ -73,19 +73,19 @@ STALL_REASONS = {
 }
 
 METRICS: tuple[Metric, ...] = (
-    # the five of the seed
+    # the five of the basic
     _pct(
         "sm_pct",
         ("sm__throughput.avg.pct_of_peak_sustained_elapsed",),
         "busiest SM unit, share of its peak",
-        seed=True,
+        basic=True,
     ),
-    _launch("grid_size", "launch__grid_size", "", "programs launched", seed=True),
+    _launch("grid_size", "launch__grid_size", "", "programs launched", basic=True),
     _pct(
         "warps_active_pct",
         "sm__warps_active.avg.pct_of_peak_sustained_active",
         "resident warps, share of the SM's maximum (achieved occupancy)",
-        seed=True,
+        basic=True,
     ),
     _pct(
         "dram_pct",
@@ -94,9 +94,9 @@ METRICS: tuple[Metric, ...] = (
             "gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed",
         ),
         "DRAM throughput, share of peak",
-        seed=True,
+        basic=True,
     ),
-    _pct("l2_hit_pct", "lts__t_sector_hit_rate.pct", "L2 sectors that hit", seed=True),
+    _pct("l2_hit_pct", "lts__t_sector_hit_rate.pct", "L2 sectors that hit", basic=True),
     # time and traffic
     _sum("ncu_time_ns", "gpu__time_duration.sum", "ns", "kernel time under ncu: weighs percentages, never a speed"),
     _sum("dram_read_bytes", "dram__bytes_read.sum", "byte", "bytes read from DRAM"),
@@ -180,7 +180,7 @@ FLOP_OF_INSTRUCTION = {
 
 DEVICE_NAME = "device__attribute_display_name"
 
-# What a report says of its GPU: field of a GPU sheet or of a machine -> ncu name and the factor to base units.
+# What a report says of its GPU: field of a GPU spec or of a machine -> ncu name and the factor to base units.
 DEVICE_ATTRIBUTES: dict[str, tuple[str, int]] = {
     "sm_count": ("device__attribute_multiprocessor_count", 1),
     "registers_per_sm": ("device__attribute_max_registers_per_multiprocessor", 1),
@@ -214,9 +214,9 @@ SECTIONS = (
     "WarpStateStats",
 )
 
-COUNTER_SETS = ("seed", "standard", "full")
+METRIC_SETS = ("none", "basic", "standard", "full")
 
 
-def ncu_names(counters: str) -> list[str]:
-    """Return the ncu metrics to ask for in one of the COUNTER_SETS."""
-    return [metric.ncu[0] for metric in METRICS if metric.seed or counters != "seed"]
+def ncu_names(metric_set: str) -> list[str]:
+    """Return the ncu metrics to ask for in one of the METRIC_SETS but `none`."""
+    return [metric.ncu[0] for metric in METRICS if metric.basic or metric_set != "basic"]

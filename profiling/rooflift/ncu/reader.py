@@ -44,7 +44,7 @@ class Launch(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a report says of its GPU: `figures` by the fields of a GPU sheet, in base units."""
+    """What a report says of its GPU: `figures` by the fields of a GPU spec, in base units."""
 
     gpu: str  # "" when it does not say
     memory_bytes: int | None

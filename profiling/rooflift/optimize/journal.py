@@ -1,4 +1,4 @@
-"""The state of a climb: what was tried, what comes next, what the writer is told. No files, no processes."""
+"""The state of a climb: what was tried, what comes next, what the agent is told. No files, no processes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import msgspec
 from rooflift.errors import CatalogError
 from rooflift.project.header import parse_header
 
-Gate = Literal["writer", "reply", "check", "gates", "profile", "roof", "verdict"]
-TOLD_BEFORE = 6  # earlier tries that a brief repeats; all of them stand in the journal
+Criterion = Literal["agent", "candidate", "lint", "evaluation", "profile", "sol", "verdict"]
+TOLD_BEFORE = 6  # earlier tries that a prompt repeats; all of them stand in the journal
 # A device copy is no bound of a kernel that mostly reads, and small ones differ: the recorded H100 suite goes to 103.8.
 SUSPECT_PCT = 105.0
 
@@ -23,29 +23,29 @@ SUSPECT_PCT = 105.0
 class Started(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """The first line of a journal: what a resumed climb must agree with."""
 
-    family: str
+    operator: str
     base: str
     base_sha256: str
     stages: list[str]
-    tries: int
+    iterations: int
     gpu: str | None  # None: nothing is timed
     seed: int  # the inputs of the gates come from it
 
 
-class Tried(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class Iteration(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """One try: `version` is its name in the climb's folder where it was kept, else "" and `why` says why not."""
 
     number: int  # from 1
     stage: str
     base: str
-    at: Gate | None  # the step that it failed at
+    at: Criterion | None  # the step that it failed at
     why: list[str]
     version: str = ""
     title: str = ""
-    reply_sha256: str = ""
+    candidate_sha256: str = ""
     time_us: float | None = None
     time_x: float | None = None  # time relative to the base
-    roof_pct: float | None = None
+    sol_pct: float | None = None
     flag: str = ""  # what a reader should look at, such as a result above the roof
 
 
@@ -56,7 +56,7 @@ class Stopped(msgspec.Struct, frozen=True, tag=True):
     run: str  # relative to the climb's folder
 
 
-Entry = Started | Tried | Stopped
+Entry = Started | Iteration | Stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,12 @@ class State:
     """Where a climb stands, as its journal tells."""
 
     started: Started
-    tried: list[Tried] = field(default_factory=list)
+    tried: list[Iteration] = field(default_factory=list)
     stopped: str = ""
     run: str = ""
 
     @property
-    def kept(self) -> list[Tried]:
+    def kept(self) -> list[Iteration]:
         """The tries whose versions stay."""
         return [one for one in self.tried if one.version]
 
@@ -95,9 +95,9 @@ class State:
     def next_step(self) -> Step | None:
         """Return the next try, None after the last: each stage in turn has as many as were asked for."""
         done = len(self.tried)
-        if self.stopped or done >= len(self.started.stages) * self.started.tries:
+        if self.stopped or done >= len(self.started.stages) * self.started.iterations:
             return None
-        return Step(done + 1, self.started.stages[done // self.started.tries], self.base)
+        return Step(done + 1, self.started.stages[done // self.started.iterations], self.base)
 
 
 def read_journal(data: bytes) -> tuple[list[Entry], int]:
@@ -118,10 +118,10 @@ def state_of(entries: Sequence[Entry]) -> State:
     """
     if not entries or not isinstance(entries[0], Started):
         raise ValueError("the first line does not tell how the climb was started")
-    tried, stopped, run = list[Tried](), "", ""
+    tried, stopped, run = list[Iteration](), "", ""
     for entry in entries[1:]:
         match entry:
-            case Tried() if entry.number == len(tried) + 1:
+            case Iteration() if entry.number == len(tried) + 1:
                 tried.append(entry)
             case Stopped():
                 stopped, run = entry.reason, entry.run
@@ -130,8 +130,8 @@ def state_of(entries: Sequence[Entry]) -> State:
     return State(entries[0], tried, stopped, run)
 
 
-def before_in_words(state: State) -> str:
-    """Return what a brief says of the climb's last tries, "" before the first."""
+def iterations_text(state: State) -> str:
+    """Return what a prompt says of the climb's last tries, "" before the first."""
     if not state.tried:
         return ""
     lines = ["", "## Tries of this climb", ""]
@@ -141,7 +141,7 @@ def before_in_words(state: State) -> str:
     return "\n".join(lines) + "\n"
 
 
-def outcome(one: Tried) -> str:
+def outcome(one: Iteration) -> str:
     """Return how a try ended, in a few words."""
     times = "" if one.time_x is None else f", {one.time_x:.3f}x the time of {one.base}"
     times += "" if one.time_us is None else f", {one.time_us:.1f} us"
@@ -150,10 +150,10 @@ def outcome(one: Tried) -> str:
 
 
 def with_header(code: str, stage: str, number: int) -> tuple[str, str]:
-    """Return a reply's code with a header that can be read, and its title: its own, or one that makes no claim."""
+    """Return a candidate's code with a header that can be read, and its title: its own, or one that makes no claim."""
     tree = ast.parse(code)
     try:
-        return code, parse_header(tree, Path("reply")).title
+        return code, parse_header(tree, Path("candidate")).title
     except CatalogError:
         own = ast.get_docstring(tree) or ""
     node = tree.body[0]

@@ -1,4 +1,4 @@
-"""The brief: what a writer of kernels needs for the next version, as data and as Markdown. Runs nothing."""
+"""The prompt: what a writer of kernels needs for the next version, as data and as Markdown. Runs nothing."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import msgspec
 
 from rooflift.analysis import selection
 from rooflift.analysis.advice import Diagnosis
-from rooflift.analysis.selection import Subject
+from rooflift.analysis.selection import Selection
 from rooflift.analysis.summary import KEY, MAIN, judge
 from rooflift.errors import RunFault
 from rooflift.escape import environment
 from rooflift.lint.rules import rules
 from rooflift.ncu.metrics import BY_NAME
 from rooflift.ncu.report import RuleResult, report_device
-from rooflift.project.gpus import GpuSheet, overruled, sheet_for_name
-from rooflift.project.operator import Family, Version
+from rooflift.project.gpus import GpuSpec, overruled, spec_for_name
+from rooflift.project.operator import Operator, Version
 from rooflift.project.stages import stage, stages
 from rooflift.runs.run import Run
 from rooflift.runs.verify import sha256
@@ -28,7 +28,7 @@ NOT_PUBLISHED = "not published"
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One line of the target's sheet."""
+    """One line of the target's spec."""
 
     name: str
     value: float | str
@@ -47,7 +47,7 @@ class Metric(msgspec.Struct, frozen=True):
     why: str
 
 
-class Tried(msgspec.Struct, frozen=True):
+class Iteration(msgspec.Struct, frozen=True):
     """A version of the run: what it changed, what it gave, and how its predictions came out."""
 
     version: str
@@ -77,14 +77,14 @@ class Advice(msgspec.Struct, frozen=True):
     ncu_rules: list[str]
 
 
-class Brief(msgspec.Struct, frozen=True, kw_only=True):
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is told; each field is shown."""
 
-    family: str
+    operator: str
     version: str
     stage: str
     gpu: str
-    sheet: list[Figure]
+    spec: list[Figure]
     contradictions: list[str]
     stage_title: str
     focus: str
@@ -99,39 +99,39 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, dict[str, float]]  # kernel -> ncu name -> value
     missing: dict[str, str]  # ncu name -> why it has no value
     diagnosis: Advice
-    projected: list[str]
-    tried: list[Tried]
+    estimated: list[str]
+    tried: list[Iteration]
     output_rules: list[str]
 
 
-def brief(
-    family: Family,
+def prompt(
+    operator: Operator,
     version: Version,
     stage_name: str,
-    target: GpuSheet,
+    target: GpuSpec,
     run: Run,
-    about: Subject,
+    about: Selection,
     here: Roofs | None = None,
     there: Roofs | None = None,
-) -> Brief:
-    """Return the brief for the step after `version`; `here` and `there` are roofs of the run's GPU and of the target.
+) -> Prompt:
+    """Return the prompt for the step after `version`; `here` and `there` are roofs of the run's GPU and of the target.
 
     Raises:
         CatalogError: there is no such stage.
     """
     now = stage(stage_name)
     row = selection.of(selection.figures(run), about)
-    is_target = sheet_for_name(run.manifest.machine.gpu) is target
+    is_target = spec_for_name(run.manifest.machine.gpu) is target
     contradictions: list[str] = []
     if is_target and run.reports:
         target, contradictions = overruled(target, report_device(run.reports[0]).figures, run.reports[0].name)
     kernels, missing = _metrics(run, about)
-    return Brief(
-        family=family.name,
+    return Prompt(
+        operator=operator.name,
         version=version.name,
         stage=stage_name,
         gpu=target.name,
-        sheet=sheet_figures(target),
+        spec=sheet_figures(target),
         contradictions=contradictions,
         stage_title=now.title,
         focus=now.focus,
@@ -139,23 +139,21 @@ def brief(
         stage_rules=[rule.text for rule in now.rules],
         safety=list(now.safety),
         autotune=list(now.autotune),
-        reference=family.reference.read_text(encoding="utf-8").rstrip(),
+        reference=operator.reference.read_text(encoding="utf-8").rstrip(),
         code=version.path.read_text(encoding="utf-8").rstrip(),
         measured_on=_measured_on(run, version, is_target),
         case=_case(run, about),
         metrics=kernels,
         missing=missing,
-        diagnosis=advice_in_words(
-            selection.advise(run, about, here), ncu_rules(selection.rule_results(run, about), run)
-        ),
-        projected=[] if is_target else _projected(run, about, target, here, there),
+        diagnosis=advice_text(selection.advise(run, about, here), ncu_rules(selection.rule_results(run, about), run)),
+        estimated=[] if is_target else _projected(run, about, target, here, there),
         tried=_tried(run, about),
         output_rules=output_rules(stage_name),
     )
 
 
-def markdown(told: Brief) -> str:
-    """Return a brief as Markdown."""
+def markdown(told: Prompt) -> str:
+    """Return a prompt as Markdown."""
     templates = environment("rooflift.optimize")
     templates.filters["figure"] = figure
     templates.filters["json"] = lambda value: json.dumps(value, indent=2)
@@ -163,13 +161,13 @@ def markdown(told: Brief) -> str:
 
 
 def output_rules(stage_name: str) -> list[str]:
-    """Return what `rooflift check` will ask of the reply: its general rules, and those of the stage."""
-    others = {rule for found in stages().values() for rule in found.check_rules} - {*stage(stage_name).check_rules}
+    """Return what `rooflift lint` will ask of the candidate: its general rules, and those of the stage."""
+    others = {rule for found in stages().values() for rule in found.lint_rules} - {*stage(stage_name).lint_rules}
     return [f"{text} ({name})" for name, text in rules().items() if name not in others]
 
 
-def sheet_figures(sheet: GpuSheet) -> list[Figure]:
-    """Return a GPU's sheet as lines, each with its source; a figure that is not published says so."""
+def sheet_figures(spec: GpuSpec) -> list[Figure]:
+    """Return a GPU's spec as lines, each with its source; a figure that is not published says so."""
     lines = (
         ("architecture", "Architecture", 1, ""),
         ("compute_capability", "Compute capability", 1, ""),
@@ -193,12 +191,12 @@ def sheet_figures(sheet: GpuSheet) -> list[Figure]:
     )
     found = []
     for field, name, factor, unit in lines:
-        value = getattr(sheet, field)
+        value = getattr(spec, field)
         if value is None:
-            found.append(Figure(name, NOT_PUBLISHED, "", sheet.source))
+            found.append(Figure(name, NOT_PUBLISHED, "", spec.source))
         else:
             shown = value if isinstance(value, str) else float(f"{value / factor:.6g}")
-            found.append(Figure(name, shown, unit, sheet.source_of(field)))
+            found.append(Figure(name, shown, unit, spec.source_of(field)))
     return found
 
 
@@ -232,10 +230,10 @@ def ncu_rules(found: list[RuleResult], run: Run) -> list[str]:
     ]
 
 
-def advice_in_words(found: Diagnosis, said: list[str]) -> Advice:
+def advice_text(found: Diagnosis, said: list[str]) -> Advice:
     """Return a diagnosis for reading."""
     parts = [
-        "the distance to the roof is unknown" if found.roof_pct is None else f"{found.roof_pct:.1f} % of the roof",
+        "the distance to the roof is unknown" if found.sol_pct is None else f"{found.sol_pct:.1f} % of the roof",
         "no time was measured" if found.time_us is None else f"time {found.time_us:.1f} us",
         *([] if found.roof_us is None else [f"roof {found.roof_us:.1f} us"]),
         found.roof_source,
@@ -269,7 +267,7 @@ def figure(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.10g}"
 
 
-def _metrics(run: Run, about: Subject) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+def _metrics(run: Run, about: Selection) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
     """Return the counters by kernel and exact ncu name, and the names without a value, each with its reason."""
     rows = run.metrics[(run.metrics[KEY] == [about.version, about.case, about.dtype]).all(axis=1)]
     found: dict[str, dict[str, float]] = {}
@@ -290,12 +288,12 @@ def _measured_on(run: Run, version: Version, is_target: bool) -> str:
     manifest = run.manifest
     where = f"{manifest.machine.gpu}, {manifest.created[:10]}, run {manifest.name}"
     origin = f", imported from {manifest.origin.file}" if manifest.origin else ""
-    measured = manifest.sha256.get(f"kernels/{manifest.family}/{version.path.name}")
+    measured = manifest.sha256.get(f"kernels/{manifest.operator}/{version.path.name}")
     changed = "; the file below has changed since" if measured not in (None, sha256(version.path)) else ""
     return f"{where}{origin}" + ("" if is_target else "; this is not the target GPU") + changed
 
 
-def _case(run: Run, about: Subject) -> str:
+def _case(run: Run, about: Selection) -> str:
     for case in run.manifest.cases:
         if (case.case, case.dtype) == (about.case, about.dtype):
             init = (
@@ -308,9 +306,9 @@ def _case(run: Run, about: Subject) -> str:
     return f"{about.case or 'unknown case'} in {about.dtype or 'an unknown dtype'}; its compulsory bytes are unknown"
 
 
-def _projected(run: Run, about: Subject, target: GpuSheet, here: Roofs | None, there: Roofs | None) -> list[str]:
+def _projected(run: Run, about: Selection, target: GpuSpec, here: Roofs | None, there: Roofs | None) -> list[str]:
     try:
-        found = selection.projection(run, about, target, here, there)
+        found = selection.estimate(run, about, target, here, there)
     except RunFault as fault:
         return [fault.message]
     time = "no time, as none was measured" if math.isnan(found.time_us) else f"{found.time_us:.1f} us"
@@ -318,23 +316,23 @@ def _projected(run: Run, about: Subject, target: GpuSheet, here: Roofs | None, t
     return [f"{time}, bound by {found.resource}: {shares}", *found.assumptions]
 
 
-def _tried(run: Run, about: Subject) -> list[Tried]:
+def _tried(run: Run, about: Selection) -> list[Iteration]:
     """Return the versions of the run on the subject's case; predictions are judged on the main case."""
     every = selection.figures(run)
     judged = judge(run.manifest, every) if run.manifest.cases else None
     found = []
     for record in run.manifest.versions:
-        row = selection.of(every, Subject(record.version, about.case, about.dtype))
+        row = selection.of(every, Selection(record.version, about.case, about.dtype))
         verdicts = judged[judged["version"] == record.version].to_dict("records") if judged is not None else []
         found.append(
-            Tried(
+            Iteration(
                 version=record.version,
                 stage=record.stage,
                 title=record.title,
                 change=record.change,
                 time=_known(row.get("time_us"), " us"),
                 speedup=_known(row.get("speedup"), "x over the first"),
-                roof=_known(row.get("roof_pct"), " % of the roof"),
+                roof=_known(row.get("sol_pct"), " % of the roof"),
                 bound=str(row.get("bound", "unknown")),
                 predictions=[
                     f"{v['prediction']}: {_known(v['value'], '')}, {v['verdict']} on {MAIN}" for v in verdicts

@@ -1,4 +1,4 @@
-"""The cases of a family: init arguments, input shapes, dtypes, and what each case serves."""
+"""The cases of an operator: init arguments, input shapes, dtypes, and what each case serves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Case:
     inputs: list[list[int]] | None
     dtypes: tuple[str, ...]
     use: frozenset[str]  # "test": checked in the interpreter and on GPUs; "bench": timed on a GPU
-    counters: tuple[str, ...] = ()  # the dtypes whose counters ncu collects; everyday work measures the first
+    metrics: tuple[str, ...] = ()  # the dtypes whose metrics ncu collects; everyday work measures the first
 
 
 class _CaseTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -32,10 +32,10 @@ class _CaseTable(msgspec.Struct, forbid_unknown_fields=True):
     inputs: Annotated[list[list[Size]], msgspec.Meta(min_length=1)]
     use: Annotated[list[Literal["test", "bench"]], msgspec.Meta(min_length=1)]
     dtypes: Annotated[list[Dtype], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: list(DTYPES))
-    counters: Annotated[list[Dtype], msgspec.Meta(min_length=1)] | None = None
+    metrics: Annotated[list[Dtype], msgspec.Meta(min_length=1)] | None = None
 
 
-_FORM = "A case is a table with init = {...}, inputs = [[shape], ...], use = ['test', 'bench'], dtypes, counters."
+_FORM = "A case is a table with init = {...}, inputs = [[shape], ...], use = ['test', 'bench'], dtypes, metrics."
 
 
 def _case(path: Path, name: str, values: Any) -> Case:
@@ -43,22 +43,22 @@ def _case(path: Path, name: str, values: Any) -> Case:
         table = msgspec.convert(values, _CaseTable)
     except msgspec.ValidationError as error:
         raise CatalogError(f"{path}: [{name}]: {error}", _FORM) from None
-    counters = table.counters or (table.dtypes[:1] if name == "main" else [])
-    for dtype in counters:
+    metrics = table.metrics or (table.dtypes[:1] if name == "main" else [])
+    for dtype in metrics:
         if dtype not in table.dtypes:
-            raise CatalogError(f"{path}: [{name}]: counters: {dtype} is none of its dtypes", _FORM)
-    if table.counters and "bench" not in table.use:
-        raise CatalogError(f"{path}: [{name}]: counters: the case is not for the bench", "Add 'bench' to its use.")
-    return Case(name, table.init, table.inputs, tuple(table.dtypes), frozenset(table.use), tuple(counters))
+            raise CatalogError(f"{path}: [{name}]: metrics: {dtype} is none of its dtypes", _FORM)
+    if table.metrics and "bench" not in table.use:
+        raise CatalogError(f"{path}: [{name}]: metrics: the case is not for the bench", "Add 'bench' to its use.")
+    return Case(name, table.init, table.inputs, tuple(table.dtypes), frozenset(table.use), tuple(metrics))
 
 
 def read_cases(path: Path) -> dict[str, Case]:
     """Read cases.toml; without the file the reference's own inputs are the case `main`, in float32.
 
-    Without `counters` ncu collects those of `main` in its first dtype, and no other case's.
+    Without `metrics` ncu collects those of `main` in its first dtype, and no other case's.
 
     Raises:
-        CatalogError: the file is no TOML, a field is missing, unknown or of another type, counters are asked for of a
+        CatalogError: the file is no TOML, a field is missing, unknown or of another type, metrics are asked for of a
             dtype that the case does not have, or no bench case is `main`.
     """
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Versions of git revisions, side by side: base and head of a family as a family of two in a folder of its own."""
+"""Versions of git revisions, side by side: base and head as an operator of two versions in a folder of its own."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 
 from rooflift.errors import CatalogError
 from rooflift.process import capture
-from rooflift.project.operator import Family, Version, load_family
+from rooflift.project.operator import Operator, Version, load_operator
 
 WORKING_TREE = "the working tree"
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A family whose versions are base and head, and what they are."""
+    """An operator whose versions are base and head, and what they are."""
 
-    family: Family  # v0_base and v1_head
+    operator: Operator  # v0_base and v1_head
     commit: str | None  # of head; None for the working tree
     about: str
 
@@ -40,12 +40,12 @@ def parse_range(text: str) -> tuple[str, str]:
 
 @contextmanager
 def pair(root: Path, revisions: tuple[str, str], name: str, wanted: str | None) -> Iterator[Pair]:
-    """Yield base and head as the versions v0_base and v1_head of a family in a temporary folder.
+    """Yield base and head as the versions v0_base and v1_head of an operator in a temporary folder.
 
     `wanted` names a version; without it each side has its newest. Cases and reference are head's.
 
     Raises:
-        CatalogError: a revision is unknown, does not have the family, or the reference differs between the two.
+        CatalogError: a revision is unknown, does not have the operator, or the reference differs between the two.
     """
     with tempfile.TemporaryDirectory(prefix="rooflift-") as temporary:
         top = Path(temporary)
@@ -53,9 +53,9 @@ def pair(root: Path, revisions: tuple[str, str], name: str, wanted: str | None) 
         for side, revision in zip(("base", "head"), revisions, strict=True):
             folder = top / side
             commit = _export(root, revision, name, folder)
-            family = load_family(folder, name)
-            version = family.select_versions([wanted] if wanted else [])[-1]
-            sides.append((family, version))
+            operator = load_operator(folder, name)
+            version = operator.select_versions([wanted] if wanted else [])[-1]
+            sides.append((operator, version))
             texts.append(f"{version.name} of {_told(revision, commit)}")
         (base, old), (head, new) = sides
         if base.reference.read_bytes() != head.reference.read_bytes():
@@ -67,7 +67,7 @@ def pair(root: Path, revisions: tuple[str, str], name: str, wanted: str | None) 
         yield Pair(_side_by_side(top / "both", head, old, new), commit or None, about)
 
 
-def _side_by_side(folder: Path, head: Family, old: Version, new: Version) -> Family:
+def _side_by_side(folder: Path, head: Operator, old: Version, new: Version) -> Operator:
     both = folder / "kernels" / head.name
     both.mkdir(parents=True)
     for path in (head.reference, head.folder / "cases.toml"):
@@ -75,13 +75,13 @@ def _side_by_side(folder: Path, head: Family, old: Version, new: Version) -> Fam
             shutil.copy(path, both / path.name)
     shutil.copy(old.path, both / "v0_base.py")
     shutil.copy(new.path, both / "v1_head.py")
-    return load_family(folder, head.name)
+    return load_operator(folder, head.name)
 
 
-def _export(root: Path, revision: str, family: str, folder: Path) -> str:
-    """Copy a family out of a revision, or of the working tree, and return the commit ("" for the working tree)."""
+def _export(root: Path, revision: str, operator: str, folder: Path) -> str:
+    """Copy an operator out of a revision, or of the working tree, and return the commit ("" for the working tree)."""
     if not revision:
-        shutil.copytree(root / "kernels" / family, folder / "kernels" / family)
+        shutil.copytree(root / "kernels" / operator, folder / "kernels" / operator)
         return ""
     commit = _git(root, ["rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"])
     if commit is None:
@@ -89,8 +89,8 @@ def _export(root: Path, revision: str, family: str, folder: Path) -> str:
     folder.mkdir()
     archive = folder / "kernels.tar"
     # of a project below the top of its repository, too: the path is relative to root
-    if _git(root, ["archive", f"--output={archive}", commit, "--", f"kernels/{family}"]) is None:
-        raise CatalogError(f"{revision}: it does not have kernels/{family}", "Name a revision that has the family.")
+    if _git(root, ["archive", f"--output={archive}", commit, "--", f"kernels/{operator}"]) is None:
+        raise CatalogError(f"{revision}: it does not have kernels/{operator}", "Name a revision that has the operator.")
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     return commit

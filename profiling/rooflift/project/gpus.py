@@ -1,4 +1,4 @@
-"""GPU sheets: the published figures of a card, read from gpus.toml; asks no driver and measures nothing."""
+"""GPU specs: the published figures of a card, read from gpus.toml; asks no driver and measures nothing."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ LIMITS = frozenset(
         "max_shared_bytes_per_block",
     )
 )
-SAME = 0.01  # a sheet's figure this near to the driver's is the same figure, rounded
+SAME = 0.01  # a spec's figure this near to the driver's is the same figure, rounded
 
 
-class GpuSheet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class GpuSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The published figures of one card, dense and in base units; None where its maker publishes no figure.
 
     `source` names the datasheet or whitepaper; `matches` are the names under which the driver reports the card.
@@ -79,61 +79,61 @@ class GpuSheet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 @cache
-def sheets() -> dict[str, GpuSheet]:
-    """Return every sheet by its key (`h100_sxm`), in the order of gpus.toml."""
+def specs() -> dict[str, GpuSpec]:
+    """Return every spec by its key (`h100_sxm`), in the order of gpus.toml."""
     text = resources.files("rooflift.project").joinpath("gpus.toml").read_bytes()
-    return msgspec.toml.decode(text, type=dict[str, GpuSheet])
+    return msgspec.toml.decode(text, type=dict[str, GpuSpec])
 
 
-def sheet_for_name(driver_name: str) -> GpuSheet | None:
-    """Return the sheet of the card that the driver calls `driver_name`, or None for a card without a sheet.
+def spec_for_name(driver_name: str) -> GpuSpec | None:
+    """Return the spec of the card that the driver calls `driver_name`, or None for a card without a spec.
 
     The whole name must agree, but for case and the vendor: an "RTX 4090 Laptop GPU", an "H100 NVL" or a MIG slice
     ("H100 80GB HBM3 MIG 1g.10gb") has other figures than the card whose name it contains.
     """
     wanted = _bare(driver_name)
-    return next((sheet for sheet in sheets().values() if wanted in map(_bare, sheet.matches)), None)
+    return next((spec for spec in specs().values() if wanted in map(_bare, spec.matches)), None)
 
 
-def sheet_for_key(key: str) -> GpuSheet:
-    """Return the sheet of a key, or the first whose key begins with it: `h100` -> H100 SXM.
+def spec_for_key(key: str) -> GpuSpec:
+    """Return the spec of a key, or the first whose key begins with it: `h100` -> H100 SXM.
 
     Raises CatalogError for an unknown key; near ones are suggested.
     """
-    for known, sheet in sheets().items():
+    for known, spec in specs().items():
         if key and key in (known, known.partition("_")[0]):
-            return sheet
-    raise CatalogError(f"no GPU sheet {key!r}", did_you_mean(key, sheets()))
+            return spec
+    raise CatalogError(f"no GPU spec {key!r}", did_you_mean(key, specs()))
 
 
-def overruled(sheet: GpuSheet, seen: Mapping[str, float | str], where: str) -> tuple[GpuSheet, list[str]]:
-    """Return the sheet with what a report says of the card in its place, and each contradiction in words.
+def overruled(spec: GpuSpec, seen: Mapping[str, float | str], where: str) -> tuple[GpuSpec, list[str]]:
+    """Return the spec with what a report says of the card in its place, and each contradiction in words.
 
-    `seen` are fields of the sheet as the driver told them; `where` names the report.
+    `seen` are fields of the spec as the driver told them; `where` names the report.
     """
     replaced: dict[str, float | str] = {}
     contradictions: list[str] = []
     for field, told in seen.items():
-        said = getattr(sheet, field)
+        said = getattr(spec, field)
         close = isinstance(said, float | int) and not isinstance(told, str) and math.isclose(said, told, rel_tol=SAME)
         if said == told or (close and isinstance(said, float)):
             continue
         replaced[field] = told
         if said is not None:
-            contradictions.append(f"{field} is {told} in {where} and {said} in the sheet of {sheet.name}")
-    sources = sheet.sources | dict.fromkeys(replaced, f"the driver, as {where} holds it")
-    return msgspec.structs.replace(sheet, sources=sources, **replaced), contradictions
+            contradictions.append(f"{field} is {told} in {where} and {said} in the spec of {spec.name}")
+    sources = spec.sources | dict.fromkeys(replaced, f"the driver, as {where} holds it")
+    return msgspec.structs.replace(spec, sources=sources, **replaced), contradictions
 
 
-def sheet_for_target(sm: int) -> GpuSheet:
-    """Return the sheet whose SM limits stand for the compile target `sm`: 89 -> RTX 4090, 90 -> H100 SXM.
+def spec_for_target(sm: int) -> GpuSpec:
+    """Return the spec whose SM limits stand for the compile target `sm`: 89 -> RTX 4090, 90 -> H100 SXM.
 
-    Raises CatalogError for a target without a sheet.
+    Raises CatalogError for a target without a spec.
     """
-    by_target = {sheet.target: sheet for sheet in reversed(sheets().values())}  # the first of a target wins
+    by_target = {spec.target: spec for spec in reversed(specs().values())}  # the first of a target wins
     if sm not in by_target:
         known = ", ".join(f"sm_{target}" for target in sorted(by_target))
-        raise CatalogError(f"No GPU sheet stands for the compile target sm_{sm}.", f"Known: {known}.")
+        raise CatalogError(f"No GPU spec stands for the compile target sm_{sm}.", f"Known: {known}.")
     return by_target[sm]
 
 

@@ -1,4 +1,4 @@
-"""Families and their versions, found from file names; no kernel file is imported."""
+"""Operators and their versions, found from file names; no kernel file is imported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class Operator:
     """One operator: its reference, its versions in order, its cases by name."""
 
     name: str
@@ -79,19 +79,19 @@ def find_root(start: Path) -> Path:
     raise CatalogError(f"{start}: no kernels/ here or above", "Go into the project's folder, or name it with --root.")
 
 
-def family_names(root: Path) -> list[str]:
-    """Return the names of the families: the folders below kernels/ with a reference.py."""
+def operator_names(root: Path) -> list[str]:
+    """Return the names of the operators: the folders below kernels/ with a reference.py."""
     return sorted(path.parent.name for path in (root / "kernels").glob("*/reference.py"))
 
 
-def load_family(root: Path, name: str) -> Family:
-    """Read one family.
+def load_operator(root: Path, name: str) -> Operator:
+    """Read one operator.
 
     Raises:
-        CatalogError: the family is unknown, or one of its files is malformed; with file and line.
+        CatalogError: the operator is unknown, or one of its files is malformed; with file and line.
     """
-    if name not in family_names(root):
-        raise CatalogError(f"no family {name!r} in {root / 'kernels'}", did_you_mean(name, family_names(root)))
+    if name not in operator_names(root):
+        raise CatalogError(f"no operator {name!r} in {root / 'kernels'}", did_you_mean(name, operator_names(root)))
     folder = root / "kernels" / name
     _require(_parse(folder / "reference.py"), folder / "reference.py", ["Model", "get_inputs", "get_init_inputs"])
     versions = sorted(map(_read_version, folder.glob("v[0-9]*.py")), key=lambda version: (version.number, version.name))
@@ -106,7 +106,7 @@ def load_family(root: Path, name: str) -> Family:
                 f"{version.path}:1: version number {version.number} stands here {fault}",
                 "Versions count up from v0 without a gap; a version that lost keeps its number.",
             )
-    return Family(name, folder, tuple(versions), read_cases(folder / "cases.toml"))
+    return Operator(name, folder, tuple(versions), read_cases(folder / "cases.toml"))
 
 
 def _read_version(path: Path) -> Version:

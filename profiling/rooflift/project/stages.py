@@ -46,7 +46,7 @@ class Every(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One stage: what it is about, what it looks at, and the rules that a reply must meet beyond the general ones."""
+    """One stage: what it is about, what it looks at, and the rules of a candidate beyond the general ones."""
 
     title: Text
     focus: Text
@@ -54,7 +54,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     rules: Annotated[tuple[Rule, ...], msgspec.Meta(min_length=1)]
     safety: tuple[Text, ...] = ()
     autotune: tuple[Text, ...] = ()
-    check_rules: tuple[str, ...]
+    lint_rules: tuple[str, ...]
 
     def __post_init__(self) -> None:
         looked_at = {metric.name for metric in self.metrics}

@@ -1,4 +1,4 @@
-"""Projections to another GPU as tables, and held against what was measured there. Computes and measures nothing."""
+"""Estimates to another GPU as tables, and held against what was measured there. Computes and measures nothing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rooflift.analysis.estimate import Held, Projection
-from rooflift.analysis.selection import Subject
+from rooflift.analysis.estimate import Estimate, Held
+from rooflift.analysis.selection import Selection
 from rooflift.escape import escaped
 from rooflift.report.tables import Column, duration, markdown, number
 from rooflift.schema import Manifest
@@ -16,7 +16,7 @@ from rooflift.schema import Manifest
 if TYPE_CHECKING:
     import pandas as pd
 
-PROJECTION_COLUMNS = (
+ESTIMATE_COLUMNS = (
     Column("version", lambda row: row["version"], right=False),
     Column("case", lambda row: f"{row['case']} {row['dtype']}", right=False),
     Column("time here", lambda row: duration(row["source_time_us"])),
@@ -33,19 +33,19 @@ PROJECTION_COLUMNS = (
 HELD_COLUMNS = (
     Column("version", lambda row: row["version"], right=False),
     Column("case", lambda row: f"{row['case']} {row['dtype']}".strip() or "not named", right=False),
-    Column("projected", lambda row: duration(row["projected_time_us"])),
+    Column("estimated", lambda row: duration(row["projected_time_us"])),
     Column("measured", lambda row: duration(row["measured_time_us"])),
     Column("error", lambda row: number(row["error_pct"], 1, " %")),
-    Column("sm_pct projected", lambda row: number(row["projected_sm_pct"], 1)),
+    Column("sm_pct estimated", lambda row: number(row["projected_sm_pct"], 1)),
     Column("measured", lambda row: number(row["measured_sm_pct"], 1)),
-    Column("dram_pct projected", lambda row: number(row["projected_dram_pct"], 1)),
+    Column("dram_pct estimated", lambda row: number(row["projected_dram_pct"], 1)),
     Column("measured", lambda row: number(row["measured_dram_pct"], 1)),
-    Column("bound by, projected", lambda row: row["projected_bound"], right=False),
+    Column("bound by, estimated", lambda row: row["projected_bound"], right=False),
     Column("measured", lambda row: row["measured_bound"], right=False),
 )
 
 
-def projection_rows(found: Sequence[tuple[Subject, Projection]]) -> pd.DataFrame:
+def estimate_rows(found: Sequence[tuple[Selection, Estimate]]) -> pd.DataFrame:
     """Return one row a subject: its times here and there, the limit, and a column for each share that ncu shows."""
     import pandas as pd
 
@@ -74,7 +74,7 @@ def error_table(held: Sequence[Held], source: Manifest, target: Manifest, assump
     lines = [
         f"# From {escaped(source.machine.gpu)} to {escaped(target.machine.gpu)}",
         "",
-        f"{escaped(source.family)}: projected by `rooflift project` from the counters of run {run} and the sheets of",
+        f"{escaped(source.operator)}: estimated by `rooflift estimate` from the counters of run {run} and the specs of",
         f"both GPUs, beside what run {escaped(target.name)} measured. {worst}",
         "",
         markdown(pd.DataFrame([asdict(row) for row in held]), HELD_COLUMNS),

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from rooflift.escape import environment, plain
 from rooflift.report import tables
-from rooflift.report.report import PICTURES, SUITE_PICTURE, Story, comparison_title, first_lines
+from rooflift.report.report import PICTURES, SUITE_PICTURE, ReportData, comparison_title, first_lines
 from rooflift.report.tables import Texts
 from rooflift.report.verdicts import (
     COMPARISON_COLUMNS,
-    COUNTER_COLUMNS,
+    METRIC_CHANGE_COLUMNS,
     gpu_table,
-    main_counters,
+    main_metrics,
     mean_text,
     method_text,
     step_table,
@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"^[↑↓ ]*([-+]?[\d ]*\.?\d+(?:e[-+]?\d+)?)\s*(ms|µs|%|
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 
 
-def write_page(story: Story, folder: Path) -> Path:
+def write_page(story: ReportData, folder: Path) -> Path:
     """Write report.html with the figures that lie in the folder, and return its path."""
     templates = environment("rooflift.report", html=True)
     templates.filters["strong"] = strong
@@ -71,7 +71,7 @@ def sort_key(text: str) -> str:
     return repr(1e3 * value if match[2] == "ms" else value)
 
 
-def _sections(story: Story) -> list[tuple[str, str, Texts]]:
+def _sections(story: ReportData) -> list[tuple[str, str, Texts]]:
     """Return heading, text and table of what stands open."""
     case = f"{story.case.case} {story.case.dtype}"
     found = []
@@ -89,15 +89,15 @@ def _sections(story: Story) -> list[tuple[str, str, Texts]]:
     return found
 
 
-def _details(story: Story) -> list[tuple[str, Texts]]:
+def _details(story: ReportData) -> list[tuple[str, Texts]]:
     """Return heading and table of what is folded."""
     found = []
     if story.comparison is not None:
-        counters = main_counters(story.comparison, story.case.case, story.case.dtype)
+        counters = main_metrics(story.comparison, story.case.case, story.case.dtype)
         if not counters.empty:
-            found.append(("Counters, base and head", tables.texts(counters, COUNTER_COLUMNS)))
+            found.append(("Counters, base and head", tables.texts(counters, METRIC_CHANGE_COLUMNS)))
     columns = [tables.Column(name, itemgetter(name), right=False) for name in ("case", "dtype")]
-    found.append(("Times of every subject", tables.texts(story.timings, [*columns, *tables.TIMING_COLUMNS])))
+    found.append(("Times of every provider", tables.texts(story.timings, [*columns, *tables.TIMING_COLUMNS])))
     if not story.compiled.empty:
         found.append(("Compiled kernels", tables.texts(story.compiled, tables.COMPILED_COLUMNS)))
     if story.manifest.gpu_states:

@@ -22,9 +22,9 @@ from rooflift.report.figures.style import save
 from rooflift.report.text import in_words
 from rooflift.report.verdicts import (
     COMPARISON_COLUMNS,
-    COUNTER_COLUMNS,
+    METRIC_CHANGE_COLUMNS,
     gpu_table,
-    main_counters,
+    main_metrics,
     mean_text,
     method_text,
     step_table,
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 PICTURES = {
     "roofline.svg": "Roofline with the trail of the versions",
-    "counters.svg": "Counters of each version",
+    "metrics.svg": "Counters of each version",
     "stalls.svg": "Warp stalls of each version",
 }
 SUITE_PICTURE = "suite.svg"
 LONGEST_COMMENT = 65_000  # characters; code hosts take 65 536, and who posts it adds a mark and a link
 LEFT_OUT = {  # the longest tables, the first to go first
-    "timing_tables": "The times of every subject are left out of this text for its length: timings.csv has them.",
+    "timing_tables": "The times of every provider are left out of this text for its length: timings.csv has them.",
     "case_tables": "The counters of the other cases are left out for its length: metrics.csv has them.",
     "gpu_table": "The states of the GPU are left out for its length: run.json has them.",
     "suite_table": "The table of the suite is left out for its length: timings.csv has the times, suite.svg shows it.",
@@ -57,7 +57,7 @@ NAMED = 3  # of the rows that the first lines speak of
 
 
 @dataclass(frozen=True)
-class Story:
+class ReportData:
     """A run with its meaning: what tables, figures, report and notebooks show."""
 
     manifest: Manifest
@@ -65,7 +65,7 @@ class Story:
     judged: pd.DataFrame
     timings: pd.DataFrame
     compiled: pd.DataFrame
-    suite: pd.DataFrame  # the last version beside the fastest peer; empty for a run of one case
+    suite: pd.DataFrame  # the last version beside the best baseline; empty for a run of one case
     comparison: Comparison | None = None  # with base: every case; without: the last version against the one before it
     steps: tuple[Comparison, ...] = ()  # every version against the one before it, on the main case
 
@@ -103,7 +103,7 @@ def tell(
     samples: pd.DataFrame | None = None,
     base: Side | None = None,
     rule: Rule | None = None,
-) -> Story:
+) -> ReportData:
     """Return the story of a run's tables; with its samples, also how its versions compare.
 
     The run's last version is compared with `base`, a version of another run, or else with the version before it.
@@ -111,7 +111,7 @@ def tell(
     summary = summarize(manifest, metrics, timings)
     judged = judge(manifest, summary)
     beside = suite(manifest, timings)
-    return Story(
+    return ReportData(
         manifest,
         tables.with_predictions(summary, judged),
         judged,
@@ -125,7 +125,7 @@ def tell(
 def _comparisons(
     manifest: Manifest, metrics: pd.DataFrame, samples: pd.DataFrame, base: Side | None, rule: Rule | None
 ) -> tuple[Comparison | None, tuple[Comparison, ...]]:
-    timed = set(samples["subject"])
+    timed = set(samples["provider"])
     sides = [Side(manifest, v.version, samples, metrics) for v in manifest.versions if v.version in timed]
     case = main_case(manifest.cases)
     alone = msgspec.structs.replace(manifest, cases=[case])
@@ -141,14 +141,14 @@ def _of_case(frame: pd.DataFrame, case: CaseRecord) -> pd.DataFrame:
     return frame[(frame["case"] == case.case) & (frame["dtype"] == case.dtype)]
 
 
-def draw(story: Story, folder: Path, measured: Roofs | None = None) -> list[Path]:
+def draw(story: ReportData, folder: Path, measured: Roofs | None = None) -> list[Path]:
     """Write the figures that the run has values for (SVG and PNG) and return their paths.
 
     `measured` are the GPU's roofs for the roofline, where they have been measured.
     """
     for name in (*PICTURES, SUITE_PICTURE):  # of a run that was told into this folder before
         (folder / name).unlink(missing_ok=True)
-    about = f"{story.manifest.family}, case {story.case.case}, {story.case.dtype}"
+    about = f"{story.manifest.operator}, case {story.case.case}, {story.case.dtype}"
     drawn = {
         "roofline": roofline_figure(
             story.main,
@@ -161,7 +161,7 @@ def draw(story: Story, folder: Path, measured: Roofs | None = None) -> list[Path
     if panels:
         absent = [panel.label for panel in figures.DEFAULT_PANELS if panel not in panels]
         footnote = story.provenance + (f" Not collected: {', '.join(absent)}." if absent else "")
-        drawn["counters"] = figures.counters_figure(
+        drawn["metrics"] = figures.metrics_figure(
             story.main, title=f"Counters: {about}", footnote=footnote, panels=panels
         )
     if story.main.filter(like="stall_").notna().any(axis=None):
@@ -169,31 +169,31 @@ def draw(story: Story, folder: Path, measured: Roofs | None = None) -> list[Path
     if not story.suite.empty:
         drawn["suite"] = figures.suite_figure(
             shares(story.manifest, story.timings),
-            title=f"Share of the copy floor: {story.manifest.family}",
+            title=f"Share of the copy floor: {story.manifest.operator}",
             footnote=story.provenance,
         )
     return [path for name, figure in drawn.items() for path in save(figure, folder / name)]
 
 
-def headline(story: Story) -> str:
+def headline(story: ReportData) -> str:
     """Return the first line of a report: the fastest version, how far it is from the floor, and which are as fast."""
     timed = story.main.dropna(subset=["time_us"])
     if timed.empty:
         return "No version was timed."
     best = timed.loc[timed["time_us"].idxmin()]
     versus = f", {tables.number(best['speedup'], 2)}x over {timed.iloc[0]['version']}" if len(timed) > 1 else ""
-    above = story.summary[story.summary["roof_pct"] > 100]
+    above = story.summary[story.summary["sol_pct"] > 100]
     names = ", ".join(f"{row.version} ({row.case} {row.dtype})" for row in above.head(NAMED).itertuples())
     names += f" and {len(above) - NAMED} more" if len(above) > NAMED else ""
-    near = timed[(timed["time_us"] <= (1 + Rule().least_effect) * best["time_us"]) & (timed.index != best.name)]
+    near = timed[(timed["time_us"] <= (1 + Rule().min_effect) * best["time_us"]) & (timed.index != best.name)]
     level = [str(version) for version in near.sort_values("time_us")["version"]]
-    close = f"; within {100 * Rule().least_effect:g} % of it: {', '.join(level[:NAMED])}" if level else ""
+    close = f"; within {100 * Rule().min_effect:g} % of it: {', '.join(level[:NAMED])}" if level else ""
     close += f" and {len(level) - NAMED} more" if len(level) > NAMED else ""
     suspect = f" **Suspect: above the measured roof: {names}.**" if names else ""
     limit = "" if best["bound"] == UNKNOWN else f", bound by {best['bound']}"
     return (
         f"**{best['version']}** is the fastest: {tables.duration(best['time_us'])}{versus}, "
-        f"{tables.number(best['roof_pct'], 1)} % of the measured roof{limit}{close}.{suspect}"
+        f"{tables.number(best['sol_pct'], 1)} % of the measured roof{limit}{close}.{suspect}"
     )
 
 
@@ -207,17 +207,17 @@ def limits(main: pd.DataFrame) -> list[dict[str, str]]:
     return rows
 
 
-def first_lines(story: Story) -> list[str]:
+def first_lines(story: ReportData) -> list[str]:
     """Return what a report opens with: the verdict, of a suite where the last version stands, then the headline."""
     verdict = [] if story.comparison is None else [verdict_line(story.comparison, story.case.case, story.case.dtype)]
     return [*verdict, *([] if story.suite.empty else [suite_line(story)]), headline(story)]
 
 
-def suite_line(story: Story) -> str:
+def suite_line(story: ReportData) -> str:
     """Return where the last version stands: on the main case, on those larger than an L2, and on the smaller ones."""
     rows = story.suite
     main = rows[rows["case"] == story.case.case]
-    reached = [f"{tables.number(row.floor_pct, 1)} % in {row.dtype}" for row in main.itertuples()]
+    reached = [f"{tables.number(row.sol_pct, 1)} % in {row.dtype}" for row in main.itertuples()]
     parts = [
         f"**{rows['version'].iloc[-1]}** on {story.case.case} reaches {', '.join(reached)} of the copy floor.",
         _standing_text(rows[rows["is_large"]], small=False),
@@ -231,20 +231,20 @@ def _standing_text(rows: pd.DataFrame, *, small: bool) -> str:
     if at is None:
         return ""
     figures = (
-        f"geometric mean {tables.number(at.geomean_pct, 1)} %, lowest {tables.number(at.lowest['floor_pct'], 1)} % "
+        f"geometric mean {tables.number(at.geomean_pct, 1)} %, lowest {tables.number(at.lowest['sol_pct'], 1)} % "
         f"({at.lowest['case']} {at.lowest['dtype']})"
     )
     over = f"Over {at.count} cases and dtypes {'up to' if small else 'above'} {LARGE_BYTES / 1e6:.0f} MB: {figures}, "
-    ahead = f"{'as fast as the fastest' if small else 'faster than every'} peer in {at.ahead} of {at.count}"
+    ahead = f"{'as fast as the fastest' if small else 'faster than every'} baseline in {at.ahead} of {at.count}"
     behind = [
-        f"{row.case} {row.dtype} ({tables.number(row.lead, 2, 'x')} {row.peer or 'no peer'})"
+        f"{row.case} {row.dtype} ({tables.number(row.lead, 2, 'x')} {row.baseline or 'no baseline'})"
         for row in at.behind.head(NAMED).itertuples()
     ]
     more = f" and {len(at.behind) - NAMED} more" if len(at.behind) > NAMED else ""
     return over + ahead + (f"; behind on {', '.join(behind)}{more}." if behind else ".")
 
 
-def write_report(story: Story, folder: Path) -> Path:
+def write_report(story: ReportData, folder: Path) -> Path:
     """Write report.md, which shows the figures that lie in the folder, and return its path.
 
     It stays below `LONGEST_COMMENT`: of a run too large for that the longest tables are left out, and it says so.
@@ -263,7 +263,7 @@ def write_report(story: Story, folder: Path) -> Path:
     return path
 
 
-def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
+def _context(story: ReportData, drawn: Sequence[str]) -> dict[str, Any]:
     manifest, case = story.manifest, story.case
     others = [c for c in manifest.cases if c is not case]
     in_terms = manifest.machine.__struct_fields__
@@ -277,7 +277,7 @@ def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
         "first_lines": first_lines(story),
         "suite_table": "" if story.suite.empty else tables.markdown(*tables.suite_table(story.suite)),
         "suite_picture": SUITE_PICTURE if SUITE_PICTURE in drawn else "",
-        "peers": {name: text for name, text in tables.PEERS.items() if name in set(story.timings["subject"])},
+        "baselines": {name: text for name, text in tables.BASELINES.items() if name in set(story.timings["provider"])},
         "summary_table": tables.in_markdown(step_table(story.main, manifest, story.compiled, story.steps)),
         "warnings": warnings(manifest, story.summary, story.comparison),
         **_comparison_context(story),
@@ -286,7 +286,7 @@ def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
         "gpu_table": tables.markdown(*gpu_table(manifest.gpu_states)) if manifest.gpu_states else "",
         "sampling": manifest.sampling,
         "gigabytes": tables.number(case.compulsory_bytes / 1e9, 3),
-        "floor": tables.duration(story.main.iloc[0]["floor_us"]),
+        "floor": tables.duration(story.main.iloc[0]["sol_us"]),
         "pictures": {text: name for name, text in PICTURES.items() if name in drawn},
         "prediction_text": tables.predictions_text(story.judged),
         "prediction_table": "" if story.judged.empty else tables.markdown(story.judged, tables.PREDICTION_COLUMNS),
@@ -306,18 +306,18 @@ def _context(story: Story, drawn: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _comparison_context(story: Story) -> dict[str, str]:
+def _comparison_context(story: ReportData) -> dict[str, str]:
     found = story.comparison
     if found is None:
-        names = ("comparison_table", "comparison_title", "comparison_text", "counter_table", "base_name")
+        names = ("comparison_table", "comparison_title", "comparison_text", "metric_change_table", "base_name")
         return dict.fromkeys(names, "")
-    counters = main_counters(found, story.case.case, story.case.dtype)
+    counters = main_metrics(found, story.case.case, story.case.dtype)
     mean = f" {mean_text(found)}" if len(found.cases) > 1 else ""
     return {
         "comparison_title": comparison_title(found),
         "comparison_table": tables.markdown(found.cases, COMPARISON_COLUMNS),
         "comparison_text": method_text(found) + mean,
-        "counter_table": "" if counters.empty else tables.markdown(counters, COUNTER_COLUMNS),
+        "metric_change_table": "" if counters.empty else tables.markdown(counters, METRIC_CHANGE_COLUMNS),
         "base_name": found.base.name,
     }
 
@@ -330,7 +330,7 @@ def comparison_title(comparison: Comparison) -> str:
     return f"{head.name} against {base.name}"
 
 
-def _timing_tables(story: Story) -> list[tuple[str, str]]:
+def _timing_tables(story: ReportData) -> list[tuple[str, str]]:
     """Return the times of each case and dtype; of a suite those of each case, a column a dtype."""
     import pandas as pd
 
@@ -343,9 +343,9 @@ def _timing_tables(story: Story) -> list[tuple[str, str]]:
     for name, own in story.timings.groupby("case", sort=False):
         rows: dict[str, dict[str, Any]] = {}
         for row in own.to_dict("records"):
-            rows.setdefault(row["subject"], {"subject": row["subject"]})[row["dtype"]] = row
+            rows.setdefault(row["provider"], {"provider": row["provider"]})[row["dtype"]] = row
         frame = pd.DataFrame(list(rows.values()))
-        found.append((str(name), tables.markdown(frame, tables.subject_columns(list(dict.fromkeys(own["dtype"]))))))
+        found.append((str(name), tables.markdown(frame, tables.provider_columns(list(dict.fromkeys(own["dtype"]))))))
     return found
 
 

@@ -59,7 +59,7 @@ SUMMARY_COLUMNS = (
     Column("version", lambda row: row["version"], right=False),
     Column("time", lambda row: duration(row["time_us"])),
     Column("speedup", lambda row: number(row["speedup"], 2, "x")),
-    Column("roof %", lambda row: number(row["roof_pct"], 1)),
+    Column("roof %", lambda row: number(row["sol_pct"], 1)),
     Column("sm_pct", lambda row: number(row["sm_pct"])),
     Column("dram_pct", lambda row: number(row["dram_pct"])),
     Column("L2 hit %", lambda row: number(row["l2_hit_pct"])),
@@ -92,7 +92,7 @@ PREDICTION_COLUMNS = (
 )
 
 TIMING_COLUMNS = (
-    Column("subject", lambda row: row["subject"], right=False),
+    Column("provider", lambda row: row["provider"], right=False),
     Column("median", lambda row: duration(row["median_us"])),
     Column("20 %", lambda row: duration(row["q20_us"])),
     Column("80 %", lambda row: duration(row["q80_us"])),
@@ -118,7 +118,7 @@ METRIC_COLUMNS = (
 )
 
 
-PEERS = {
+BASELINES = {
     "torch_eager": "the reference as it stands",
     "torch_channels_last": "the reference, model and 4-D inputs converted to channels_last before the timing",
     "torch_compile": "torch.compile(reference, dynamic=False)",
@@ -126,9 +126,9 @@ PEERS = {
 
 
 def suite_table(suite: pd.DataFrame) -> tuple[pd.DataFrame, list[Column]]:
-    """Return a suite with one row a case, and its columns: for each dtype the last version and the fastest peer.
+    """Return a suite with one row a case, and its columns: for each dtype the last version and the best baseline.
 
-    Both are shown as percent of the copy floor; "behind" stands where the peer is faster.
+    Both are shown as percent of the copy floor; "behind" stands where the baseline is faster.
     """
     import pandas as pd
 
@@ -145,7 +145,7 @@ def suite_table(suite: pd.DataFrame) -> tuple[pd.DataFrame, list[Column]]:
     columns = [Column("case", itemgetter("case"), right=False), Column("MB", itemgetter("megabytes"))]
     for dtype in dict.fromkeys(suite["dtype"]):
         columns += [Column(f"{last} {dtype} %", partial(_own_share, dtype))]
-        columns += [Column(f"fastest peer {dtype} %", partial(_peer_share, dtype))]
+        columns += [Column(f"best baseline {dtype} %", partial(_peer_share, dtype))]
     return pd.DataFrame(rows), columns
 
 
@@ -153,17 +153,17 @@ def _own_share(dtype: str, row: dict[str, Any]) -> str:
     own = row[dtype]
     if not isinstance(own, dict):  # the case was not measured in this dtype
         return MISSING
-    return number(own["floor_pct"], 1) + (" behind" if own["lead"] < 1 else "")
+    return number(own["sol_pct"], 1) + (" behind" if own["lead"] < 1 else "")
 
 
 def _peer_share(dtype: str, row: dict[str, Any]) -> str:
     own = row[dtype]
-    return f"{number(own['peer_pct'], 1)} {own['peer']}".rstrip() if isinstance(own, dict) else MISSING
+    return f"{number(own['baseline_pct'], 1)} {own['baseline']}".rstrip() if isinstance(own, dict) else MISSING
 
 
-def subject_columns(dtypes: Sequence[str]) -> list[Column]:
-    """Return the columns of one case's times: the subject, then its median and 20 % and 80 % quantiles a dtype."""
-    return [Column("subject", itemgetter("subject"), right=False)] + [
+def provider_columns(dtypes: Sequence[str]) -> list[Column]:
+    """Return the columns of one case's times: the provider, then its median and 20 % and 80 % quantiles a dtype."""
+    return [Column("provider", itemgetter("provider"), right=False)] + [
         Column(dtype, partial(_median_and_spread, dtype)) for dtype in dtypes
     ]
 

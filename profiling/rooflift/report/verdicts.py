@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NAMED = 3  # of the cases that a line speaks of
 CLOCKS_DIFFER = 0.02
-SHOWN_COUNTERS = (
+SHOWN_METRICS = (
     *("sm_pct", "dram_pct", "l2_pct", "l2_hit_pct", "l1_hit_pct", "warps_active_pct", "issue_active_pct"),
     *("dram_read_bytes", "dram_write_bytes", "l2_bytes", "inst_executed", "grid_size", "registers", "shared_bytes"),
 )
@@ -33,7 +33,7 @@ def _verdict(row: Mapping[str, Any]) -> str:
     return f"{row['verdict']}: {row['reason']}" if row["reason"] else str(row["verdict"])
 
 
-STEP_COUNTERS = ("sm_pct", "dram_pct", "l2_hit_pct", "warps_active_pct")
+STEP_METRICS = ("sm_pct", "dram_pct", "l2_hit_pct", "warps_active_pct")
 STEP_HEADINGS = (
     *("version", "time", "time over the one before", "speedup", "roof %"),
     *("sm_pct", "dram_pct", "L2 hit %", "warps active %", "excess traffic", "registers", "spills"),
@@ -71,7 +71,7 @@ GATE_COLUMNS = (
     Column("reason", lambda row: row["reason"], right=False),
 )
 
-COUNTER_COLUMNS = (
+METRIC_CHANGE_COLUMNS = (
     Column("metric", lambda row: row["metric"], right=False),
     Column("base", lambda row: _count(row["base"])),
     Column("head", lambda row: _count(row["head"])),
@@ -106,8 +106,8 @@ def step_table(main: pd.DataFrame, manifest: Manifest, compiled: pd.DataFrame, s
                 duration(row["time_us"]),
                 MISSING if step is None else f"{interval(step)} {step['verdict']}",
                 number(row["speedup"], 2, "x"),
-                number(row["roof_pct"], 1),
-                *(_moved(row, before, name) + number(row[name]) for name in STEP_COUNTERS),
+                number(row["sol_pct"], 1),
+                *(_moved(row, before, name) + number(row[name]) for name in STEP_METRICS),
                 _moved(row, before, "excess_traffic", 0.02) + number(row["excess_traffic"], 3, "x"),
                 number(row["registers"]),
                 number(spills.get(version, row.get("inst_spill", math.nan))),
@@ -126,12 +126,12 @@ def _moved(row: Mapping[str, Any], before: Mapping[str, Any] | None, name: str, 
     return "↑ " if row[name] > before[name] else "↓ "
 
 
-def main_counters(comparison: Comparison, case: str, dtype: str) -> pd.DataFrame:
+def main_metrics(comparison: Comparison, case: str, dtype: str) -> pd.DataFrame:
     """Return the counters of one case that a report shows: the main ones, and every stall that moved."""
-    own = comparison.counters
+    own = comparison.metrics
     own = own[(own["case"] == case) & (own["dtype"] == dtype)]
     stalls = own["metric"].str.startswith("stall_") & own["moved"].astype(bool)
-    return own[own["metric"].isin(SHOWN_COUNTERS) | stalls]
+    return own[own["metric"].isin(SHOWN_METRICS) | stalls]
 
 
 def verdict_line(comparison: Comparison, case: str, dtype: str) -> str:
@@ -153,7 +153,7 @@ def verdict_line(comparison: Comparison, case: str, dtype: str) -> str:
     ratio = "" if math.isnan(first["time_x"]) else f": time ratio {interval(first)}"
     line = f"{what} on {first['case']} {first['dtype']}{ratio}"
     if first["verdict"] == "within noise" and not first["low"] <= 1 <= first["high"]:  # a change, and a small one
-        line += f", and below {100 * first['least_effect']:.2g} % a change is none"
+        line += f", and below {100 * first['min_effect']:.2g} % a change is none"
     line += f", {first['cause']}." if first["cause"] else "."
     if len(cases) == 1:
         return line
@@ -192,22 +192,20 @@ def method_text(comparison: Comparison) -> str:
         if comparison.paired
         else "timed in two processes: Mann and Whitney's ranks"
     )
-    least = comparison.cases["least_effect"].dropna()
-    farthest = (
-        f" to {100 * least.max():.1f} %" if not least.empty and least.max() > comparison.rule.least_effect else ""
-    )
-    confidence = number(100 * (1 - comparison.rule.level))
+    least = comparison.cases["min_effect"].dropna()
+    farthest = f" to {100 * least.max():.1f} %" if not least.empty and least.max() > comparison.rule.min_effect else ""
+    confidence = number(100 * (1 - comparison.rule.alpha))
     return (
         f"head / base is a time ratio with its {confidence} % interval, below 1 faster; {test}, corrected by Holm "
-        f"for {len(comparison.cases)} case{'s' * (len(comparison.cases) > 1)} at level {comparison.rule.level:g}; a "
-        f"change below {100 * comparison.rule.least_effect:g} %{farthest} (the rule, or the measured noise) is none."
+        f"for {len(comparison.cases)} case{'s' * (len(comparison.cases) > 1)} at level {comparison.rule.alpha:g}; a "
+        f"change below {100 * comparison.rule.min_effect:g} %{farthest} (the rule, or the measured noise) is none."
     )
 
 
 def warnings(manifest: Manifest, summary: pd.DataFrame, comparison: Comparison | None) -> list[str]:
     """Return what makes a reader careful: machines, dirty trees, throttling, noise, results above the roof."""
     found = _run_warnings([manifest]) if comparison is None else comparison_warnings(comparison)
-    above = summary[summary["roof_pct"] > 100]
+    above = summary[summary["sol_pct"] > 100]
     if not above.empty:
         names = ", ".join(f"{row.version} ({row.case} {row.dtype})" for row in above.head(NAMED).itertuples())
         more = f" and {len(above) - NAMED} more" if len(above) > NAMED else ""
@@ -276,12 +274,12 @@ def _clocks(base: Iterable[GpuState], head: Iterable[GpuState]) -> list[str]:
 
 
 def _noise(comparison: Comparison) -> list[str]:
-    """Name the cases whose noise, or drift between two runs, is above the rule's least effect."""
-    rows = comparison.cases.dropna(subset=["least_effect"])
-    loud = rows[rows["least_effect"] > comparison.rule.least_effect].sort_values("least_effect", ascending=False)
+    """Name the cases whose noise, or drift between two runs, is above the rule's minimum effect."""
+    rows = comparison.cases.dropna(subset=["min_effect"])
+    loud = rows[rows["min_effect"] > comparison.rule.min_effect].sort_values("min_effect", ascending=False)
     if loud.empty:
         return []
-    names = [f"{row.case} {row.dtype} {100 * row.least_effect:.1f} %" for row in loud.head(NAMED).itertuples()]
+    names = [f"{row.case} {row.dtype} {100 * row.min_effect:.1f} %" for row in loud.head(NAMED).itertuples()]
     more = f" and {len(loud) - NAMED} more" if len(loud) > NAMED else ""
-    what = "the noise of the measurement" if comparison.paired else "the noise, or what unchanged subjects differ by,"
-    return [f"Too loud for {100 * comparison.rule.least_effect:g} %: {what} is {', '.join(names)}{more}."]
+    what = "the noise of the measurement" if comparison.paired else "the noise, or what unchanged providers differ by,"
+    return [f"Too loud for {100 * comparison.rule.min_effect:g} %: {what} is {', '.join(names)}{more}."]

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 DATA = (".csv", ".ncu-rep")  # of a run; samples say so themselves, texts and pictures are made of these
 
 
-def find_runs(reports: Path, family: str | None = None) -> list[Path]:
+def find_runs(reports: Path, operator: str | None = None) -> list[Path]:
     """Return the run folders below `reports`, oldest first; unreadable ones before all others."""
-    return [folder for folder, _ in list_runs(reports, family)]
+    return [folder for folder, _ in list_runs(reports, operator)]
 
 
-def list_runs(reports: Path, family: str | None = None) -> list[tuple[Path, Manifest | RunFault]]:
+def list_runs(reports: Path, operator: str | None = None) -> list[tuple[Path, Manifest | RunFault]]:
     """Return the run folders below `reports` with their manifests, or why one cannot be read; oldest first.
 
     Unreadable ones stand before all others. Nothing but the manifests is read.
     """
     found: list[tuple[Path, Manifest | RunFault]] = []
-    for path in reports.glob(f"{family or '*'}/[!.]*/run.json"):  # what is being written begins with a point
+    for path in reports.glob(f"{operator or '*'}/[!.]*/run.json"):  # what is being written begins with a point
         try:
             found.append((path.parent, read_run(path.parent).manifest))
         except RunFault as fault:
@@ -40,37 +40,37 @@ def list_runs(reports: Path, family: str | None = None) -> list[tuple[Path, Mani
     return sorted(found, key=lambda run: ("" if isinstance(run[1], RunFault) else run[1].created, run[0].name))
 
 
-def recorded_cases(reports: Path, family: str) -> dict[tuple[str, str], tuple[CaseRecord, Manifest]]:
+def recorded_cases(reports: Path, operator: str) -> dict[tuple[str, str], tuple[CaseRecord, Manifest]]:
     """Return, by case and dtype, what the newest run that timed it recorded of it, with that run's manifest."""
-    measured = (run for _, run in list_runs(reports, family) if isinstance(run, Manifest) and run.origin is None)
+    measured = (run for _, run in list_runs(reports, operator) if isinstance(run, Manifest) and run.origin is None)
     return {(case.case, case.dtype): (case, run) for run in measured for case in run.cases}
 
 
 def newest_run(
     reports: Path,
-    family: str,
+    operator: str,
     suite: bool = False,
     gpu: str = "",
     versions: Collection[str] = (),
     *,
-    with_counters: bool = False,
+    with_metrics: bool = False,
 ) -> Run:
-    """Return the newest run of a family, with `suite` the newest that timed every bench case; on a GPU of that name.
+    """Return the newest run of an operator, with `suite` the newest that timed every bench case; on a GPU of that name.
 
-    Only a run that holds all of `versions` counts, and `with_counters` one that collected some. Without `suite` a run
+    Only a run that holds all of `versions` counts, and `with_metrics` one that collected some. Without `suite` a run
     of the suite, which may hold few versions, is taken only where there is no other. A run that was imported is passed
     over: it has no times.
 
     Raises:
-        RunFault: the family has no such run.
+        RunFault: the operator has no such run.
     """
     other = None
-    for folder, manifest in reversed(list_runs(reports, family)):
+    for folder, manifest in reversed(list_runs(reports, operator)):
         if isinstance(manifest, RunFault):
             raise manifest
         held = {version.version for version in manifest.versions}
         asked = gpu in manifest.machine.gpu and held.issuperset(versions)
-        if manifest.origin is None and asked and not (with_counters and manifest.counters == "none"):
+        if manifest.origin is None and asked and not (with_metrics and manifest.metric_set == "none"):
             if manifest.suite == suite:
                 return Run(folder, manifest)
             other = other or Run(folder, manifest)
@@ -78,13 +78,13 @@ def newest_run(
         return other
     wanted = " that timed the suite" if suite else ""
     wanted += f" with {', '.join(versions)}" if versions else ""
-    wanted += " with counters" if with_counters else ""
+    wanted += " with counters" if with_metrics else ""
     remedy = f"Make one with `rooflift profile{' --suite' if suite else ''}` on a machine with a GPU."
-    raise RunFault(f"{reports / family}: no run{wanted}{f' on {gpu}' if gpu else ''}", remedy)
+    raise RunFault(f"{reports / operator}: no run{wanted}{f' on {gpu}' if gpu else ''}", remedy)
 
 
 def resolve_run(reports: Path, wanted: str, suite: bool = False) -> Run:
-    """Return the run named by a folder, by its name, or by a family (its newest, or its newest with a suite).
+    """Return the run named by a folder, by its name, or by an operator (its newest, or its newest with a suite).
 
     Raises:
         RunFault: nothing of that name; near names are suggested. Or a table or a report of the run is gone.
@@ -108,7 +108,7 @@ def _resolve_run(reports: Path, wanted: str, suite: bool) -> Run:
 
 
 def resolve_folders(reports: Path, wanted: str) -> list[Path]:
-    """Return the run folders that a folder, a name or a family stand for, readable or not, oldest first.
+    """Return the run folders that a folder, a name or an operator stand for, readable or not, oldest first.
 
     Raises:
         RunFault: nothing of that name; near names are suggested.
@@ -130,9 +130,9 @@ def dated_name(gpu: str, started: datetime.datetime, commit: str | None, dirty: 
     return f"{started:%Y-%m-%d}-{(card[0] if card else gpu).replace(' ', '').lower()}-{state}"
 
 
-def newest_on(top: Path, family: str, gpus: Sequence[str]) -> Run:
-    """Return a family's newest run on one of these GPUs, else its newest on any."""
+def newest_on(top: Path, operator: str, gpus: Sequence[str]) -> Run:
+    """Return an operator's newest run on one of these GPUs, else its newest on any."""
     for gpu in gpus:
         with suppress(RunFault):
-            return newest_run(top / "reports", family, gpu=gpu)
-    return newest_run(top / "reports", family)
+            return newest_run(top / "reports", operator, gpu=gpu)
+    return newest_run(top / "reports", operator)

@@ -1,4 +1,4 @@
-"""What a report may not say of its author's machine: found, blotted out in reports, refused in texts."""
+"""What a report may not say of its author's machine: found, redacted in reports, refused in texts."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _pattern(text: str, codec: str = "utf-8") -> re.Pattern[bytes]:
     return re.compile(field + rb"|" + begin + found + rb"(?!" + behind + rb")")
 
 
-def blot(data: bytes, hidden: dict[str, str]) -> bytes:
+def redact_bytes(data: bytes, hidden: dict[str, str]) -> bytes:
     """Return a report's bytes with every secret overwritten by as many letters, which leaves all lengths valid.
 
     So are the names of home folders, whosever they are: a report may come from another machine.
@@ -121,9 +121,9 @@ def blot(data: bytes, hidden: dict[str, str]) -> bytes:
     return _HOME.sub(lambda match: match[1] + b"x" * len(match[2]), data)
 
 
-def blot_text(text: str, hidden: dict[str, str]) -> str:
+def redact_text(text: str, hidden: dict[str, str]) -> str:
     """Return a text with every secret overwritten, such as the paths in a traceback."""
-    return blot(text.encode(errors="replace"), hidden).decode()
+    return redact_bytes(text.encode(errors="replace"), hidden).decode()
 
 
 def _holds(data: bytes, text: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rooflift.errors import RunFault
-from rooflift.runs import atomic as store
+from rooflift.runs import atomic
 from rooflift.runs.find import dated_name
 from rooflift.runs.run import read_record, to_json
 from rooflift.schema import Roofs
@@ -31,7 +31,7 @@ def write_roofs(path: Path, roofs: Roofs, *, force: bool = False) -> None:
     """
     if path.exists() and not force:
         raise RunFault(f"{path} exists", "Name another file with --out, or replace it with --force.")
-    store.write_file(path, to_json(roofs), replace=force)
+    atomic.write_file(path, to_json(roofs), replace=force)
 
 
 def read_roofs(path: Path) -> Roofs:

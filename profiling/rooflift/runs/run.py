@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from rooflift.errors import RunFault
-from rooflift.runs import atomic as store
+from rooflift.runs import atomic
 from rooflift.schema import SCHEMA_VERSION, CompiledRow, Manifest, MetricRow, TimingRow
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = TypeVar("Row", bound=msgspec.Struct)
-SAMPLE_COLUMNS = ("subject", "case", "dtype", "round", "position", "time_us")
+SAMPLE_COLUMNS = ("provider", "repeat", "case", "dtype", "round", "position", "time_us")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Run:
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """metrics.csv; empty for a run without counters."""
-        return self._table("metrics.csv", MetricRow, required=self.manifest.counters != "none")
+        return self._table("metrics.csv", MetricRow, required=self.manifest.metric_set != "none")
 
     @cached_property
     def timings(self) -> pd.DataFrame:
@@ -54,8 +54,6 @@ class Run:
     def samples(self) -> pd.DataFrame:
         """samples.parquet: every time that stands behind timings.csv, columns as SAMPLE_COLUMNS.
 
-        A run from before the places were recorded timed the subjects in the order in which they stand.
-
         Raises:
             RunFault: the file cannot be read, lacks a column, or holds what is no time.
         """
@@ -65,11 +63,9 @@ class Run:
         if not path.exists() and self.timings.empty:  # a report from elsewhere holds counters alone
             return pd.DataFrame(columns=list(SAMPLE_COLUMNS))
         try:
-            frame = pd.read_parquet(path).rename(columns={"sample": "round"})
+            frame = pd.read_parquet(path)
         except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
             raise RunFault(f"{path}: cannot be read: {error}", "Restore the file.") from None
-        if "position" not in frame and {"case", "dtype", "round"} <= {*frame.columns}:
-            frame["position"] = frame.groupby(["case", "dtype", "round"]).cumcount()
         lacking = [column for column in SAMPLE_COLUMNS if column not in frame]
         if lacking:
             raise RunFault(f"{path}: it has no column {', '.join(lacking)}", "Restore the file.")
@@ -140,7 +136,7 @@ def read_run(folder: Path) -> Run:
         RunFault: there is no run.json, it is of another schema version, or a field is missing or wrong.
     """
     path = folder / "run.json"
-    if folder.name.startswith(store.PREFIX):
+    if folder.name.startswith(atomic.PREFIX):
         raise RunFault(f"{folder}: it is being written, or was left by a killed process", "Take a whole one.")
     if not path.is_file():
         raise RunFault(f"{folder}: not a run folder, it has no run.json", "`rooflift list` shows the runs.")
@@ -163,7 +159,8 @@ def read_record(path: Path, record: type[Row]) -> Row:
         data = path.read_bytes()
         schema = msgspec.json.decode(data, type=_Schema).schema
         if schema != SCHEMA_VERSION:
-            remedy = f"This rooflift reads version {SCHEMA_VERSION}: use the rooflift that wrote it."
+            script = "`python scripts/migrate_runs.py FOLDER` rewrites version 1"
+            remedy = f"This rooflift reads version {SCHEMA_VERSION}: {script}."
             raise RunFault(f"{path}: schema is {schema!r}", remedy)
         return msgspec.json.decode(data, type=record)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:

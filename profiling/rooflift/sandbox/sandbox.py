@@ -1,4 +1,4 @@
-"""Where code runs that nobody vouches for: it gives things up itself (`confine.py`), the rest is done from outside.
+"""Where code runs that nobody vouches for: it gives things up itself (`sandbox.py`), the rest is done from outside.
 
 From outside come namespaces, through `unshare` where that is allowed, an environment without secrets, and a watch. The
 address space cannot be bounded, as CUDA reserves more of it than there is memory, and a user's processes are more than
@@ -18,8 +18,8 @@ from pathlib import Path
 
 from rooflift.errors import EnvironmentFault, KernelFault
 from rooflift.process import Ended, capture, stream, target_environment
-from rooflift.sandbox import confine
-from rooflift.sandbox.confine import ROWS, VARIABLE, Extent
+from rooflift.sandbox import enter
+from rooflift.sandbox.enter import ROWS, VARIABLE, Extent
 
 # a user namespace allows the others to who is not root; the PID namespace ends with the process that made it, and with
 # the /proc of another one CUDA does not find its threads
@@ -31,7 +31,7 @@ KEPT = (
 REMEDY = (
     "Linux 6.2 or later on x86-64 or arm64 with Landlock among its security modules does it (`lsm=` in the boot"
     " options; in a container, a seccomp profile that allows Landlock's calls). `rooflift climb` goes on without it"
-    " only with --trust: then what is not confined is open to the replies."
+    " only with --trust: then what is not sandboxed is open to the candidates."
 )
 
 
@@ -50,7 +50,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Confinement:
+class Sandbox:
     """How children are held on this machine: the words in front of their commands, and what of `ROWS` is not closed."""
 
     words: tuple[str, ...]
@@ -65,7 +65,7 @@ class Confinement:
         on_line: Callable[[str], None],
         extent: Extent = "all",
     ) -> Ended:
-        """Run a command that confines itself to `folder` when it is asked (`confine_if_asked`); it has no time limit.
+        """Run a command that sandboxes itself to `folder` when it is asked (`enter_if_asked`); it has no time limit.
 
         What is `profiled` runs outside of namespaces and unwatched: ncu holds more than the program, and its counters
         may be for administrators.
@@ -81,27 +81,27 @@ class Confinement:
 
 
 @cache
-def confinement() -> Confinement:
+def find_sandbox() -> Sandbox:
     """Return what can be had here, by trying to break out of it."""
     words = UNSHARE if capture([*UNSHARE, "true"], timeout_s=10).returncode == 0 else ()
     with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
         Path(name, "scratch").mkdir()
         Path(name, "secret").write_text("secret", encoding="utf-8")
-        ended = capture([*words, sys.executable, "-P", confine.__file__, name], timeout_s=60)
+        ended = capture([*words, sys.executable, "-P", enter.__file__, name], timeout_s=60)
     *still_open, end = ended.output.splitlines() or [""]
     whole = ended.returncode == 0 and end == "end"
-    return Confinement(words, tuple(still_open) if whole else ROWS)
+    return Sandbox(words, tuple(still_open) if whole else ROWS)
 
 
-def require_confinement(*, trust: bool) -> Confinement:
-    """Return `confinement()`.
+def require_sandbox(*, trust: bool) -> Sandbox:
+    """Return `find_sandbox()`.
 
     Raises:
-        EnvironmentFault: something is missing, and nobody said that the replies can be trusted.
+        EnvironmentFault: something is missing, and nobody said that the candidates can be trusted.
     """
-    found = confinement()
+    found = find_sandbox()
     if found.missing and not trust:
-        raise EnvironmentFault(f"replies cannot be confined here in: {', '.join(found.missing)}", REMEDY)
+        raise EnvironmentFault(f"candidates cannot be sandboxed here in: {', '.join(found.missing)}", REMEDY)
     return found
 
 

@@ -13,15 +13,15 @@ from typing import TypeVar
 
 import msgspec
 
-from rooflift.sandbox.confine import confine_if_asked
+from rooflift.sandbox.enter import enter_if_asked
 from rooflift.worker.protocol import WHOLE, Plan, Refused, Task, Trials, say
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 
 
 def main(words: list[str]) -> int:
-    """Do one task; nothing untrusted is loaded before the process has confined itself."""
-    confine_if_asked()
+    """Do one task; nothing untrusted is loaded before the process has sandboxed itself."""
+    enter_if_asked()
     task, part = msgspec.convert(words[0], Task), [*words, WHOLE][1]
     try:
         import torch  # noqa: F401

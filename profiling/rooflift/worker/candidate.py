@@ -3,7 +3,7 @@
 `candidate` reads trial.json in the working directory and leaves one file a trial below results/. `judge`, in another
 folder, makes the same inputs again, compares the files that were moved there with the
 reference, and prints a Judgement. The two share nothing else, so a candidate finds neither the expected results nor
-their judge. Both confine themselves to their folder before anything else.
+their judge. Both sandbox themselves to their folder before anything else.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any, NoReturn
 from rooflift.compile.module import load_module
 from rooflift.worker.correctness import compare, poisoned_memory
 from rooflift.worker.failure import describe_exception
-from rooflift.worker.interpreter import mend_interpreter
-from rooflift.worker.protocol import LOG, Fault, Gate, Judgement, Mismatch, Trial, Trials
+from rooflift.worker.interpreter import fix_interpreter
+from rooflift.worker.protocol import LOG, Criterion, Fault, Judgement, Mismatch, Trial, Trials
 from rooflift.worker.tensors import make_inputs, make_model, make_pair
 
 HOLD_CYCLES = 20_000_000  # some 10 ms, in which the host launches the call that must wait
@@ -33,7 +33,7 @@ SETTLE_S = 1.0  # for threads that a call left behind
 def device() -> str:
     """Return where this process runs kernels; in the interpreter it is mended for them."""
     if os.environ.get("TRITON_INTERPRET") == "1":
-        mend_interpreter()
+        fix_interpreter()
         return "cpu"
     return "cuda"
 
@@ -135,7 +135,7 @@ def judge(plan: Trials) -> Judgement:
 
     on = device()
     reference = load_module(Path(plan.reference).absolute())
-    faults: dict[Gate, Fault] = {}
+    faults: dict[Criterion, Fault] = {}
     compared = refused = 0
     for number, trial in enumerate(plan.trials):
         with torch.no_grad():
@@ -149,7 +149,7 @@ def judge(plan: Trials) -> Judgement:
             found = _read(Path("results", f"{number}.pt"))
             compared += 1
             for fault in _faults(found, trial, values(reference, trial, on), expected):
-                faults.setdefault(fault.gate, fault)
+                faults.setdefault(fault.criterion, fault)
         if "runs" in faults:
             break
     return Judgement(list(faults.values()), compared, refused)
@@ -226,7 +226,7 @@ def _judge_one(
 
 
 def _mismatch(got: list[Any], expected: Any, trial: Trial) -> Mismatch | None:
-    result = compare(got, _as_list(expected), "the reply", trial.case, trial.seed)
+    result = compare(got, _as_list(expected), "the candidate", trial.case, trial.seed)
     return result if isinstance(result, Mismatch) else None
 
 

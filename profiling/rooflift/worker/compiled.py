@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rooflift.compile.kernels import inspect_version
+from rooflift.compile.kernels import compile_version
 from rooflift.compile.module import load_module
 from rooflift.errors import RoofliftError
 from rooflift.worker import protocol as says
@@ -36,7 +36,7 @@ def run(plan: says.Plan, part: str) -> None:
         for name, file in plan.versions.items():
             say(says.Doing(f"compiling {name} for {case.case} {case.dtype}"))
             try:
-                for kernel in inspect_version(Path(file).absolute(), name, concrete, case.dtype, plan.targets):
+                for kernel in compile_version(Path(file).absolute(), name, concrete, case.dtype, plan.targets):
                     say(says.Compiled(kernel))
             except RoofliftError as error:
                 say(says.Refused(type(error).__name__, error.message, error.remedy))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def mend_interpreter() -> None:
+def fix_interpreter() -> None:
     """Let this process interpret what a GPU would run; to be called before kernel files are loaded.
 
     triton.autotune takes its first configuration, since there is no GPU to try the others on. tl.dot multiplies

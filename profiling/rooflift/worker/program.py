@@ -18,7 +18,7 @@ from rooflift.worker import protocol as says
 from rooflift.worker.correctness import check_version, reference_result
 from rooflift.worker.failure import describe_exception
 from rooflift.worker.gpu_state import gpu_state
-from rooflift.worker.interpreter import mend_interpreter
+from rooflift.worker.interpreter import fix_interpreter
 from rooflift.worker.protocol import CasePlan, Mismatch, say
 from rooflift.worker.tensors import (
     compulsory_bytes,
@@ -28,7 +28,7 @@ from rooflift.worker.tensors import (
     make_inputs,
     make_model,
 )
-from rooflift.worker.timing import Moment, copy_call, time_subjects
+from rooflift.worker.timing import Moment, copy_call, time_providers
 
 
 class Stop(Exception):
@@ -103,7 +103,7 @@ class Program:
         return calls
 
     def time(self, case: CasePlan, place: str) -> None:
-        """Time the versions, the peers, and a copy of the case's compulsory bytes."""
+        """Time the versions, the baselines, and a copy of the case's compulsory bytes."""
         with guarded("reference", case):
             inputs = make_inputs(self.reference, case, self.device, seed=0)
             eager = make_model(self.reference.Model, self.reference, case, self.device, seed=0)
@@ -111,21 +111,23 @@ class Program:
         plan = case if case.init is not None else msgspec.structs.replace(case, init=self.reference.get_init_inputs())
         say(says.CaseSeen(plan, input_shapes(inputs), traffic_bytes))
         say(says.Doing(f"timing {case.case} {case.dtype}{place}"))
-        subjects = self.calls(case, inputs)
-        subjects["torch_eager"] = partial(eager, *inputs)
-        if self.plan.slow_peers:
-            subjects |= slow_peers(case, eager, inputs)
-        subjects["copy_floor"] = copy_call(traffic_bytes)
+        providers = self.calls(case, inputs)
+        providers["torch_eager"] = partial(eager, *inputs)
+        if self.plan.slow_baselines:
+            providers |= slow_baselines(case, eager, inputs)
+        providers["copy"] = copy_call(traffic_bytes)
+        timed_calls = {(name, 0): call for name, call in providers.items()}
         if self.plan.noise:
             last = list(self.versions)[-1]
-            subjects[last + says.AGAIN] = subjects[last]
+            timed_calls[last, 1] = providers[last]
 
         def look(at: Moment) -> None:
             say(says.State(gpu_state(gpu_uuid(), case.case, case.dtype, at)))
 
-        timed = time_subjects(subjects, self.plan.sampling, f"{case.case} {case.dtype}", look)
-        for subject, times_us in timed.times_us.items():
-            say(says.Samples(subject, case.case, case.dtype, times_us, timed.positions[subject]))
+        timed = time_providers(timed_calls, self.plan.sampling, f"{case.case} {case.dtype}", look)
+        for (provider, repeat), times_us in timed.times_us.items():
+            positions = timed.positions[provider, repeat]
+            say(says.Samples(provider, repeat, case.case, case.dtype, times_us, positions))
 
     def profile(self, case: CasePlan) -> None:
         """Run each version once inside its NVTX range, which is what ncu records."""
@@ -141,8 +143,8 @@ class Program:
             torch.cuda.nvtx.range_pop()
 
 
-def slow_peers(case: CasePlan, eager: Any, inputs: list[Any]) -> dict[str, Any]:
-    """Return a warm call of each peer that takes memory or seconds to prepare; one that fails is left out and told."""
+def slow_baselines(case: CasePlan, eager: Any, inputs: list[Any]) -> dict[str, Any]:
+    """Return a warm call of each baseline that takes memory or seconds to prepare; one that fails is left out."""
     import torch
 
     def channels_last() -> Any:
@@ -154,17 +156,17 @@ def slow_peers(case: CasePlan, eager: Any, inputs: list[Any]) -> dict[str, Any]:
         return partial(torch.compile(eager, dynamic=False), *inputs)
 
     calls = {}
-    for subject, prepare in (("torch_channels_last", channels_last), ("torch_compile", compiled)):
+    for provider, prepare in (("torch_channels_last", channels_last), ("torch_compile", compiled)):
         try:
             call = prepare()
             if call is None:
                 continue
             call()
             torch.cuda.synchronize()
-            calls[subject] = call
+            calls[provider] = call
         except Exception as error:  # noqa: BLE001  # the compiler may raise anything
-            say(says.Doing(f"{subject} is left out: {textwrap.shorten(str(error), 200)}"))
-            say(says.LeftOut(subject, case.case, case.dtype, type(error).__name__))
+            say(says.Doing(f"{provider} is left out: {textwrap.shorten(str(error), 200)}"))
+            say(says.LeftOut(provider, case.case, case.dtype, type(error).__name__))
     return calls
 
 
@@ -207,7 +209,7 @@ def run(task: says.Task, plan: says.Plan, part: str) -> None:
     turn: AbstractContextManager[object] = FileLock(says.GPU_LOCK)
     if os.environ.get("TRITON_INTERPRET") == "1":
         device, turn = "cpu", nullcontext()
-        mend_interpreter()
+        fix_interpreter()
     program = Program(plan, device)
     torch.empty(1, device=device)  # makes the CUDA context, while the other process may hold the lock
     if task == "time":
@@ -233,7 +235,7 @@ def _measure(task: says.Task, program: Program) -> None:
     plan = program.plan
     if task == "time":
         say(describe_device())
-    work = plan.work if task == "time" else plan.counted
+    work = plan.work if task == "time" else plan.profiled
     for number, case in enumerate(work, 1):
         if not plan.checked:
             program.check(case)

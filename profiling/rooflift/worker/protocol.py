@@ -13,11 +13,10 @@ from rooflift.schema import CheckRecord, CompiledKernel, GpuState, RoofRow, Samp
 
 RANGE = "rooflift"  # the NVTX range that ncu is told to profile
 SEPARATOR = "|"
-AGAIN = " again"  # behind the name of a version that is timed a second time; no version's name holds a space
 GPU_LOCK = "gpu.lock"  # the two children of one run take turns on the GPU
 FAR = 1e300  # stands for an infinite error, which JSON cannot hold
 FEWEST_SAMPLES = 25
-BUDGET_S = 3.0  # GPU time of all the subjects of a case
+BUDGET_S = 3.0  # GPU time of all the providers of a case
 PRECISE_BUDGET_S = 10.0  # where a precision is asked for
 
 
@@ -53,9 +52,9 @@ class Plan(msgspec.Struct, frozen=True):
     work: list[CasePlan]  # checked and timed
     seeds: list[int]
     sampling: Sampling
-    counted: list[CasePlan] = []  # profiled: some of the work, or all of it
+    profiled: list[CasePlan] = []  # profiled: some of the work, or all of it
     checked: bool = False  # by processes before: timing and profiling need not check again
-    slow_peers: bool = False
+    slow_baselines: bool = False
     noise: bool = False  # the last version is timed under two names
     targets: list[int] = []  # compiled for, 90 for sm_90
     count_flop: bool = False  # torch's counter takes seconds to import; a run of the same reference may have asked it
@@ -117,13 +116,14 @@ class Counted(msgspec.Struct, frozen=True, tag=True):
 
 
 class Samples(msgspec.Struct, frozen=True, tag=True):
-    """All times of one subject, in microseconds, one a round."""
+    """All times of one provider, in microseconds, one a round."""
 
-    subject: str
+    provider: str
+    repeat: int  # 1: the same provider timed a second time, for the noise; else 0
     case: str
     dtype: str
     times_us: list[float]
-    positions: list[int]  # the place that the subject had in each round, from 0
+    positions: list[int]  # the place that the provider had in each round, from 0
 
 
 class State(msgspec.Struct, frozen=True, tag=True):
@@ -133,9 +133,9 @@ class State(msgspec.Struct, frozen=True, tag=True):
 
 
 class LeftOut(msgspec.Struct, frozen=True, tag=True):
-    """A peer that could not be timed."""
+    """A baseline that could not be timed."""
 
-    subject: str
+    provider: str
     case: str
     dtype: str
     error: str  # the exception's type: what it says may name places of the machine
@@ -187,7 +187,7 @@ def range_name(version: str, plan: CasePlan) -> str:
     return SEPARATOR.join((version, plan.case, plan.dtype))
 
 
-Gate = Literal[
+Criterion = Literal[
     "runs", "result_type", "correctness", "inputs_changed", "default_stream", "second_call", "result_overwritten",
     "threads", "limits",
 ]  # fmt: skip
@@ -213,7 +213,7 @@ class Trials(msgspec.Struct, frozen=True):
 class Fault(msgspec.Struct, frozen=True):
     """A gate that a candidate did not pass: `mismatch` where a result is wrong, else `what`."""
 
-    gate: Gate
+    criterion: Criterion
     what: str
     mismatch: Mismatch | None = None
 

@@ -65,7 +65,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class RoofBenchmark:
     """One roof with the configurations that compete for it."""
 
     name: str
@@ -74,8 +74,8 @@ class Subject:
     trials: Callable[[], Iterator[Trial]]
 
 
-def subjects() -> list[Subject]:
-    """Return the roofs to measure on this process's GPU; buffers are made when a subject's trials begin."""
+def benchmarks() -> list[RoofBenchmark]:
+    """Return the roofs to measure on this process's GPU; buffers are made when a benchmark's trials begin."""
     import torch
 
     gpu = torch.cuda.get_device_properties(0)
@@ -85,29 +85,29 @@ def subjects() -> list[Subject]:
     sms = gpu.multi_processor_count
     tensor = "tl.dot on normal random tiles that stay in shared memory, or a whole matrix product; fp32 accumulation"
     return [
-        Subject(
+        RoofBenchmark(
             "DRAM copy",
             "bandwidth",
             f"copy of {dram_bytes} bytes of random integers; bytes read and bytes written count",
             partial(_copies, dram_bytes),
         ),
-        Subject(
+        RoofBenchmark(
             "DRAM read",
             "bandwidth",
             f"sum over {dram_bytes} bytes of random integers, loads that pass L1 by (.cg)",
             partial(_reads, dram_bytes, sms),
         ),
-        Subject(
+        RoofBenchmark(
             "L2 read",
             "bandwidth",
             f"sum again and again over {l2_bytes} bytes, 1/{L2_SHARE} of L2, by all SMs, loads that pass L1 by (.cg)",
             partial(_reads, l2_bytes, sms),
         ),
-        Subject(
+        RoofBenchmark(
             "FP32", "compute", "independent chains of FFMA in registers; 2 FLOP a multiply-add", partial(_chains, sms)
         ),
         *(
-            Subject(name, "compute", f"{tensor}; 2 FLOP a multiply-add", partial(_tensor, dtype, sms))
+            RoofBenchmark(name, "compute", f"{tensor}; 2 FLOP a multiply-add", partial(_tensor, dtype, sms))
             for name, dtype in TENSOR_DTYPES.items()
         ),
     ]
@@ -215,32 +215,32 @@ def _times_ms(trial: Trial, steps: int, count: int) -> list[float]:
     return [begin.elapsed_time(end) for begin, end in itertools.pairwise(marks)]
 
 
-def measure_subject(subject: Subject) -> RoofRow:
+def measure_roof(benchmark: RoofBenchmark) -> RoofRow:
     """Time the configurations of one roof and return the row of the best."""
     from triton.runtime.errors import OutOfResources
 
     rows = []
-    for trial in subject.trials():
+    for trial in benchmark.trials():
         try:
-            rows.append(roof_row(subject, trial.configuration, time_trial(trial)))
+            rows.append(roof_row(benchmark, trial.configuration, time_trial(trial)))
         except OutOfResources:  # a tile for a larger GPU
             continue
     return max(rows, key=lambda row: row.per_s)
 
 
-def roof_row(subject: Subject, configuration: str, timed: Timed) -> RoofRow:
+def roof_row(benchmark: RoofBenchmark, configuration: str, timed: Timed) -> RoofRow:
     """Return the rate of one configuration: its work over the median time, with the rates of the quantiles."""
     import numpy as np
 
     fast, middle, slow = (timed.work / float(time_us) * 1e6 for time_us in np.quantile(timed.times_us, [0.2, 0.5, 0.8]))
     return RoofRow(
-        name=subject.name,
-        kind=subject.kind,
+        name=benchmark.name,
+        kind=benchmark.kind,
         per_s=middle,
         q20_per_s=slow,
         q80_per_s=fast,
-        unit="byte/s" if subject.kind == "bandwidth" else "FLOP/s",
-        method=subject.method,
+        unit="byte/s" if benchmark.kind == "bandwidth" else "FLOP/s",
+        method=benchmark.method,
         configuration=configuration,
         work=timed.work,
         clocks_before_mhz=timed.before_mhz,
@@ -258,6 +258,6 @@ def _clocks_mhz() -> list[int]:
 def run() -> None:
     """Measure every roof and say so."""
     say(describe_device())
-    for subject in subjects():
-        say(says.Doing(f"measuring {subject.name}"))
-        say(Measured(measure_subject(subject)))
+    for benchmark in benchmarks():
+        say(says.Doing(f"measuring {benchmark.name}"))
+        say(Measured(measure_roof(benchmark)))

@@ -1,4 +1,4 @@
-"""CUDA-event times outside ncu: rounds of all subjects, L2 flushed before every sample, all samples kept."""
+"""CUDA-event times outside ncu: rounds of all providers, L2 flushed before every sample, all samples kept."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from rooflift.schema import Sampling
 from rooflift.worker.protocol import FEWEST_SAMPLES
@@ -21,23 +21,26 @@ Z95 = 1.96  # the interval of a median that a precision speaks of holds it with 
 Moment = Literal["before", "during", "after"]
 
 
-class Timed(NamedTuple):
-    """By subject, one figure a round: the time in microseconds, and the place of the subject in the round, from 0."""
-
-    times_us: dict[str, list[float]]
-    positions: dict[str, list[int]]
+Key = TypeVar("Key", bound=Hashable)
 
 
-def time_subjects(
-    subjects: Mapping[str, Callable[[], Any]],
+class Timed(NamedTuple, Generic[Key]):
+    """By provider, one figure a round: the time in microseconds, and the place of the provider in the round, from 0."""
+
+    times_us: dict[Key, list[float]]
+    positions: dict[Key, list[int]]
+
+
+def time_providers(
+    providers: Mapping[Key, Callable[[], Any]],
     sampling: Sampling,
     about: str,
     look: Callable[[Moment], None] = lambda _: None,
-) -> Timed:
-    """Time each subject once a round: `sampling.samples` rounds, fewer of a slow case.
+) -> Timed[Key]:
+    """Time each provider once a round: `sampling.samples` rounds, fewer of a slow case.
 
     The order within a round is drawn anew for each, from the seed and `about`, the case's name. With a precision,
-    rounds are added until the interval of every subject's median is narrow enough, or the time is over. `look` is
+    rounds are added until the interval of every provider's median is narrow enough, or the time is over. `look` is
     called when all is warm, while the GPU works through the first rounds, and after the last one.
 
     A sample lies between two events around one call, so it holds the gaps between the call's kernels, but none in
@@ -50,25 +53,25 @@ def time_subjects(
     flush.zero_()
     _, flush_us = _warm(flush.zero_)
     flushes, round_us = {}, 0.0
-    for name, call in subjects.items():
+    for name, call in providers.items():
         call()
         torch.cuda.synchronize()
         host_us, gpu_us = _warm(call)
         flushes[name] = flush_count(host_us, flush_us)
         round_us += gpu_us + flushes[name] * flush_us
-    timed = Timed({name: [] for name in subjects}, {name: [] for name in subjects})
+    timed: Timed[Key] = Timed({name: [] for name in providers}, {name: [] for name in providers})
     draw = random.Random(f"{sampling.seed} {about}")  # noqa: S311  # an order of measurements is no secret
     look("before")
     rounds = sample_count(round_us, sampling)
     while rounds:
-        events: dict[str, list[tuple[Any, Any]]] = {name: [] for name in subjects}
+        events: dict[Key, list[tuple[Any, Any]]] = {name: [] for name in providers}
         for _ in range(rounds):
-            for place, name in enumerate(draw.sample(list(subjects), len(subjects))):
+            for place, name in enumerate(draw.sample(list(providers), len(providers))):
                 start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
                 for _ in range(flushes[name]):
                     flush.zero_()
                 start.record()
-                subjects[name]()
+                providers[name]()
                 end.record()
                 events[name].append((start, end))
                 timed.positions[name].append(place)

@@ -35,7 +35,7 @@ LEGEND_COLUMNS = 5
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One counter of `counters_figure`: the axis ends at `limit`, or a little above the largest value without one."""
+    """One counter of `metrics_figure`: the axis ends at `limit`, or a little above the largest value without one."""
 
     column: str
     label: str
@@ -60,7 +60,7 @@ DEFAULT_PANELS = (
 
 
 @styled()
-def counters_figure(
+def metrics_figure(
     summary: pd.DataFrame, *, title: str, footnote: str, panels: Sequence[Panel] = DEFAULT_PANELS
 ) -> Figure:
     """Draw one panel a counter and one bar a version (a row of `summary`, in order), its value printed at the right.
@@ -71,9 +71,9 @@ def counters_figure(
     versions = [str(version) for version in summary["version"]]
     colours = [colour_of(number) for number in version_numbers(versions)]
     rows = math.ceil(len(panels) / PANELS_A_ROW)
-    sheet = page(title, footnote, height_in=0.9 + rows * (0.6 + 0.2 * len(versions)))
+    spec = page(title, footnote, height_in=0.9 + rows * (0.6 + 0.2 * len(versions)))
     for place, panel in enumerate(panels):
-        axes = sheet.add_subplot(rows, PANELS_A_ROW, place + 1)
+        axes = spec.add_subplot(rows, PANELS_A_ROW, place + 1)
         column = [float(value) for value in values[panel.column]]
         largest = max((value for value in column if value > 0), default=1.0)
         axes.hlines(range(len(versions)), 0, column, colors=colours, linewidth=BAR_PT)  # a third of barh's SVG
@@ -84,7 +84,7 @@ def counters_figure(
         for row, value in enumerate(column):
             text = f"{value:.0f}" if value.is_integer() else number_text(value)
             _print_value(axes, row, "" if math.isnan(value) else text)
-    return sheet
+    return spec
 
 
 @styled()
@@ -96,12 +96,12 @@ def stalls_figure(summary: pd.DataFrame, *, title: str, footnote: str) -> Figure
     versions = [str(version) for version in summary["version"]]
     stalls = summary[[name for name in summary.columns if str(name).startswith("stall_")]].astype(float)
     stalls = stalls.dropna(axis="columns", how="all")
-    sheet = page(title, footnote, height_in=1.8 + 0.3 * (0 if stalls.empty else len(versions)))
-    axes = sheet.add_subplot()
+    spec = page(title, footnote, height_in=1.8 + 0.3 * (0 if stalls.empty else len(versions)))
+    axes = spec.add_subplot()
     if stalls.empty:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "No stall reasons: no version has a value in a stall_* column.", ha="center", va="center")
-        return sheet
+        return spec
     top = stalls.max().sort_values(ascending=False, kind="stable").index[:6]
     parts = stalls[top].rename(columns=lambda name: str(name).removeprefix("stall_").replace("_", " "))
     if len(stalls.columns) > len(top):
@@ -118,21 +118,21 @@ def stalls_figure(summary: pd.DataFrame, *, title: str, footnote: str) -> Figure
     _name_rows(axes, versions)
     axes.set_xlabel("warps stalled per issued instruction, total at the right")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, borderaxespad=0)
-    return sheet
+    return spec
 
 
 @styled()
 def suite_figure(shares: pd.DataFrame, *, title: str, footnote: str) -> Figure:
-    """Draw a panel a dtype, a row a case: the versions as dots, the peers as hollow marks, the copy floor as a line.
+    """Draw a panel a dtype, a row a case: the versions as dots, the baselines as hollow marks, SOL as a line.
 
-    `shares` has one row a subject, case and dtype: subject, case, dtype, is_version and floor_pct, floor / time in
+    `shares` has one row a provider, case and dtype: provider, case, dtype, is_version and sol_pct, floor / time in
     percent. The last version's dot is the large one, and its share is printed at the right.
     """
     from matplotlib.lines import Line2D
 
     cases, dtypes = (list(dict.fromkeys(shares[column])) for column in ("case", "dtype"))
-    versions, peers = (
-        list(dict.fromkeys(shares.loc[shares["is_version"] == is_version, "subject"])) for is_version in (True, False)
+    versions, baselines = (
+        list(dict.fromkeys(shares.loc[shares["is_version"] == is_version, "provider"])) for is_version in (True, False)
     )
     dots: list[tuple[str, dict[str, Any]]] = [
         (version, {"marker": "o", "color": colour_of(number), "markersize": 4.0})
@@ -141,29 +141,32 @@ def suite_figure(shares: pd.DataFrame, *, title: str, footnote: str) -> Figure:
     for _, style in dots[-1:]:
         style |= {"markersize": 7.0, "markeredgecolor": INK}
     hollow: dict[str, Any] = {"color": GREY, "markerfacecolor": "none", "markersize": 6.0}
-    marks = [(peer, hollow | {"marker": mark}) for peer, mark in zip(peers, itertools.cycle(PEER_MARKS), strict=False)]
+    marks = [
+        (baseline, hollow | {"marker": mark})
+        for baseline, mark in zip(baselines, itertools.cycle(PEER_MARKS), strict=False)
+    ]
     legend_rows = math.ceil((len(marks) + len(dots) + 1) / LEGEND_COLUMNS)
     heights = (0.2 * legend_rows, 0.4 + 0.27 * len(cases))
-    sheet = page(title, footnote, height_in=1.0 + sum(heights))
-    grid = sheet.add_gridspec(2, len(dtypes), height_ratios=heights)
-    places = shares.set_index(["dtype", "subject", "case"])["floor_pct"].astype(float)
+    spec = page(title, footnote, height_in=1.0 + sum(heights))
+    grid = spec.add_gridspec(2, len(dtypes), height_ratios=heights)
+    places = shares.set_index(["dtype", "provider", "case"])["sol_pct"].astype(float)
     for place, dtype in enumerate(dtypes):
-        axes = sheet.add_subplot(grid[1, place])
+        axes = spec.add_subplot(grid[1, place])
         floor = axes.axvline(100, color=INK, linewidth=1, zorder=1, label="copy floor")
         columns = {
-            subject: [float(places.get((dtype, subject, case), math.nan)) for case in cases]
-            for subject in (*versions, *peers)
+            provider: [float(places.get((dtype, provider, case), math.nan)) for case in cases]
+            for provider in (*versions, *baselines)
         }
         rows = list(range(len(cases)))
         lines = [
-            Line2D(columns[subject], rows, linestyle="", zorder=3, label=shown_name(subject), **style)
-            for subject, style in (*marks, *dots)
+            Line2D(columns[provider], rows, linestyle="", zorder=3, label=shown_name(provider), **style)
+            for provider, style in (*marks, *dots)
         ]
         for line in lines:
             axes.add_line(line)
         for row, share in enumerate(columns[versions[-1]] if versions else []):
             _print_value(axes, row, "" if math.isnan(share) else f"{share:.0f}")
-        axes.set_xlim(0, 1.05 * max(100.0, float(shares["floor_pct"].max())))
+        axes.set_xlim(0, 1.05 * max(100.0, float(shares["sol_pct"].max())))
         axes.grid(axis="y", color=PALE, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.set_title(f"{dtype}, %", loc="left", fontsize=FONT_PT + 1)
@@ -171,10 +174,10 @@ def suite_figure(shares: pd.DataFrame, *, title: str, footnote: str) -> Figure:
         _name_rows(axes, cases)
         if place:
             axes.tick_params(axis="y", labelleft=False)
-    above = sheet.add_subplot(grid[0, :])
+    above = spec.add_subplot(grid[0, :])
     above.set_axis_off()
     above.legend(handles=[*lines, floor], loc="center left", ncols=LEGEND_COLUMNS, frameon=False, borderaxespad=0)
-    return sheet
+    return spec
 
 
 def _name_rows(axes: Axes, versions: Sequence[str], *, shown: bool = True) -> None:

@@ -52,22 +52,22 @@ def roofline_figure(summary: pd.DataFrame, roofs: Sequence[Roof], *, title: str,
     """Draw the versions of one case and dtype, a row each and in order, as a trail under the roofs.
 
     `summary` has the columns `version`, `intensity` (FLOP per byte; of DRAM unless
-    `intensity_bytes` says otherwise), `flops_per_s`, `roof_pct` and `time_us`.
+    `intensity_bytes` says otherwise), `flops_per_s`, `sol_pct` and `time_us`.
     Both axes are logarithmic. A version that cannot be placed is named in the footnote; one above 100 % of its roof
     has a hollow marker and the word "suspect".
     """
     points, left_out = _points(summary)
-    sheet = page(title, " ".join([footnote, *left_out]), height_in=max(5.8, 2.4 + 0.3 * len(points)))
-    axes = sheet.add_subplot()
+    spec = page(title, " ".join([footnote, *left_out]), height_in=max(5.8, 2.4 + 0.3 * len(points)))
+    axes = spec.add_subplot()
     axes.set(xscale="log", yscale="log", xlabel=f"FLOP per {_counted(summary)} byte", ylabel="TFLOP/s")
     start = _set_limits(axes, points, roofs)
-    sheet.draw_without_rendering()  # the layout is settled: angles and pixels can be computed from here on
-    _make_room(sheet, axes, points, roofs)
-    sheet.set_layout_engine("none")
+    spec.draw_without_rendering()  # the layout is settled: angles and pixels can be computed from here on
+    _make_room(spec, axes, points, roofs)
+    spec.set_layout_engine("none")
     labels = [_draw_roof(axes, roof, roofs, start) for roof in roofs]
     _draw_trail(axes, points)
     _draw_column(axes, points, roofs, labels)
-    return sheet
+    return spec
 
 
 def _counted(summary: pd.DataFrame) -> str:
@@ -80,16 +80,16 @@ def _points(summary: pd.DataFrame) -> tuple[list[_Point], list[str]]:
     points: list[_Point] = []
     left_out: dict[str, list[str]] = {}
     versions = [str(version) for version in summary["version"]]
-    columns = summary[["intensity", "flops_per_s", "roof_pct", "time_us"]].astype(float)
+    columns = summary[["intensity", "flops_per_s", "sol_pct", "time_us"]].astype(float)
     rows = zip(version_numbers(versions), versions, *(columns[name] for name in columns), strict=True)
-    for number, version, intensity, flops_per_s, roof_pct, time_us in rows:
+    for number, version, intensity, flops_per_s, sol_pct, time_us in rows:
         if math.isnan(intensity):
             left_out.setdefault("no DRAM counters", []).append(version)
         elif not (intensity > 0 and flops_per_s > 0):
             left_out.setdefault("no FLOP/s", []).append(version)
         else:
-            suspect = roof_pct > 100
-            share = "roof missing" if math.isnan(roof_pct) else f"{roof_pct:.0f} %" + " suspect" * suspect
+            suspect = sol_pct > 100
+            share = "roof missing" if math.isnan(sol_pct) else f"{sol_pct:.0f} %" + " suspect" * suspect
             label = f"{shown_name(version)}  {duration(time_us)}  {share}"
             points.append(_Point(number, intensity, flops_per_s / 1e12, label, suspect))
     return points, [f"Not drawn, {reason}: {', '.join(names)}." for reason, names in left_out.items()]
@@ -124,15 +124,15 @@ def _set_limits(axes: Axes, points: Sequence[_Point], roofs: Sequence[Roof]) -> 
     return start
 
 
-def _make_room(sheet: Figure, axes: Axes, points: Sequence[_Point], roofs: Sequence[Roof]) -> None:
+def _make_room(spec: Figure, axes: Axes, points: Sequence[_Point], roofs: Sequence[Roof]) -> None:
     """Make the figure taller where the column's lines have no room below the roof there and its label."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     roof = min(attainable_flops_per_s(left * (right / left) ** COLUMN_AT, roofs) / 1e12, high)
     share = math.log(roof / low) / math.log(high / low)
-    lacking_pt = (len(points) * ROW_PT + LABEL_PT) / share - axes.get_window_extent().height / sheet.dpi * 72
+    lacking_pt = (len(points) * ROW_PT + LABEL_PT) / share - axes.get_window_extent().height / spec.dpi * 72
     if lacking_pt > 0:
-        sheet.set_figheight(sheet.get_figheight() + lacking_pt / 72)
-        sheet.draw_without_rendering()
+        spec.set_figheight(spec.get_figheight() + lacking_pt / 72)
+        spec.draw_without_rendering()
 
 
 def _draw_roof(axes: Axes, roof: Roof, roofs: Sequence[Roof], start: float) -> Annotation:
