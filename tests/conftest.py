@@ -17,7 +17,7 @@ import pytest
 
 from rooflift.cli.main import main
 from rooflift.errors import RoofliftError
-from rooflift.measure import environment as machine
+from rooflift.measure import environment
 from rooflift.measure.request import Request
 from rooflift.ncu.command import find_ncu
 from rooflift.project.operator import Operator, load_operator
@@ -96,7 +96,7 @@ class Said(NamedTuple):
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU, or ncu and its counters, where there is none; with the reason."""
-    for marker, missing in (("gpu", machine.driver), ("ncu", _counters)):
+    for marker, missing in (("gpu", environment.driver), ("ncu", _counters)):
         marked = [item for item in items if item.get_closest_marker(marker)]
         if not marked:
             continue
@@ -109,7 +109,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _counters() -> None:
     find_ncu()
-    if machine.counters_restricted() and not machine.may_profile_anyway():
+    if environment.counters_restricted() and not environment.may_profile_anyway():
         raise RoofliftError("the counters are for administrators only", "`rooflift doctor` says how to open them.")
 
 

@@ -27,13 +27,10 @@ import msgspec
 
 from rooflift import pipeline
 from rooflift.cli import main as cli
-from rooflift.measure import checkpoint as parts
-from rooflift.measure import environment as machine
-from rooflift.measure import evaluate as gates
-from rooflift.measure import session as measure
+from rooflift.measure import checkpoint, environment, evaluate, session
 from rooflift.runs import find, verify
 from rooflift.runs import run as runs
-from rooflift.worker import protocol as says
+from rooflift.worker import protocol
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 H100_RUN = CHECKOUT / "tests" / "fixtures" / "h100_run"
@@ -101,14 +98,16 @@ class Stage:
         """Put the stand-ins in their places."""
         run = runs.read_run(H100_RUN)
         manifest, (case,) = run.manifest, run.manifest.cases
-        plan = says.CasePlan(case.case, case.dtype, case.init, case.inputs)
+        plan = protocol.CasePlan(case.case, case.dtype, case.init, case.inputs)
         samples = dict(iter(run.samples.groupby("provider", sort=False)))
         told = {
-            "device": says.Device(**{name: getattr(manifest.machine, name) for name in says.Device.__struct_fields__}),
-            "check": [says.Checked(check) for check in manifest.checks if check.version == "v1_grid"],
+            "device": protocol.Device(
+                **{name: getattr(manifest.machine, name) for name in protocol.Device.__struct_fields__}
+            ),
+            "check": [protocol.Checked(check) for check in manifest.checks if check.version == "v1_grid"],
             "checks": [],
-            "seen": says.CaseSeen(plan, case.inputs, case.compulsory_bytes),
-            "counted": says.Counted(case.case, case.dtype, case.flop),
+            "seen": protocol.CaseSeen(plan, case.inputs, case.compulsory_bytes),
+            "counted": protocol.Counted(case.case, case.dtype, case.flop),
             "version": self.samples("v1_grid", samples["v1_grid"]),
             "times": [self.samples(str(n), own) for n, own in samples.items() if not str(n).startswith("v")],
             "median_us": float(samples["v1_grid"]["time_us"].median()),
@@ -116,14 +115,14 @@ class Stage:
         (folder / "told.json").write_bytes(msgspec.json.encode(told))
         (folder / "target.py").write_text(TARGET)
         words = [sys.executable, "-IS", str(folder / "target.py"), str(folder / "told.json"), str(self.log)]
-        measure.worker_command = lambda *_: words  # type: ignore[assignment]
-        machine.driver = lambda: machine.Driver("580.1", ["NVIDIA H100 80GB HBM3"])
+        session.worker_command = lambda *_: words  # type: ignore[assignment]
+        environment.driver = lambda: environment.Driver("580.1", ["NVIDIA H100 80GB HBM3"])
         report, ncu = H100_RUN / "ncu" / f"{OPERATOR}.ncu-rep", folder / "ncu"
         ncu.write_text(NCU.replace("REPORT", shlex.quote(str(report))).replace("LOG", shlex.quote(str(self.log))))
         ncu.chmod(0o755)
         os.environ |= {"ROOFLIFT_NCU": str(ncu), "TMPDIR": str(self.home)}
         tempfile.tempdir = str(self.home)
-        gates.evaluate = lambda *_, **__: gates.Evaluation([], 1)  # type: ignore[assignment]
+        evaluate.evaluate = lambda *_, **__: evaluate.Evaluation([], 1)  # type: ignore[assignment]
         pipeline._get_ready_to_draw = lambda: None
         pipeline.draw = self.draw  # type: ignore[assignment]
         metrics, read = run.metrics[run.metrics["version"] == "v1_grid"], pipeline.read_reports
@@ -139,14 +138,14 @@ class Stage:
 
         def measured(request: Any, *words: Any) -> Any:
             self.asked = [version.name for version in request.versions]
-            return measure.measure(request, *words)
+            return session.measure(request, *words)
 
         pipeline.read_reports = read_reports
         pipeline.measure = measured  # type: ignore[assignment]
 
     @staticmethod
-    def samples(name: str, own: Any) -> says.Samples:
-        return says.Samples(name, 0, "main", "float32", own["time_us"].to_list(), own["position"].to_list())
+    def samples(name: str, own: Any) -> protocol.Samples:
+        return protocol.Samples(name, 0, "main", "float32", own["time_us"].to_list(), own["position"].to_list())
 
     @staticmethod
     def draw(story: Any, folder: Path, _: Any = None) -> list[Path]:
@@ -271,8 +270,8 @@ class Killer:
     def parts(self) -> set[str]:
         """Return the finished parts that a further call has to take up."""
         names = set()
-        for begun in (self.stage.project / "build" / "unfinished").glob(f"*/parts/{parts.BEGUN}"):
-            told = begun.parent / parts.RUN
+        for begun in (self.stage.project / "build" / "unfinished").glob(f"*/parts/{checkpoint.BEGUN}"):
+            told = begun.parent / checkpoint.RUN
             if not told.exists() or not Path(msgspec.msgpack.decode(told.read_bytes()), "run.json").exists():
                 names |= {path.stem for path in begun.parent.glob("*.part")} & {"times", "counters"}
         return names

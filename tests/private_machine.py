@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 
 from rooflift.cli.main import main
-from rooflift.measure import environment as machine
-from rooflift.measure import evaluate as gates
-from rooflift.measure import session as measure
+from rooflift.measure import environment, evaluate, session
 from rooflift.worker.protocol import Fault
 
 stand = Path(sys.argv.pop(1))
@@ -20,19 +18,19 @@ if os.readlink("/proc/self/ns/uts") == os.environ["OUTER_UTS"]:  # noqa: PTH115 
     socket.gethostname = lambda: os.environ["HOST_NAME"]
 else:
     socket.sethostname(os.environ["HOST_NAME"])
-machine.driver = lambda: machine.Driver("580.1", ["NVIDIA H100 80GB HBM3"])
-measure.worker_command = lambda task, _="": ["cat", str(stand / f"{task}.jsonl")]
-evaluate = gates.evaluate
+environment.driver = lambda: environment.Driver("580.1", ["NVIDIA H100 80GB HBM3"])
+session.worker_command = lambda task, _="": ["cat", str(stand / f"{task}.jsonl")]
+really_evaluate = evaluate.evaluate
 
 
 def broken(operator, candidate, *words, **options):
     """Let a candidate that says so end with a traceback as Python prints it, and with all of its environment."""
     if "# breaks" not in candidate.read_text(encoding="utf-8"):
-        return evaluate(operator, candidate, *words, **options)
+        return really_evaluate(operator, candidate, *words, **options)
     lines = [f'  File "{place}/site-packages/x.py", line 1' for place in (sys.prefix, Path.home(), Path.cwd())]
     said = [f"{name}={value}" for name, value in os.environ.items()]
-    return gates.Evaluation([Fault("runs", "\n".join([*lines, *said, socket.gethostname()]))], 0)
+    return evaluate.Evaluation([Fault("runs", "\n".join([*lines, *said, socket.gethostname()]))], 0)
 
 
-gates.evaluate = broken
+evaluate.evaluate = broken
 main()

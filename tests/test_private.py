@@ -32,7 +32,7 @@ import pytest
 from PIL import Image
 
 from rooflift.runs.run import read_run
-from rooflift.worker import protocol as says
+from rooflift.worker import protocol
 
 TESTS = Path(__file__).parent
 UTS = ["unshare", "--map-root-user", "--uts"]
@@ -153,15 +153,15 @@ class Somebody:
         recorded = read_run(run)
         manifest = recorded.manifest
         (case,) = manifest.cases
-        device = {field: getattr(manifest.machine, field) for field in says.Device.__struct_fields__}
-        checks = [says.Checked(check) for check in manifest.checks]
-        plan = says.CasePlan(case.case, case.dtype, case.init, case.inputs)
+        device = {field: getattr(manifest.machine, field) for field in protocol.Device.__struct_fields__}
+        checks = [protocol.Checked(check) for check in manifest.checks]
+        plan = protocol.CasePlan(case.case, case.dtype, case.init, case.inputs)
         times = [
-            says.Samples(str(name), 0, case.case, case.dtype, own["time_us"].to_list(), own["position"].to_list())
+            protocol.Samples(str(name), 0, case.case, case.dtype, own["time_us"].to_list(), own["position"].to_list())
             for name, own in recorded.samples.groupby("provider", sort=False)
         ]
-        seen = says.CaseSeen(plan, case.inputs, case.compulsory_bytes)
-        told = [says.Device(**device), *checks, seen, *times, says.Counted(case.case, case.dtype, case.flop)]
+        seen = protocol.CaseSeen(plan, case.inputs, case.compulsory_bytes)
+        told = [protocol.Device(**device), *checks, seen, *times, protocol.Counted(case.case, case.dtype, case.flop)]
         for task, events in (("time", told), ("profile", checks)):
             (self.stand / f"{task}.jsonl").write_bytes(b"".join(msgspec.json.encode(e) + b"\n" for e in events))
         data = recorded.reports[0].read_bytes()

@@ -15,8 +15,7 @@ import msgspec
 
 from rooflift.analysis.compare import Side, noise_of
 from rooflift.errors import CatalogError, EnvironmentFault, RunFault
-from rooflift.measure import environment as machine
-from rooflift.measure import sanitizer
+from rooflift.measure import environment, sanitizer
 from rooflift.measure.checkpoint import Begun, kept, record
 from rooflift.measure.compiled import compile_tables
 from rooflift.measure.request import Request
@@ -78,7 +77,7 @@ def profile(
             left behind.
         RunFault: `out` exists or cannot be written; the next call goes on with what was measured.
     """
-    driver = machine.driver()
+    driver = environment.driver()
     if request.metric_set != "none":
         find_ncu()
     if out is not None and out.exists() and not numbered:
@@ -151,7 +150,7 @@ def _unknown_metrics(metrics: pd.DataFrame, metric_set: str) -> list[str]:
     missing = set(metrics.loc[metrics["missing"] == NOT_COLLECTED, "ncu_name"]).intersection(
         registry.ncu_names(metric_set)
     )
-    unknown = machine.metrics_unknown_to_ncu(sorted(missing)) if missing else []
+    unknown = environment.metrics_unknown_to_ncu(sorted(missing)) if missing else []
     return [f"This ncu does not know {', '.join(unknown)} (`ncu --query-metrics`)."] if unknown else []
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from rooflift.cli import judging
-from rooflift.measure import environment as machine
+from rooflift.measure import environment
 from rooflift.runs.run import read_run
 from rooflift.runs.verify import write_manifest
 
@@ -131,7 +131,7 @@ def test_revisions_are_measured_in_one_run(
         write_manifest(out, msgspec.structs.replace(manifest, versions=versions))
         return type("Told", (), {"folder": out, "taken_up": ""})
 
-    monkeypatch.setattr(machine, "driver", lambda: machine.Driver("580.1", [H100]))
+    monkeypatch.setattr(environment, "driver", lambda: environment.Driver("580.1", [H100]))
     monkeypatch.setattr("rooflift.pipeline.profile", profile)
     said = rooflift("compare", "HEAD..", "rms_norm", "--out", tmp_path / "run", "--metrics", "none", "--suite")
     assert said.code == 0, said.err

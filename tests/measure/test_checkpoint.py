@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from rooflift.errors import KernelFault, RunFault
-from rooflift.measure import checkpoint as parts
+from rooflift.measure import checkpoint
 from rooflift.measure.checkpoint import Begun, Parts, kept, record
 from rooflift.measure.environment import Driver
 from rooflift.measure.request import Request
@@ -61,9 +61,9 @@ def test_measurement_that_failed_keeps_nothing(tmp_path: Path) -> None:
 
 
 def test_parts_older_than_a_day_are_thrown_away(tmp_path: Path) -> None:
-    stop(tmp_path, {}, KeyboardInterrupt(), NOW - parts.OLDEST - datetime.timedelta(minutes=1))
+    stop(tmp_path, {}, KeyboardInterrupt(), NOW - checkpoint.OLDEST - datetime.timedelta(minutes=1))
     assert not measured(tmp_path, {})
-    stop(tmp_path, {"another": 1}, KeyboardInterrupt(), NOW - parts.OLDEST - datetime.timedelta(minutes=1))
+    stop(tmp_path, {"another": 1}, KeyboardInterrupt(), NOW - checkpoint.OLDEST - datetime.timedelta(minutes=1))
     measured(tmp_path, {})
     assert list(tmp_path.iterdir()) == []  # those of other requests as well
 
@@ -71,7 +71,7 @@ def test_parts_older_than_a_day_are_thrown_away(tmp_path: Path) -> None:
 def test_parts_of_a_run_that_became_whole_are_not_taken_up_again(tmp_path: Path) -> None:
     run = tmp_path / "reports" / "run"
     stop(tmp_path, {}, KeyboardInterrupt())
-    (begun,) = tmp_path.rglob(parts.BEGUN)
+    (begun,) = tmp_path.rglob(checkpoint.BEGUN)
     Parts(begun.parent).put("run", str(run))  # and killed behind the rename
     run.mkdir(parents=True)
     (run / "run.json").write_text("{}")
@@ -80,7 +80,7 @@ def test_parts_of_a_run_that_became_whole_are_not_taken_up_again(tmp_path: Path)
 
 def test_parts_do_not_count_before_their_beginning_is_written(tmp_path: Path) -> None:
     stop(tmp_path, {}, KeyboardInterrupt())
-    (begun,) = tmp_path.rglob(parts.BEGUN)
+    (begun,) = tmp_path.rglob(checkpoint.BEGUN)
     begun.unlink()
     assert not measured(tmp_path, {})
 
@@ -133,14 +133,14 @@ def test_record_tells_whatever_may_change_a_measurement_apart(
         digest(request_, dirty=True),
     ]
     with monkeypatch.context() as patch:
-        patch.setattr(parts, "package_version", lambda name: "2.12.0")
+        patch.setattr(checkpoint, "package_version", lambda name: "2.12.0")
         others.append(digest(request_))
     with monkeypatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "1")
         others.append(digest(request_))
     with monkeypatch.context() as patch:
         (tmp_path / "boot_id").write_text("another boot")
-        patch.setattr(parts, "BOOT", tmp_path / "boot_id")
+        patch.setattr(checkpoint, "BOOT", tmp_path / "boot_id")
         others.append(digest(request_))
     with request_.versions[0].path.open("a") as file:
         file.write("# changed\n")

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from rooflift.errors import NcuFault, NoGpu
-from rooflift.measure import doctor
-from rooflift.measure import environment as machine
+from rooflift.measure import doctor, environment
 from rooflift.measure.doctor import Finding, examine
 from rooflift.sandbox.sandbox import Sandbox
 
@@ -27,11 +26,11 @@ def sound(monkeypatch: pytest.MonkeyPatch) -> Set:
 
     def replace(**parts: Any) -> None:
         for name, part in parts.items():
-            owner = {"disk_usage": doctor.shutil, "find_sandbox": doctor}.get(name, machine)
+            owner = {"disk_usage": doctor.shutil, "find_sandbox": doctor}.get(name, environment)
             monkeypatch.setattr(owner, name, part)
 
     replace(
-        driver=lambda: machine.Driver("580.1", ["NVIDIA H100 80GB HBM3", "NVIDIA L4"]),
+        driver=lambda: environment.Driver("580.1", ["NVIDIA H100 80GB HBM3", "NVIDIA L4"]),
         ncu_version=lambda: "2025.3.1.0",
         counters_restricted=lambda: False,
         may_profile_anyway=lambda: False,
@@ -123,5 +122,5 @@ def test_each_confinement_that_is_missing_is_a_problem(sound: Set, tmp_path: Pat
 
 
 def test_folder_that_does_not_exist_is_a_finding_and_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "driver", raising(NoGpu("none", "Get one.")))
+    monkeypatch.setattr(environment, "driver", raising(NoGpu("none", "Get one.")))
     assert found(tmp_path / "nowhere")["disk"].status == "problem"

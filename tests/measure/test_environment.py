@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from rooflift.errors import NoGpu
-from rooflift.measure import environment as machine
+from rooflift.measure import environment
 from rooflift.project.git import git_state
 
 
@@ -38,7 +38,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_driver_and_gpus_are_those_of_nvml(nvml: ModuleType) -> None:
-    assert machine.driver() == machine.Driver("580.1", ["NVIDIA H100 80GB HBM3", "NVIDIA L4"])
+    assert environment.driver() == environment.Driver("580.1", ["NVIDIA H100 80GB HBM3", "NVIDIA L4"])
 
 
 @pytest.mark.parametrize(("visible", "gpus"), [("1", ["NVIDIA L4"]), ("1,0", ["NVIDIA L4", "NVIDIA H100 80GB HBM3"])])
@@ -47,14 +47,14 @@ def test_gpus_are_those_that_this_process_may_use(
 ) -> None:
     """The first is the one that torch calls cuda:0, after which the run folder is named."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert machine.driver().gpus == gpus
+    assert environment.driver().gpus == gpus
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
 def test_hidden_gpus_are_told_from_missing_ones(nvml: ModuleType, monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     with pytest.raises(NoGpu, match="CUDA_VISIBLE_DEVICES hides them all") as fault:
-        machine.driver()
+        environment.driver()
     assert "Unset CUDA_VISIBLE_DEVICES" in fault.value.remedy
 
 
@@ -64,14 +64,14 @@ def test_machine_without_a_driver_says_what_can_be_done_there(nvml: SimpleNamesp
 
     nvml.nvmlInit = fail
     with pytest.raises(NoGpu, match="Driver Not Loaded") as fault:
-        machine.driver()
+        environment.driver()
     assert "rooflift verify" in fault.value.remedy
 
 
 def test_driver_that_knows_no_gpu_is_no_gpu(nvml: SimpleNamespace) -> None:
     nvml.gpus = []
     with pytest.raises(NoGpu, match="the driver knows none"):
-        machine.driver()
+        environment.driver()
 
 
 def test_commit_and_changes_are_those_of_the_checkout(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_folder_outside_git_has_no_commit_and_no_changes(tmp_path: Path, monkeyp
 
 
 def test_missing_package_has_no_version() -> None:
-    assert machine.package_version("no-such-package-anywhere") is None
-    assert machine.package_version("pytest") == pytest.__version__
+    assert environment.package_version("no-such-package-anywhere") is None
+    assert environment.package_version("pytest") == pytest.__version__
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_capability_to_profile_is_read_from_the_process(
     monkeypatch: pytest.MonkeyPatch, capabilities: str, may: bool
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path, **_: f"Name:\tpython\nCapEff:\t{capabilities}\n")
-    assert machine.may_profile_anyway() is may
+    assert environment.may_profile_anyway() is may
 
 
 @pytest.mark.parametrize(
@@ -120,4 +120,4 @@ def test_capability_to_profile_is_read_from_the_process(
 )
 def test_restriction_is_read_from_the_driver(monkeypatch: pytest.MonkeyPatch, line: str, restricted: bool) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path, **_: f"ResmanDebugLevel: 4294967295\n{line}\n")
-    assert machine.counters_restricted() is restricted
+    assert environment.counters_restricted() is restricted

@@ -16,17 +16,16 @@ import pytest
 from rooflift.analysis.roofline import with_datasheet
 from rooflift.compile.sass import disassemble, parse_opcodes, parse_resources, sass_mix
 from rooflift.errors import EnvironmentFault, NoGpu
-from rooflift.measure import environment as machine
+from rooflift.measure import environment
 from rooflift.measure import roofs as measured_roofs
 from rooflift.runs.roofs import read_roofs
 from rooflift.schema import Roofs
-from rooflift.worker import protocol as says
-from rooflift.worker import roofs
+from rooflift.worker import protocol, roofs
 from rooflift.worker.protocol import Measured
 from rooflift.worker.roofs import RoofBenchmark, Timed, roof_row
 
 H100 = "NVIDIA H100 80GB HBM3"
-DEVICE = says.Device(H100, "9.0", 132, 52_428_800, 80 * 10**9, "13.0", "2.11", "3.6", "3.12")
+DEVICE = protocol.Device(H100, "9.0", 132, 52_428_800, 80 * 10**9, "13.0", "2.11", "3.6", "3.12")
 TARGETS = (90, 89)
 ADDRESS = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?)\s*;", re.MULTILINE)
 
@@ -177,7 +176,7 @@ def child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None
         said = tmp_path / "said.jsonl"
         said.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
         monkeypatch.setattr(measured_roofs, "worker_command", lambda _: ["/bin/sh", "-c", f"cat {said}; {end}"])
-        monkeypatch.setattr(machine, "driver", lambda: machine.Driver("580.1", [H100]))
+        monkeypatch.setattr(environment, "driver", lambda: environment.Driver("580.1", [H100]))
 
     return speak
 
@@ -191,7 +190,7 @@ def measured(timeout_s: float = 20) -> Roofs:
 
 
 def test_measurement_carries_machine_commit_and_rows(child: Callable[..., None]) -> None:
-    child(DEVICE, says.Doing("measuring L2 read"), Measured(ROW))
+    child(DEVICE, protocol.Doing("measuring L2 read"), Measured(ROW))
     found = measured()
     assert found.rows == [ROW]
     assert (found.machine.gpu, found.machine.driver, found.machine.ncu) == (H100, "580.1", None)

@@ -16,8 +16,7 @@ import msgspec
 import pytest
 
 from rooflift.errors import CatalogError, KernelFault, RoofliftError, SanitizerFault
-from rooflift.measure import environment as machine
-from rooflift.measure import sanitizer
+from rooflift.measure import environment, sanitizer
 from rooflift.measure.request import Request, case_plans
 from rooflift.measure.sanitizer import Findings, own_kernels, parse_log, sanitize, sanitizer_command
 from rooflift.measure.session import staged
@@ -25,7 +24,7 @@ from rooflift.process import target_environment
 from rooflift.project.operator import Operator, load_operator
 from rooflift.report.text import in_words
 from rooflift.schema import SanitizerRecord
-from rooflift.worker import protocol as says
+from rooflift.worker import protocol
 from rooflift.worker.protocol import Ran
 
 CLEAN = """========= COMPUTE-SANITIZER
@@ -121,7 +120,7 @@ def test_own_kernels_are_the_decorated_functions(checkout: Path, make_operator: 
         assert own_kernels(version.path), version.name
 
 
-BROKEN = says.Broken("v0_probe", "small", "float32", compiling=False, message="v0_probe.py:3: ValueError: no")
+BROKEN = protocol.Broken("v0_probe", "small", "float32", compiling=False, message="v0_probe.py:3: ValueError: no")
 
 
 class Stand:
@@ -158,7 +157,7 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
     folder.mkdir()
     stand = Stand(folder)
     monkeypatch.setenv("ROOFLIFT_SANITIZER", str(stand.path))
-    monkeypatch.setattr(machine, "driver", lambda: machine.Driver("580.1", ["NVIDIA H100 80GB HBM3"]))
+    monkeypatch.setattr(environment, "driver", lambda: environment.Driver("580.1", ["NVIDIA H100 80GB HBM3"]))
     return stand
 
 
@@ -287,7 +286,7 @@ except Stop:
 """
 
 
-@pytest.mark.parametrize(("store", "code", "event"), [(None, 0, Ran), ("no_such_name", 3, says.Broken)])
+@pytest.mark.parametrize(("store", "code", "event"), [(None, 0, Ran), ("no_such_name", 3, protocol.Broken)])
 def test_program_runs_each_version_on_each_case_and_says_so(
     make_operator: Callable[..., Operator],
     version_text: Callable[..., str],

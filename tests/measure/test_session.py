@@ -19,9 +19,7 @@ import pytest
 
 from rooflift import pipeline
 from rooflift.errors import CounterPermission, KernelFault, NcuFault, ReportFault, RoofliftError, RunFault, WrongResult
-from rooflift.measure import environment as machine
-from rooflift.measure import sanitizer
-from rooflift.measure import session as measure
+from rooflift.measure import environment, sanitizer, session
 from rooflift.measure.request import Request, case_plans
 from rooflift.ncu.report import read_reports
 from rooflift.pipeline import Told
@@ -31,7 +29,7 @@ from rooflift.runs import redact
 from rooflift.runs.find import find_runs
 from rooflift.runs.run import Run, read_run
 from rooflift.schema import GpuState, Sampling, SanitizerRecord
-from rooflift.worker import protocol as says
+from rooflift.worker import protocol
 from rooflift.worker.protocol import FAR, Mismatch, worker_command
 
 REFUSED = "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters"
@@ -55,28 +53,28 @@ class Stand:
         self.stay = STAY.format(pid=shlex.quote(str(self.pid)))
         self.programs = {task: f"cat {self.file(task, told)}" for task, told in self.events(run).items()}
 
-    def events(self, run: Run) -> dict[str, list[says.Event]]:
+    def events(self, run: Run) -> dict[str, list[protocol.Event]]:
         """Return what the two programs say in a measurement like the one of `run`."""
         manifest = run.manifest
         (case,) = manifest.cases
-        parts = {field: getattr(manifest.machine, field) for field in says.Device.__struct_fields__}
+        parts = {field: getattr(manifest.machine, field) for field in protocol.Device.__struct_fields__}
         samples = run.samples.groupby("provider", sort=False)
-        checks = [says.Checked(check) for check in manifest.checks]
-        plan = says.CasePlan(case.case, case.dtype, case.init, case.inputs)
-        seen = says.CaseSeen(plan, case.inputs, case.compulsory_bytes)
-        counted = says.Counted(case.case, case.dtype, case.flop)
+        checks = [protocol.Checked(check) for check in manifest.checks]
+        plan = protocol.CasePlan(case.case, case.dtype, case.init, case.inputs)
+        seen = protocol.CaseSeen(plan, case.inputs, case.compulsory_bytes)
+        counted = protocol.Counted(case.case, case.dtype, case.flop)
         times = [
-            says.Samples(str(name), 0, case.case, case.dtype, own["time_us"].to_list(), own["position"].to_list())
+            protocol.Samples(str(name), 0, case.case, case.dtype, own["time_us"].to_list(), own["position"].to_list())
             for name, own in samples
         ]
-        return {"time": [says.Device(**parts), *checks, seen, *times, counted], "profile": list(checks)}
+        return {"time": [protocol.Device(**parts), *checks, seen, *times, counted], "profile": list(checks)}
 
-    def file(self, name: str, told: Iterable[says.Event]) -> Path:
+    def file(self, name: str, told: Iterable[protocol.Event]) -> Path:
         path = self.folder / f"{name}.jsonl"
         path.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in told))
         return path
 
-    def worker_command(self, task: says.Task, part: str = says.WHOLE) -> list[str]:
+    def worker_command(self, task: protocol.Task, part: str = protocol.WHOLE) -> list[str]:
         return ["/bin/sh", "-c", self.programs[task]] if task in self.programs else worker_command(task, part)
 
     def ncu(self, body: str) -> Path:
@@ -92,8 +90,8 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, h100_run: Path, h100_
     folder = tmp_path / "stand"
     folder.mkdir()
     stand = Stand(folder, read_run(h100_run))
-    monkeypatch.setattr(measure, "worker_command", stand.worker_command)
-    monkeypatch.setattr(machine, "driver", lambda: machine.Driver("580.1", ["NVIDIA H100 80GB HBM3"]))
+    monkeypatch.setattr(session, "worker_command", stand.worker_command)
+    monkeypatch.setattr(environment, "driver", lambda: environment.Driver("580.1", ["NVIDIA H100 80GB HBM3"]))
     monkeypatch.setenv("ROOFLIFT_NCU", str(stand.ncu(PROFILED.format(report=shlex.quote(str(h100_report))))))
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "staging"))
@@ -303,7 +301,7 @@ def test_missing_ncu_is_told_before_anything_runs(
 
 def test_wrong_result_is_told_with_element_and_values(stand: Stand, request_: Request) -> None:
     off = Mismatch("v1_grid", "main", "float32", 1, [0, 3, 2, 1], "0.5", "0.75", 2500.0, 4, 1000)
-    stand.programs["time"] = f"cat {stand.file('wrong', [says.Wrong(off)])}; exit 3"
+    stand.programs["time"] = f"cat {stand.file('wrong', [protocol.Wrong(off)])}; exit 3"
     said = refusal(request_, WrongResult, stand).message
     for part in ("v1_grid on main float32", "seed 1", "(0, 3, 2, 1)", "0.75", "0.5", "2.5e+03", "4 of 1000"):
         assert part in said
@@ -312,7 +310,7 @@ def test_wrong_result_is_told_with_element_and_values(stand: Stand, request_: Re
 def test_single_number_that_is_wrong_is_not_told_as_a_wrong_shape(stand: Stand, request_: Request) -> None:
     """A loss has no index."""
     off = Mismatch("v1_grid", "main", "float32", 0, [], "2", "3", 5e4, 1, 1)
-    stand.programs["time"] = f"cat {stand.file('wrong', [says.Wrong(off)])}; exit 3"
+    stand.programs["time"] = f"cat {stand.file('wrong', [protocol.Wrong(off)])}; exit 3"
     fault = refusal(request_, WrongResult, stand)
     assert "times the tolerance" in fault.message
     assert "shape" not in fault.remedy
@@ -321,7 +319,7 @@ def test_single_number_that_is_wrong_is_not_told_as_a_wrong_shape(stand: Stand, 
 def test_error_without_a_measure_is_not_told_as_a_number(stand: Stand, request_: Request) -> None:
     """The number that stands for infinity among the events is no factor that a reader should see."""
     off = Mismatch("v1_grid", "main", "float32", 0, [1], "2", "nan", FAR, 1, 4)
-    stand.programs["time"] = f"cat {stand.file('wrong', [says.Wrong(off)])}; exit 3"
+    stand.programs["time"] = f"cat {stand.file('wrong', [protocol.Wrong(off)])}; exit 3"
     assert "e+300" not in refusal(request_, WrongResult, stand).message
 
 
@@ -329,7 +327,9 @@ def test_error_without_a_measure_is_not_told_as_a_number(stand: Stand, request_:
 def test_broken_version_is_told_with_its_case_and_line(
     stand: Stand, request_: Request, compiling: bool, said: str
 ) -> None:
-    broken = says.Broken("v1_grid", "main", "float32", compiling, "v1_grid.py:44: NameError: name 'y' is not defined")
+    broken = protocol.Broken(
+        "v1_grid", "main", "float32", compiling, "v1_grid.py:44: NameError: name 'y' is not defined"
+    )
     stand.programs["profile"] = f"cat {stand.file('broken', [broken])}; exit 3"
     stand.ncu(stand.programs["profile"])  # ncu hands on what its program prints
     message = refusal(request_, KernelFault, stand).message
@@ -338,7 +338,7 @@ def test_broken_version_is_told_with_its_case_and_line(
 
 @pytest.mark.parametrize("end", ["exit 1", "kill -KILL $$"])
 def test_program_that_breaks_is_told_with_its_last_words(stand: Stand, request_: Request, end: str) -> None:
-    stand.programs["time"] = f"cat {stand.file('some', [says.Doing('checking')])}; echo 'out of memory' >&2; {end}"
+    stand.programs["time"] = f"cat {stand.file('some', [protocol.Doing('checking')])}; echo 'out of memory' >&2; {end}"
     message = refusal(request_, KernelFault, stand).message
     assert message.endswith("out of memory")
     assert "checking" not in message  # events are no words for people
@@ -394,31 +394,31 @@ def test_large_request_is_checked_in_parts_before_it_is_timed(
     stand: Stand, request_: Request, h100_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here the work of 3 dtypes is dealt out to 2 processes; every part must have ended before the timing begins."""
-    monkeypatch.setattr(measure.os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(measure, "MUCH", 6)
+    monkeypatch.setattr(session.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(session, "MUCH", 6)
     suite = replace(request_, dtypes=[], suite=True, slow_baselines=True)
     run = read_run(h100_run)
     events, done = stand.events(run)["time"], shlex.quote(str(stand.folder))
     programs: dict[tuple[str, str], str] = {}
     alike = {d: [in_dtype(event, d) for event in events] for d in ("float32", "float16", "bfloat16")}
     for index, dtypes in enumerate((["float32", "bfloat16"], ["float16"])):
-        checks = [event for dtype in dtypes for event in alike[dtype] if isinstance(event, says.Checked)]
-        told = [says.Doing("compiling"), *checks]
+        checks = [event for dtype in dtypes for event in alike[dtype] if isinstance(event, protocol.Checked)]
+        told = [protocol.Doing("compiling"), *checks]
         programs["check", f"{index}/2"] = f"cat {stand.file(f'part{index}', told)}; touch {done}/part{index}"
-    timed = [event for told in alike.values() for event in told if not isinstance(event, says.Checked)]
-    left_out = [says.LeftOut("torch_compile", "main", dtype, "BackendFailed") for dtype in ("float32", "float16")]
+    timed = [event for told in alike.values() for event in told if not isinstance(event, protocol.Checked)]
+    left_out = [protocol.LeftOut("torch_compile", "main", dtype, "BackendFailed") for dtype in ("float32", "float16")]
     both_done = f"test -e {done}/part0 && test -e {done}/part1 || exit 9"
     programs["time", "0/1"] = f"{both_done}; cat {stand.file('timed', [*timed, *left_out])}"
     programs["profile", "0/1"] = "true"
 
-    def command(task: says.Task, part: str = says.WHOLE) -> list[str]:
+    def command(task: protocol.Task, part: str = protocol.WHOLE) -> list[str]:
         keep = f"cp plan.json {done}/plan.json"
         return ["/bin/sh", "-c", f"{keep}; {programs[task, part]}"]
 
-    monkeypatch.setattr(measure, "worker_command", command)
+    monkeypatch.setattr(session, "worker_command", command)
     said: list[str] = []
     told = profile(suite, said=said)
-    plan = msgspec.json.decode((stand.folder / "plan.json").read_bytes(), type=says.Plan)
+    plan = msgspec.json.decode((stand.folder / "plan.json").read_bytes(), type=protocol.Plan)
     assert [case.dtype for case in plan.work] == ["float32", "float16", "bfloat16"]
     assert [case.dtype for case in plan.profiled] == ["float32", "float16"]
     assert (plan.checked, plan.slow_baselines) == (True, True)
@@ -429,13 +429,15 @@ def test_large_request_is_checked_in_parts_before_it_is_timed(
     assert "checked 0 of 12, compiling" in said
 
 
-def in_dtype(event: says.Event, dtype: str) -> says.Event:
+def in_dtype(event: protocol.Event, dtype: str) -> protocol.Event:
     """The event as another dtype's."""
-    if isinstance(event, says.Checked):
-        return says.Checked(msgspec.structs.replace(event.record, dtype=dtype))
-    if isinstance(event, says.CaseSeen):
+    if isinstance(event, protocol.Checked):
+        return protocol.Checked(msgspec.structs.replace(event.record, dtype=dtype))
+    if isinstance(event, protocol.CaseSeen):
         return msgspec.structs.replace(event, plan=msgspec.structs.replace(event.plan, dtype=dtype))
-    return msgspec.structs.replace(event, dtype=dtype) if isinstance(event, says.Samples | says.Counted) else event
+    return (
+        msgspec.structs.replace(event, dtype=dtype) if isinstance(event, protocol.Samples | protocol.Counted) else event
+    )
 
 
 def test_everyday_request_checks_where_it_measures(stand: Stand, request_: Request) -> None:
@@ -443,7 +445,7 @@ def test_everyday_request_checks_where_it_measures(stand: Stand, request_: Reque
     keep = f"cp plan.json {shlex.quote(str(stand.folder))}/plan.json"
     stand.programs["time"] = f"{keep}; {stand.programs['time']}"
     profile(request_)
-    plan = msgspec.json.decode((stand.folder / "plan.json").read_bytes(), type=says.Plan)
+    plan = msgspec.json.decode((stand.folder / "plan.json").read_bytes(), type=protocol.Plan)
     assert (plan.checked, plan.slow_baselines, plan.profiled) == (False, False, plan.work)
 
 
@@ -462,12 +464,12 @@ def test_words_of_libraries_between_the_events_do_no_harm(stand: Stand, request_
 
 
 def test_staging_folder_holds_copies_and_no_private_name(request_: Request) -> None:
-    with measure.staged(request_.operator, request_.versions, request_.timed, 2, SAMPLING) as stage:
+    with session.staged(request_.operator, request_.versions, request_.timed, 2, SAMPLING) as stage:
         assert sorted(path.name for path in stage.iterdir()) == [
             *("plan.json", "reference.py", "v0_baseline.py", "v1_grid.py")
         ]
         text = (stage / "plan.json").read_text()
-        plan = msgspec.json.decode(text, type=says.Plan)
+        plan = msgspec.json.decode(text, type=protocol.Plan)
         assert plan.versions == {"v0_baseline": "v0_baseline.py", "v1_grid": "v1_grid.py"}
         assert (plan.reference, plan.seeds, plan.sampling) == ("reference.py", [0, 1], SAMPLING)
         assert [(case.case, case.dtype) for case in plan.work] == [("main", "float32")]
@@ -482,7 +484,7 @@ def test_chosen_dtypes_go_before_those_of_the_cases(request_: Request) -> None:
 
 def test_program_finds_this_package_beside_what_the_user_added(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    first, *rest = measure.target_environment()["PYTHONPATH"].split(os.pathsep)
+    first, *rest = session.target_environment()["PYTHONPATH"].split(os.pathsep)
     assert (Path(first) / "rooflift" / "worker" / "program.py").is_file()
     assert rest == ["/elsewhere"]
 
@@ -492,7 +494,7 @@ def test_run_says_what_compute_sanitizer_found(
 ) -> None:
     asked: list[str] = []
 
-    def sanitize(request: Request, cases: Sequence[Case], progress: measure.Progress) -> list[SanitizerRecord]:
+    def sanitize(request: Request, cases: Sequence[Case], progress: session.Progress) -> list[SanitizerRecord]:
         asked.extend(case.name for case in cases)
         return [SanitizerRecord("memcheck", "v1_grid", asked, ["float32"], ["kernel"], 3, 0, "Invalid write")]
 
@@ -512,9 +514,9 @@ def test_run_records_how_it_was_sampled_its_noise_and_the_state_of_the_gpu(
     states = [
         GpuState("main", "float32", at, 1980, 2619, 41, 400.0, ["power cap"]) for at in ("before", "during", "after")
     ]
-    (own,) = (event for event in events if isinstance(event, says.Samples) and event.provider == "v1_grid")
+    (own,) = (event for event in events if isinstance(event, protocol.Samples) and event.provider == "v1_grid")
     again = msgspec.structs.replace(own, repeat=1, times_us=[1.02 * time for time in own.times_us])
-    told = [*events, again, *(says.State(state) for state in states)]
+    told = [*events, again, *(protocol.State(state) for state in states)]
     stand.programs["time"] = f"cat {stand.file('noise', told)}"
     run = read_run(profile(replace(request_, metric_set="none", noise=True, precision=0.005)).folder)
     assert run.manifest.sampling is not None

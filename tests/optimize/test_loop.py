@@ -20,8 +20,7 @@ import pandas as pd
 import pytest
 
 from rooflift import pipeline
-from rooflift.measure import environment as machine
-from rooflift.measure import evaluate as gates
+from rooflift.measure import environment, evaluate
 from rooflift.measure.request import Request
 from rooflift.runs.run import read_run
 from rooflift.runs.verify import write_manifest
@@ -141,14 +140,14 @@ def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str],
         write_manifest(out, msgspec.structs.replace(run.manifest, name=out.name, versions=versions))
         return type("Told", (), {"taken_up": ""})
 
-    def interpreted(*words: Any, interpret: bool) -> gates.Evaluation:
+    def interpreted(*words: Any, interpret: bool) -> evaluate.Evaluation:
         assert not interpret  # what is timed is judged on the GPU
-        return evaluate(*words, interpret=True)
+        return evaluate_on(*words, interpret=True)
 
-    evaluate = gates.evaluate
-    monkeypatch.setattr(gates, "evaluate", interpreted)
+    evaluate_on = evaluate.evaluate
+    monkeypatch.setattr(evaluate, "evaluate", interpreted)
     monkeypatch.setattr(pipeline, "profile", profile)
-    monkeypatch.setattr(machine, "driver", lambda: machine.Driver("580.1", ["NVIDIA H100 80GB HBM3"]))
+    monkeypatch.setattr(environment, "driver", lambda: environment.Driver("580.1", ["NVIDIA H100 80GB HBM3"]))
     return measured.count
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from rooflift import pipeline
 from rooflift.errors import KernelFault
-from rooflift.measure import session as measure
+from rooflift.measure import session
 from rooflift.measure.evaluate import Evaluation, evaluate
 from rooflift.measure.request import Request
 from rooflift.project.operator import Operator
@@ -139,9 +139,9 @@ def test_what_is_timed_is_confined_as_in_the_gates(
     operator = make_operator(version_text(top=BREAKOUTS, launch=f"raise ValueError(tries({outside}))"))
     environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     task = "check" if interpret else "time"
-    with measure.staged(operator, operator.versions, [CasePlan("small", "float32", {}, [[3, 5]])], 1) as stage:
-        running = measure.run_worker(
-            stage, task, environment, measure.Measurement(), lambda _: None, sandbox=find_sandbox()
+    with session.staged(operator, operator.versions, [CasePlan("small", "float32", {}, [[3, 5]])], 1) as stage:
+        running = session.run_worker(
+            stage, task, environment, session.Measurement(), lambda _: None, sandbox=find_sandbox()
         )
         with pytest.raises(KernelFault) as caught:
             asyncio.run(running)
@@ -186,11 +186,11 @@ Path("report.ncu-rep").write_text(tries({outside}))"""
     (tmp_path / "ncu").write_text(NCU)
     (tmp_path / "ncu").chmod(0o755)
     monkeypatch.setenv("ROOFLIFT_NCU", str(tmp_path / "ncu"))
-    monkeypatch.setattr(measure, "worker_command", lambda task: [sys.executable, "-c", program])
-    counters = measure.Counters(["metric"], [], False, tmp_path / "report")
+    monkeypatch.setattr(session, "worker_command", lambda task: [sys.executable, "-c", program])
+    counters = session.Counters(["metric"], [], False, tmp_path / "report")
     operator = make_operator()
-    with measure.staged(operator, operator.versions, [], 1) as stage:
-        asyncio.run(measure._profile(stage, counters, lambda _: None, find_sandbox()))
+    with session.staged(operator, operator.versions, [], 1) as stage:
+        asyncio.run(session._profile(stage, counters, lambda _: None, find_sandbox()))
     found = attempts_in(counters.report.read_text())
     assert found["write to shared memory"] == "done"
     Path("/dev/shm", Path.cwd().name).unlink()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rooflift.errors import KernelFault, RoofliftError, WrongResult
-from rooflift.measure import session as measure
+from rooflift.measure import session
 from rooflift.measure.request import Request
 from rooflift.measure.session import verify
 from rooflift.project.operator import Operator
@@ -74,7 +74,7 @@ def test_cases_are_dealt_out_to_processes_and_answered_for_in_their_order(
     )
     cases += '\nmain = { init = {}, inputs = [[4, 8]], use = ["bench"] }'
     reference = REFERENCE.replace("        return 2 * x", computes)
-    monkeypatch.setattr(measure.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(session.os, "cpu_count", lambda: 16)
     checks = check(make_operator(version_text(), version_text(), cases=cases, reference=reference))
     assert [(c.case, c.version) for c in checks] == [
         (f"of_{rows}", version) for rows in (2, 9, 4, 7) for version in ("v0_probe", "v1_probe")
@@ -94,10 +94,10 @@ def test_part_of_the_work_is_checked_alone_and_the_reference_is_computed_once_fo
         version_text(), version_text(), reference=REFERENCE.replace("        return 2 * x", computes)
     )
     work = [CasePlan(f"of_{size}", "float32", {}, [[size, 5]]) for size in (2, 9, 4)]
-    seen = measure.Measurement()
-    with measure.staged(operator, operator.versions, work, seeds=1) as stage:
+    seen = session.Measurement()
+    with session.staged(operator, operator.versions, work, seeds=1) as stage:
         environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
-        asyncio.run(measure.run_worker(stage, "check", environment, seen, lambda text: None, "0/2"))
+        asyncio.run(session.run_worker(stage, "check", environment, seen, lambda text: None, "0/2"))
     assert [(check.case, check.version) for check in seen.checks] == [
         (case, version) for case in ("of_9", "of_2") for version in ("v0_probe", "v1_probe")
     ]

@@ -149,14 +149,14 @@ def compare(
     if len(version or []) > 1:
         raise CatalogError("several versions of two revisions", "Name one with --version.")
     with ExitStack() as stack:
-        from rooflift.measure import environment as machine
+        from rooflift.measure import environment
         from rooflift.measure.request import Request
         from rooflift.project.git import pair, parse_range
         from rooflift.project.operator import find_root
 
         top = find_root((root or Path.cwd()).resolve())
         if not compile_only:
-            machine.driver()  # the first thing that can be missing
+            environment.driver()  # the first thing that can be missing
         both = stack.enter_context(pair(top, parse_range(base), head, version[0] if version else None))
         words = [word for name in version or () for word in ("--version", name)]
         words += [word for name in case or () for word in ("--case", name)]

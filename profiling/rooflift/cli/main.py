@@ -269,25 +269,23 @@ def verify(
     """Compare versions with the reference in float64 on the test cases, on the GPU or in Triton's interpreter."""
     import msgspec
 
-    from rooflift.measure import environment as machine
-    from rooflift.measure import sanitizer
-    from rooflift.measure import session as measure
+    from rooflift.measure import environment, sanitizer, session
 
     request = _request(root, operator, version, case, dtype, "none", timeout, use="test")
     if not request.cases:
         raise CatalogError(f"{operator}: no case to check", "Give a small case use = ['test'] in cases.toml.")
     where = "Triton's interpreter"
     if sanitize:  # in the interpreter there is nothing for it to see
-        machine.driver()
+        environment.driver()
         sanitizer.find_sanitizer()
     if not interpret:
         try:
-            where = machine.driver().gpus[0]
+            where = environment.driver().gpus[0]
         except NoGpu:
             interpret = True
     try:
         with progress_shown() as progress:
-            checks = measure.verify(request, request.cases, interpret, measure.SEEDS, progress)
+            checks = session.verify(request, request.cases, interpret, session.SEEDS, progress)
             findings = sanitizer.sanitize(request, request.cases, progress) if sanitize else []
     except (WrongResult, KernelFault) as fault:
         fault.exit_code = 1  # a check failed: that is an answer of this command

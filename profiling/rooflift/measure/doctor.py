@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from rooflift.errors import RoofliftError
-from rooflift.measure import environment as machine
+from rooflift.measure import environment
 from rooflift.ncu.failures import COUNTERS_REMEDY
 from rooflift.sandbox.enter import ROWS
 from rooflift.sandbox.sandbox import REMEDY, find_sandbox
@@ -55,7 +55,7 @@ def _python() -> Finding:
 
 def _gpu() -> Finding:
     try:
-        driver = machine.driver()
+        driver = environment.driver()
     except RoofliftError as error:
         return Finding("gpu", "problem", error.message, error.remedy)
     return Finding("gpu", "ok", f"{', '.join(driver.gpus)} (driver {driver.version})")
@@ -63,7 +63,7 @@ def _gpu() -> Finding:
 
 def _ncu() -> Finding:
     try:
-        version = machine.ncu_version()
+        version = environment.ncu_version()
     except RoofliftError as error:
         return Finding("ncu", "problem", error.message, error.remedy)
     if not version:
@@ -72,18 +72,18 @@ def _ncu() -> Finding:
 
 
 def _counters() -> Finding:
-    restricted = machine.counters_restricted()
+    restricted = environment.counters_restricted()
     if restricted is None:
         return Finding("counters", "note", "no NVIDIA driver here that could allow or refuse them")
     if not restricted:
         return Finding("counters", "ok", "open to every user")
-    if machine.may_profile_anyway():
+    if environment.may_profile_anyway():
         return Finding("counters", "ok", "for administrators; this process is one")
     return Finding("counters", "problem", "for administrators only (RmProfilingAdminOnly: 1)", COUNTERS_REMEDY)
 
 
 def _package(name: str, why: str) -> Finding:
-    version = machine.package_version(name)
+    version = environment.package_version(name)
     if version is None:
         return Finding(name, "problem", f"not installed; it {why}", f"Run `pip install {name}`.")
     if name == "torch" and version.endswith("+cpu") and _gpu().status == "ok":

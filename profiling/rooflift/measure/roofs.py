@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 
 from rooflift.errors import EnvironmentFault
-from rooflift.measure import environment as machine
+from rooflift.measure import environment
 from rooflift.measure.session import Progress
 from rooflift.process import stream, target_environment
 from rooflift.project.git import git_state
 from rooflift.schema import Machine, RoofRow, Roofs
-from rooflift.worker import protocol as says
+from rooflift.worker import protocol
 from rooflift.worker.protocol import worker_command
 
 
@@ -24,20 +24,20 @@ def measure(root: Path, timeout_s: float, progress: Progress) -> Roofs:
         NoGpu: there is none.
         EnvironmentFault: the process failed, or the time limit is over.
     """
-    driver = machine.driver()
+    driver = environment.driver()
     commit, dirty = git_state(root)
     started = datetime.datetime.now(datetime.UTC)
-    device: says.Device | None = None
+    device: protocol.Device | None = None
     rows: list[RoofRow] = []
 
     def hear(line: str) -> None:
         nonlocal device
-        match says.read_event(line):
-            case says.Doing(text):
+        match protocol.read_event(line):
+            case protocol.Doing(text):
                 progress(text)
-            case says.Device() as seen:
+            case protocol.Device() as seen:
                 device = seen
-            case says.Measured(row):
+            case protocol.Measured(row):
                 rows.append(row)
 
     async def run() -> tuple[int, str]:
@@ -52,7 +52,7 @@ def measure(root: Path, timeout_s: float, progress: Progress) -> Roofs:
             f"the roofs were not measured within {timeout_s:g} s", "Give it more time with --timeout."
         ) from None
     if code != 0 or device is None or not rows:
-        said = "\n".join(line for line in output.splitlines()[-15:] if not line.startswith(says.EVENT_PREFIX))
+        said = "\n".join(line for line in output.splitlines()[-15:] if not line.startswith(protocol.EVENT_PREFIX))
         raise EnvironmentFault(
             f"the program that measures the roofs ended with code {code}:\n{said}",
             "`rooflift doctor` checks torch, triton and the GPU; the GPU must be free of other work.",

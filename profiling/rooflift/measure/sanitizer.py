@@ -23,7 +23,7 @@ from rooflift.process import stream, target_environment
 from rooflift.project.cases import Case
 from rooflift.project.operator import Version
 from rooflift.schema import SanitizerRecord
-from rooflift.worker import protocol as says
+from rooflift.worker import protocol
 from rooflift.worker.protocol import CasePlan, worker_command
 
 TOOLS = ("memcheck", "racecheck", "initcheck")
@@ -158,14 +158,14 @@ def sanitize(request: Request, cases: Sequence[Case], progress: Progress) -> lis
 
 async def _run(sanitizer: str, tool: str, request: Request, version: Version, work: list[CasePlan]) -> SanitizerRecord:
     """Run one version under one tool."""
-    ran: list[says.Ran] = []
-    broken: list[says.Broken] = []
+    ran: list[protocol.Ran] = []
+    broken: list[protocol.Broken] = []
 
     def hear(line: str) -> None:
-        match says.read_event(line):
-            case says.Ran() as event:
+        match protocol.read_event(line):
+            case protocol.Ran() as event:
                 ran.append(event)
-            case says.Broken() as event:
+            case protocol.Broken() as event:
                 broken.append(event)
 
     with staged(request.operator, [version], work, seeds=1) as stage:
@@ -191,7 +191,7 @@ async def _run(sanitizer: str, tool: str, request: Request, version: Version, wo
 
 
 def _fault(tool: str, version: Version, said: str) -> SanitizerFault:
-    lines = [line for line in said.splitlines() if line.strip(" =") and not line.startswith(says.EVENT_PREFIX)]
+    lines = [line for line in said.splitlines() if line.strip(" =") and not line.startswith(protocol.EVENT_PREFIX)]
     return SanitizerFault(
         f"{tool} did not come through {version.name}:\n" + "\n".join(lines[-12:]),
         "compute-sanitizer must know the GPU and its driver: use the one of a CUDA toolkit as new as the driver's.",

@@ -30,7 +30,7 @@ from rooflift.project.cases import Case
 from rooflift.project.operator import Operator, Version
 from rooflift.runs import atomic
 from rooflift.schema import CheckRecord, CompiledKernel, GpuState, Sampling
-from rooflift.worker import protocol as says
+from rooflift.worker import protocol
 from rooflift.worker.protocol import FAR, CasePlan, Mismatch, worker_command
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ class MetricRequest:
 class Measurement:
     """What the processes said."""
 
-    device: says.Device | None = None
+    device: protocol.Device | None = None
     checks: list[CheckRecord] = field(default_factory=list)
-    cases: list[says.CaseSeen] = field(default_factory=list)
+    cases: list[protocol.CaseSeen] = field(default_factory=list)
     flop: dict[tuple[str, str], int | None] = field(default_factory=dict)  # by case and dtype
-    samples: list[says.Samples] = field(default_factory=list)
+    samples: list[protocol.Samples] = field(default_factory=list)
     states: list[GpuState] = field(default_factory=list)
-    left_out: list[says.LeftOut] = field(default_factory=list)
+    left_out: list[protocol.LeftOut] = field(default_factory=list)
     compiled: list[CompiledKernel] = field(default_factory=list)
     ncu_command: list[str] = field(default_factory=list)
     ncu_version: str | None = None
@@ -101,7 +101,7 @@ def staged(
         for version in versions:
             shutil.copy(version.path, stage / version.path.name)
         files = {version.name: version.path.name for version in versions}
-        plan = says.Plan(
+        plan = protocol.Plan(
             "reference.py",
             files,
             work,
@@ -243,11 +243,11 @@ async def _profile(stage: Path, wanted: MetricRequest, progress: Progress, sandb
 
 async def run_worker(
     stage: Path,
-    task: says.Task,
+    task: protocol.Task,
     environment: dict[str, str],
     seen: Measurement,
     progress: Progress,
-    part: str = says.WHOLE,
+    part: str = protocol.WHOLE,
     sandbox: Sandbox | None = None,
 ) -> None:
     """Run the target program for one task, or a part of it, and collect what it says.
@@ -256,8 +256,9 @@ async def run_worker(
         KernelFault: a version, or the program itself, broke.
         WrongResult: a version differs from the reference.
     """
-    command = worker_command(task, *([part] if part != says.WHOLE else []))
-    plan = msgspec.json.decode((stage / "plan.json").read_bytes(), type=says.Plan)  # before a version can write there
+    command = worker_command(task, *([part] if part != protocol.WHOLE else []))
+    # before a version can write there
+    plan = msgspec.json.decode((stage / "plan.json").read_bytes(), type=protocol.Plan)
 
     def on_line(line: str) -> None:
         _hear(line, seen, progress)
@@ -274,9 +275,9 @@ async def run_worker(
         )
 
 
-def _complete(plan: says.Plan, task: says.Task, seen: Measurement, part: str) -> bool:
+def _complete(plan: protocol.Plan, task: protocol.Task, seen: Measurement, part: str) -> bool:
     """Tell whether the program said all that its plan asks for: a kernel file may have left it with code 0."""
-    own = {(case.case, case.dtype) for case in says.shard(plan.work, part)}
+    own = {(case.case, case.dtype) for case in protocol.shard(plan.work, part)}
     if task == "compile":
         compiled = {(kernel.version, kernel.case, kernel.dtype) for kernel in seen.compiled}
         return compiled >= {(version, *case) for version in plan.versions for case in own}
@@ -290,34 +291,34 @@ def _complete(plan: says.Plan, task: says.Task, seen: Measurement, part: str) ->
 
 def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C901  # one branch an event
     """Take one line of the target: an event, or something that a library printed."""
-    match says.read_event(line):
-        case says.Doing(text):
+    match protocol.read_event(line):
+        case protocol.Doing(text):
             progress(text)
-        case says.Checked(record):
+        case protocol.Checked(record):
             seen.checks.append(record)
-        case says.CaseSeen() as case:
+        case protocol.CaseSeen() as case:
             seen.cases.append(case)
-        case says.Counted(case_name, dtype, flop):
+        case protocol.Counted(case_name, dtype, flop):
             seen.flop[case_name, dtype] = flop
-        case says.Samples() as samples:
+        case protocol.Samples() as samples:
             seen.samples.append(samples)
-        case says.State(state):
+        case protocol.State(state):
             seen.states.append(state)
-        case says.LeftOut() as left_out:
+        case protocol.LeftOut() as left_out:
             seen.left_out.append(left_out)
-        case says.Device() as device:
+        case protocol.Device() as device:
             seen.device = device
-        case says.Compiled(kernel):
+        case protocol.Compiled(kernel):
             seen.compiled.append(kernel)
-        case says.Refused(error, message, remedy):
+        case protocol.Refused(error, message, remedy):
             raise getattr(errors, error)(message, remedy)
-        case says.Broken() as broken:
+        case protocol.Broken() as broken:
             raise _kernel_fault(broken)
-        case says.Wrong(mismatch):
+        case protocol.Wrong(mismatch):
             raise WrongResult(*describe(mismatch))
 
 
-def _kernel_fault(broken: says.Broken) -> KernelFault:
+def _kernel_fault(broken: protocol.Broken) -> KernelFault:
     where = f" on {broken.case} {broken.dtype}" if broken.case else ""
     did = "does not compile" if broken.compiling else "does not run"
     remedy = "Mend the file; `rooflift compile` compiles it without a GPU and `rooflift verify` runs it there."
@@ -341,7 +342,7 @@ def describe(wrong: Mismatch) -> tuple[str, str]:
 
 
 def _tail(output: str) -> str:
-    return "\n".join(line for line in output.splitlines()[-15:] if not line.startswith(says.EVENT_PREFIX))
+    return "\n".join(line for line in output.splitlines()[-15:] if not line.startswith(protocol.EVENT_PREFIX))
 
 
 def verify(

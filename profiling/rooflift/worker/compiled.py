@@ -10,7 +10,7 @@ from typing import Any
 from rooflift.compile.kernels import compile_version
 from rooflift.compile.module import load_module
 from rooflift.errors import RoofliftError
-from rooflift.worker import protocol as says
+from rooflift.worker import protocol
 from rooflift.worker.program import Stop, guarded
 from rooflift.worker.protocol import say
 from rooflift.worker.tensors import input_shapes, make_inputs
@@ -25,25 +25,25 @@ class ConcreteCase:
     inputs: list[list[int]]
 
 
-def run(plan: says.Plan, part: str) -> None:
+def run(plan: protocol.Plan, part: str) -> None:
     """Compile every version on every case of a part of the work, and say what came of each kernel."""
     reference: ModuleType | None = None
-    for case in says.shard(plan.work, part):
+    for case in protocol.shard(plan.work, part):
         with guarded("reference", case):
             if case.init is None or case.inputs is None:
                 reference = reference or load_module(Path(plan.reference).absolute())
             concrete = _concrete(reference, case)
         for name, file in plan.versions.items():
-            say(says.Doing(f"compiling {name} for {case.case} {case.dtype}"))
+            say(protocol.Doing(f"compiling {name} for {case.case} {case.dtype}"))
             try:
                 for kernel in compile_version(Path(file).absolute(), name, concrete, case.dtype, plan.targets):
-                    say(says.Compiled(kernel))
+                    say(protocol.Compiled(kernel))
             except RoofliftError as error:
-                say(says.Refused(type(error).__name__, error.message, error.remedy))
+                say(protocol.Refused(type(error).__name__, error.message, error.remedy))
                 raise Stop from None
 
 
-def _concrete(reference: ModuleType | None, case: says.CasePlan) -> ConcreteCase:
+def _concrete(reference: ModuleType | None, case: protocol.CasePlan) -> ConcreteCase:
     """Return a case with the arguments and shapes of the reference where it has none of its own."""
     import torch
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from rooflift.compile.module import load_module
-from rooflift.worker import protocol as says
+from rooflift.worker import protocol
 from rooflift.worker.correctness import check_version, reference_result
 from rooflift.worker.failure import describe_exception
 from rooflift.worker.gpu_state import gpu_state
@@ -47,14 +47,14 @@ def guarded(version: str, plan: CasePlan) -> Iterator[None]:
 
         compile_errors = (triton.CompilationError, triton.runtime.errors.PTXASError)
         compiling = isinstance(error, compile_errors) or "ptxas" in str(error)
-        say(says.Broken(version, plan.case, plan.dtype, compiling, describe_exception(error)))
+        say(protocol.Broken(version, plan.case, plan.dtype, compiling, describe_exception(error)))
         raise Stop from None
 
 
 class Program:
     """The loaded plan on one device."""
 
-    def __init__(self, plan: says.Plan, device: str) -> None:
+    def __init__(self, plan: protocol.Plan, device: str) -> None:
         self.plan, self.device = plan, device
         nothing = CasePlan("", "", None, None)
         with guarded("reference", nothing):
@@ -71,18 +71,18 @@ class Program:
                 expected = reference_result(self.reference, case, self.device, seed)
             for name, module in self.versions.items():
                 if seed == self.plan.seeds[0]:
-                    say(says.Doing(f"checking {name} on {case.case} {case.dtype}"))
+                    say(protocol.Doing(f"checking {name} on {case.case} {case.dtype}"))
                 with guarded(name, case):
                     result = check_version(name, module, self.reference, case, self.device, seed, expected)
                 if isinstance(result, Mismatch):
-                    say(says.Wrong(result))
+                    say(protocol.Wrong(result))
                     raise Stop
-                say(says.Checked(result))
+                say(protocol.Checked(result))
             del expected  # before the next seed's: in float64 it is the largest tensor of all
 
     def compile(self, case: CasePlan) -> None:
         """Run every version once: what is compiled lies in triton's cache from then on."""
-        say(says.Doing(f"compiling for {case.case} {case.dtype}"))
+        say(protocol.Doing(f"compiling for {case.case} {case.dtype}"))
         with guarded("reference", case):
             inputs = make_inputs(self.reference, case, self.device, seed=0)
         self.calls(case, inputs)
@@ -109,8 +109,8 @@ class Program:
             eager = make_model(self.reference.Model, self.reference, case, self.device, seed=0)
             traffic_bytes = compulsory_bytes(inputs, eager, eager(*inputs))
         plan = case if case.init is not None else msgspec.structs.replace(case, init=self.reference.get_init_inputs())
-        say(says.CaseSeen(plan, input_shapes(inputs), traffic_bytes))
-        say(says.Doing(f"timing {case.case} {case.dtype}{place}"))
+        say(protocol.CaseSeen(plan, input_shapes(inputs), traffic_bytes))
+        say(protocol.Doing(f"timing {case.case} {case.dtype}{place}"))
         providers = self.calls(case, inputs)
         providers["torch_eager"] = partial(eager, *inputs)
         if self.plan.slow_baselines:
@@ -122,12 +122,12 @@ class Program:
             timed_calls[last, 1] = providers[last]
 
         def look(at: Moment) -> None:
-            say(says.State(gpu_state(gpu_uuid(), case.case, case.dtype, at)))
+            say(protocol.State(gpu_state(gpu_uuid(), case.case, case.dtype, at)))
 
         timed = time_providers(timed_calls, self.plan.sampling, f"{case.case} {case.dtype}", look)
         for (provider, repeat), times_us in timed.times_us.items():
             positions = timed.positions[provider, repeat]
-            say(says.Samples(provider, repeat, case.case, case.dtype, times_us, positions))
+            say(protocol.Samples(provider, repeat, case.case, case.dtype, times_us, positions))
 
     def profile(self, case: CasePlan) -> None:
         """Run each version once inside its NVTX range, which is what ncu records."""
@@ -135,8 +135,8 @@ class Program:
 
         inputs = make_inputs(self.reference, case, self.device, seed=0)
         for name, call in self.calls(case, inputs).items():
-            torch.cuda.nvtx.range_push(says.RANGE)
-            torch.cuda.nvtx.range_push(says.range_name(name, case))
+            torch.cuda.nvtx.range_push(protocol.RANGE)
+            torch.cuda.nvtx.range_push(protocol.range_name(name, case))
             call()
             torch.cuda.synchronize()
             torch.cuda.nvtx.range_pop()
@@ -165,8 +165,8 @@ def slow_baselines(case: CasePlan, eager: Any, inputs: list[Any]) -> dict[str, A
             torch.cuda.synchronize()
             calls[provider] = call
         except Exception as error:  # noqa: BLE001  # the compiler may raise anything
-            say(says.Doing(f"{provider} is left out: {textwrap.shorten(str(error), 200)}"))
-            say(says.LeftOut(provider, case.case, case.dtype, type(error).__name__))
+            say(protocol.Doing(f"{provider} is left out: {textwrap.shorten(str(error), 200)}"))
+            say(protocol.LeftOut(provider, case.case, case.dtype, type(error).__name__))
     return calls
 
 
@@ -177,7 +177,7 @@ def gpu_uuid() -> str:
     return str(torch.cuda.get_device_properties(0).uuid)
 
 
-def describe_device() -> says.Device:
+def describe_device() -> protocol.Device:
     """Return the GPU and the software versions."""
     import platform
 
@@ -185,7 +185,7 @@ def describe_device() -> says.Device:
     import triton
 
     gpu = torch.cuda.get_device_properties(0)
-    return says.Device(
+    return protocol.Device(
         gpu=gpu.name,
         compute_capability=f"{gpu.major}.{gpu.minor}",
         sm_count=gpu.multi_processor_count,
@@ -198,7 +198,7 @@ def describe_device() -> says.Device:
     )
 
 
-def run(task: says.Task, plan: says.Plan, part: str) -> None:
+def run(task: protocol.Task, plan: protocol.Plan, part: str) -> None:
     """Do one task for every case of the plan, or of its part."""
     # one process compiles for torch.compile: its pool of processes would outlive this one and hold its output open
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
@@ -206,7 +206,7 @@ def run(task: says.Task, plan: says.Plan, part: str) -> None:
     from filelock import FileLock
 
     device = "cuda"
-    turn: AbstractContextManager[object] = FileLock(says.GPU_LOCK)
+    turn: AbstractContextManager[object] = FileLock(protocol.GPU_LOCK)
     if os.environ.get("TRITON_INTERPRET") == "1":
         device, turn = "cpu", nullcontext()
         fix_interpreter()
@@ -216,7 +216,7 @@ def run(task: says.Task, plan: says.Plan, part: str) -> None:
         gpu_state(gpu_uuid(), "", "", "before")  # wakes NVML, too
     with torch.no_grad():
         if task == "check":
-            for case in says.shard(plan.work, part):
+            for case in protocol.shard(plan.work, part):
                 if device == "cuda":
                     program.compile(case)  # many processes may do so at once; their comparisons take turns
                 with turn:
@@ -227,10 +227,10 @@ def run(task: says.Task, plan: says.Plan, part: str) -> None:
                 _measure(task, program)
     if task == "time" and plan.count_flop:
         for case in plan.work:
-            say(says.Counted(case.case, case.dtype, count_flop(program.reference, case)))
+            say(protocol.Counted(case.case, case.dtype, count_flop(program.reference, case)))
 
 
-def _measure(task: says.Task, program: Program) -> None:
+def _measure(task: protocol.Task, program: Program) -> None:
     """Time or profile every case, after a check where none was made before."""
     plan = program.plan
     if task == "time":

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from rooflift.schema import RoofRow
-from rooflift.worker import protocol as says
+from rooflift.worker import protocol
 from rooflift.worker.gpu_state import gpu_state
 from rooflift.worker.program import describe_device, gpu_uuid
 from rooflift.worker.protocol import Measured, say
@@ -259,5 +259,5 @@ def run() -> None:
     """Measure every roof and say so."""
     say(describe_device())
     for benchmark in benchmarks():
-        say(says.Doing(f"measuring {benchmark.name}"))
+        say(protocol.Doing(f"measuring {benchmark.name}"))
         say(Measured(measure_roof(benchmark)))

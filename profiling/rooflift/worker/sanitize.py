@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rooflift.worker import protocol as says
+from rooflift.worker import protocol
 from rooflift.worker.program import Program, guarded
 from rooflift.worker.protocol import Ran, say
 from rooflift.worker.tensors import make_inputs, make_model
 
 
-def run(plan: says.Plan, device: str = "cuda") -> None:
+def run(plan: protocol.Plan, device: str = "cuda") -> None:
     """Run every version of a plan once on each case; parameters and inputs are made on the CPU."""
     import torch
 
