@@ -47,7 +47,7 @@ def test_run_is_told_into_another_folder_and_stays_as_it_is(h100_run: Path, tmp_
     assert all(path.stat().st_size > 1000 for path in told.written)
     assert told.folder == h100_run
     assert told.story.manifest == read_run(h100_run).manifest
-    assert list(told.story.summary["bound"]) == ["integer", "issue slots"]
+    assert list(told.story.summary["bottleneck"]) == ["ALU pipe", "Issue Slots"]
 
 
 def test_old_run_is_drawn_under_the_roofs_that_were_measured_since(

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from rooflift.analysis.advice import REMEDIES, STAGES, STOP_PCT, Roof, diagnose
-from rooflift.analysis.bottleneck import RESOURCES, SOME_UNIT
+from rooflift.analysis.bottleneck import SOME_UNIT
 from rooflift.analysis.selection import advise, roof, select
 from rooflift.errors import CatalogError
+from rooflift.ncu.metrics import RESOURCES
 from rooflift.project.stages import stages
 from rooflift.runs.run import read_run
 
@@ -46,7 +47,7 @@ def test_on_the_rtx_4090_of_the_seed_the_grid_stage_cannot_pay() -> None:
 def test_on_the_h100_integer_work_limits_v0_and_the_grid_addresses_it(h100_run: Path) -> None:
     run = read_run(h100_run)
     found = advise(run, select(run, "v0"))
-    assert (found.resource, found.evidence, found.stage) == ("integer", "alu_pct 80", "grid")
+    assert (found.resource, found.evidence, found.stage) == ("ALU pipe", "alu_pct 80", "grid")
     assert found.sol_pct == pytest.approx(35.5, abs=0.1)
     assert found.excess_traffic == pytest.approx(0.994, abs=0.001)
     assert not found.stop
@@ -158,14 +159,14 @@ def test_the_command_prints_the_verdict_and_ncus_rules(rooflift: Callable[..., A
     said = rooflift("advise", h100_run, "v0")
     assert said.code == 0
     assert "35.5 % of the roof" in said.out
-    assert "integer: alu_pct 80" in said.out
+    assert "ALU pipe: alu_pct 80" in said.out
     assert "go on with the grid stage" in said.out
     assert "estimated speedup 28.8 %, global" in said.out
 
 
 def test_the_command_answers_in_json(rooflift: Callable[..., Any], h100_run: Path) -> None:
     told = json.loads(rooflift("advise", h100_run, "v1", "--json").out)
-    assert (told["version"], told["resource"], told["stage"]) == ("v1_grid", "issue slots", "tiling")
+    assert (told["version"], told["resource"], told["stage"]) == ("v1_grid", "Issue Slots", "tiling")
     assert {"TheoreticalOccupancy"} <= {rule["rule"] for rule in told["ncu_rules"]}
     assert told["ncu_rules_missing"] == ""
 

@@ -50,7 +50,7 @@ def test_on_the_source_itself_the_projection_is_the_measurement(row: Callable[..
     measured = row(version)
     found = project(measured, H100, H100, Copies(3.0e12))
     assert found.time_us == pytest.approx(measured["time_us"], rel=0.01)  # its clock was 0.4 % below the spec's
-    assert found.resource == measured["bound"]
+    assert found.resource == measured["bottleneck"]
     for metric in ("sm_pct", "dram_pct", "l2_pct", "alu_pct", "issue_active_pct"):
         assert found.pct(metric) == pytest.approx(measured[metric], abs=1)
 
@@ -71,7 +71,7 @@ def test_half_the_sms_take_twice_as_long_for_integer_work(row: Callable[..., Any
     half = msgspec.structs.replace(H100, sm_count=H100.sm_count // 2)
     found = project(row("v0"), H100, half, Copies(3.0e12))
     assert found.time_us == pytest.approx(2 * row("v0")["time_us"], rel=0.02)
-    assert found.resource == "integer"
+    assert found.resource == "ALU pipe"
 
 
 def test_fewer_fp32_lanes_fill_the_multiply_add_pipe(row: Callable[..., Any]) -> None:
@@ -141,7 +141,7 @@ def test_a_projection_is_held_against_a_measurement(to: Callable[..., Estimate])
     found = to("rtx4090")
     held = hold(found, ("v0_baseline", "main", "float32"), {**SEED, "time_us": found.time_us / 1.1})
     assert held.error_pct == pytest.approx(10)
-    assert (held.projected_bound, held.measured_bound) == ("DRAM", "DRAM")
+    assert (held.estimated_bottleneck, held.measured_bottleneck) == ("DRAM", "DRAM")
     assert math.isnan(hold(found, ("v0_baseline", "main", "float32"), SEED).error_pct)
 
 
@@ -165,7 +165,7 @@ def test_the_committed_error_table_is_what_the_command_writes(
     assert rooflift("import", metrics, *words).code == 0
     said = rooflift("estimate", h100_run, "--against", truth, "--out", table, "--json")
     assert said.code == 0
-    assert json.loads(said.out)["rows"][0]["measured_bound"] == "DRAM"
+    assert json.loads(said.out)["rows"][0]["measured_bottleneck"] == "DRAM"
     assert table.read_text() == (checkout / "docs" / "estimates" / "h100-to-rtx4090.md").read_text()
 
 
@@ -179,7 +179,7 @@ def test_from_the_h100_to_the_h200_every_version_is_within_10_per_cent(
     rows = json.loads(rooflift("estimate", source, "--against", truth, "--out", table, "--json").out)["rows"]
     assert len(rows) >= 14
     assert max(abs(row["error_pct"]) for row in rows) < 10
-    assert [row["measured_bound"] for row in rows[:2]] == ["integer", "issue slots"]
+    assert [row["measured_bottleneck"] for row in rows[:2]] == ["ALU pipe", "Issue Slots"]
     assert table.read_text() == committed.read_text()
 
 

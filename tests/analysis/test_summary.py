@@ -218,7 +218,7 @@ def test_run_without_counters_has_times_and_claims_nothing_else(manifest_of: Man
     frame = summarize(manifest_of({"v0_a": [], "v1_b": []}), NO_METRICS, timings_of({V0: 8.0, V1: 4.0, COPY: 2.0}))
     assert list(frame["sol_pct"]) == [25, 50]
     assert list(frame["intensity_bytes"]) == ["compulsory", "compulsory"]
-    assert set(frame["bound"]) == {"unknown"}
+    assert set(frame["bottleneck"]) == {"unknown"}
     assert frame[[*BY_NAME, "dram_bytes", "excess_traffic"]].isna().all(axis=None)
 
 
@@ -241,7 +241,7 @@ def test_summary_of_the_h100_run(h100_run: Path) -> None:
     assert frame.loc["v0_baseline", "dram_bytes"] == 1073881856 + 1052901120
     assert frame.loc["v0_baseline", "excess_traffic"] == pytest.approx(2126782976 / 2139113728)
     assert frame.loc["v0_baseline", "intensity"] == pytest.approx(4794163200 / 2126782976)
-    assert frame.loc["v1_grid", "bound"] == "issue slots"
+    assert frame.loc["v1_grid", "bottleneck"] == "Issue Slots"
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_prediction_is_a_hit_a_miss_or_says_why_it_is_not_judged(
     assert math.isnan(row["value"]) == verdict.startswith("not judged")
 
 
-@pytest.mark.parametrize("column", ["bound", "evidence", "intensity_bytes", "version"])
+@pytest.mark.parametrize("column", ["bottleneck", "evidence", "intensity_bytes", "version"])
 def test_prediction_about_a_text_is_not_judged(
     manifest_of: ManifestOf, metrics_of: FrameOf, timings_of: FrameOf, column: str
 ) -> None:

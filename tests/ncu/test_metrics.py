@@ -23,10 +23,10 @@ from rooflift.ncu.metrics import (
 
 SEED = [
     "sm__throughput.avg.pct_of_peak_sustained_elapsed",
-    "launch__grid_size",
-    "sm__warps_active.avg.pct_of_peak_sustained_active",
     "dram__throughput.avg.pct_of_peak_sustained_elapsed",
     "lts__t_sector_hit_rate.pct",
+    "sm__warps_active.avg.pct_of_peak_sustained_active",
+    "launch__grid_size",
 ]
 NCU_NAME = re.compile(r"[a-z][a-z0-9]*__[a-z0-9_]+(?:\.[a-z_]+)*")
 SPELLED = re.compile(
@@ -52,8 +52,12 @@ def test_metric_is_well_formed(metric: Metric) -> None:
     assert all(NCU_NAME.fullmatch(ncu_name) for ncu_name in metric.ncu)
     assert metric.meaning
     assert metric.meaning == metric.meaning.strip()
-    assert metric.better in {"higher", "lower", "neither"}
     assert metric.combine in {"sum", "mean", "max"}
+    assert not metric.bottleneck or metric.unit == "%", "a bottleneck is known by the share of its peak"
+
+
+def test_labels_are_unique() -> None:
+    assert [label for label, count in Counter(metric.label for metric in METRICS).items() if count > 1] == []
 
 
 @EVERY_METRIC

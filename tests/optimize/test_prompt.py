@@ -123,7 +123,7 @@ def test_versions_tried_come_with_times_and_verdicts(told: Callable[..., Prompt]
     tried = {one.version: one for one in told().tried}
     assert list(tried) == ["v0_baseline", "v1_grid"]
     assert tried["v1_grid"].time == "1011 us"
-    assert tried["v1_grid"].bound == "issue slots"
+    assert tried["v1_grid"].bottleneck == "Issue Slots"
     assert any("hit" in text for text in tried["v1_grid"].predictions)
     assert any("miss" in text for text in tried["v1_grid"].predictions)
 
@@ -131,7 +131,7 @@ def test_versions_tried_come_with_times_and_verdicts(told: Callable[..., Prompt]
 def test_a_run_of_another_gpu_is_called_so_and_projected(told: Callable[..., Prompt]) -> None:
     other, own = told(gpu="rtx4090"), told(gpu="h100")
     assert "this is not the target GPU" in other.measured_on
-    assert "bound by DRAM" in other.estimated[0]
+    assert "bottleneck DRAM" in other.estimated[0]
     assert "not the target" not in own.measured_on
     assert own.estimated == []
 

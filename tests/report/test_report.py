@@ -68,12 +68,12 @@ def test_report_opens_with_what_was_measured_and_the_result(report: str) -> None
     assert title == "# depthwise_conv2d on NVIDIA H100 80GB HBM3"
     assert first == (
         "**v1_grid** is the fastest: 1.011 ms, 1.99x over v0_baseline, 70.8 % of the measured roof, "
-        "bound by issue slots."
+        "bottleneck Issue Slots."
     )
 
 
 def test_every_version_has_its_row_its_bound_and_its_story(report: str, story: ReportData) -> None:
-    limits = section(report, "## What bounds each version")
+    limits = section(report, "## Bottlenecks")
     stories = section(report, "## Versions")
     for version, row in zip(story.manifest.versions, rows(report), strict=False):
         assert row[0] == version.version
@@ -87,8 +87,8 @@ def test_without_counters_one_line_says_that_no_limit_is_known(
     h100: Run, told_with: ToldWith, written: Written
 ) -> None:
     uncounted = told_with(metrics=h100.metrics.iloc[:0])
-    assert section(written(uncounted), "## What bounds each version").strip() == (
-        "- **v0_baseline, v1_grid**: unknown (the counters of memory and pipes were not collected)"
+    assert section(written(uncounted), "## Bottlenecks").strip() == (
+        "- **v0_baseline, v1_grid**: unknown (the metrics of memory and pipes were not collected)"
     )
     assert headline(uncounted).endswith("% of the measured roof.")
 
@@ -307,13 +307,13 @@ def test_fastest_version_is_named_also_when_it_is_not_the_last(h100: Run, told_w
 
 def test_versions_that_are_as_fast_are_named_beside_the_fastest(h100: Run, told_with: ToldWith) -> None:
     level = told_with(timings=faster(h100.timings, "v0_baseline", 1015.0))
-    assert headline(level).endswith("bound by issue slots; within 1 % of it: v0_baseline.")
+    assert headline(level).endswith("bottleneck Issue Slots; within 1 % of it: v0_baseline.")
     assert "within 1 %" not in headline(told_with(timings=faster(h100.timings, "v0_baseline", 1025.0)))
 
 
 def test_one_version_is_compared_with_no_other(h100: Run, told_with: ToldWith) -> None:
     line = headline(told_with(versions=h100.manifest.versions[:1]))
-    assert line == "**v0_baseline** is the fastest: 2.015 ms, 35.5 % of the measured roof, bound by integer."
+    assert line == "**v0_baseline** is the fastest: 2.015 ms, 35.5 % of the measured roof, bottleneck ALU pipe."
 
 
 def test_run_without_times_says_so(h100: Run, told_with: ToldWith) -> None:

@@ -65,11 +65,11 @@ def test_summary_of_the_h100_run(story: ReportData) -> None:
     assert cells(story.main, tables.SUMMARY_COLUMNS) == [
         [
             *("v0_baseline", "2.015 ms", "1.00x", "35.5", "82", "31", "67", "70", "1 040 400", "40", "0.994x"),
-            *("integer", "4 hit"),
+            *("ALU pipe", "4 hit"),
         ],
         [
             *("v1_grid", "1.011 ms", "1.99x", "70.8", "86", "63", "61", "69", "524 288", "40", "0.993x"),
-            *("issue slots", "3 hit, 2 missed"),
+            *("Issue Slots", "3 hit, 2 missed"),
         ],
     ]
 

@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rooflift.analysis.bottleneck import PIPES, RESOURCES, SOME_UNIT, Bound, bound
-from rooflift.ncu.metrics import BY_NAME
+from rooflift.analysis.bottleneck import SOME_UNIT, Bottleneck, find_bottleneck
+from rooflift.ncu.metrics import BY_NAME, PIPES, RESOURCES
 
 STAGES = ("grid", "tiling", "memory", "tuning")
 STOP_PCT = 95  # of the roof: what is left is less than a run differs from the next in clocks and placement
@@ -35,19 +35,17 @@ REMEDIES = {
     ),
     "L2": Remedy(("tiling", "memory"), "reuse what a program has loaded, so that less is asked of L2"),
     "L1": Remedy(("memory", "tiling"), "load wider and each value once: fewer bytes through L1"),
-    "integer": Remedy(
+    "ALU pipe": Remedy(
         ("grid", "tiling"), "fewer integer instructions an output: indices from program ids, shared by several outputs"
     ),
     "FMA pipe": Remedy(
         ("tiling",),
         "integer multiplies share this pipe: compute addresses once for several outputs; tl.dot for matrix products",
     ),
-    "special functions": Remedy(
-        ("grid", "tiling"), "integer division and conversions run here: take indices from program ids"
-    ),
-    "load/store": Remedy(("memory", "tiling"), "load and store wider, and each value once"),
-    "tensor cores": Remedy((), "a narrower type for the products, or fewer of them"),
-    "issue slots": Remedy(("tiling", "memory"), "fewer instructions an output: wider loads, several outputs a thread"),
+    "XU pipe": Remedy(("grid", "tiling"), "integer division and conversions run here: take indices from program ids"),
+    "LSU pipe": Remedy(("memory", "tiling"), "load and store wider, and each value once"),
+    "Tensor pipe": Remedy((), "a narrower type for the products, or fewer of them"),
+    "Issue Slots": Remedy(("tiling", "memory"), "fewer instructions an output: wider loads, several outputs a thread"),
     SOME_UNIT: Remedy(
         ("grid", "tiling"), "fewer instructions an output; collect the standard counters to see of which kind"
     ),
@@ -159,14 +157,14 @@ def diagnose(
     )
 
 
-def _limit(figures: Mapping[str, float]) -> Bound:
+def _limit(figures: Mapping[str, float]) -> Bottleneck:
     time_us, kernel_us = _figure(figures, "time_us"), _figure(figures, "ncu_time_ns") / 1e3
     if kernel_us < LAUNCH_SHARE * time_us:
-        return Bound("launch", f"the kernels take {kernel_us:.1f} us of {time_us:.1f} us")
-    return bound(figures)
+        return Bottleneck("launch", f"the kernels take {kernel_us:.1f} us of {time_us:.1f} us")
+    return find_bottleneck(figures)
 
 
-def _relief(figures: Mapping[str, float], limit: Bound, excess: float) -> Remedy:
+def _relief(figures: Mapping[str, float], limit: Bottleneck, excess: float) -> Remedy:
     relief = REMEDIES[limit.resource]
     if limit.resource == "DRAM" and excess <= LEAN:
         how = "the traffic is the compulsory one: only its rate can rise, by wider accesses and order"
@@ -179,7 +177,7 @@ def _relief(figures: Mapping[str, float], limit: Bound, excess: float) -> Remedy
     return relief
 
 
-def _bounds(figures: Mapping[str, float], limit: Bound, sol_pct: float, excess: float) -> dict[str, float]:
+def _bounds(figures: Mapping[str, float], limit: Bottleneck, sol_pct: float, excess: float) -> dict[str, float]:
     """Return by its reason what the speedup of any stage cannot exceed."""
     found = {f"the roof, of which {sol_pct:.0f} % is reached": 100 / sol_pct}
     if limit.resource == "launch":
@@ -210,7 +208,7 @@ def _least(bounds: Mapping[str, float]) -> tuple[float, str]:
     return known[reason], reason
 
 
-def _next_limit(figures: Mapping[str, float], limit: Bound) -> str:
+def _next_limit(figures: Mapping[str, float], limit: Bottleneck) -> str:
     others = {n: _figure(figures, n) for n, resource in RESOURCES.items() if resource != limit.resource}
     if any(resource == limit.resource for resource in map(RESOURCES.get, PIPES)):
         others.pop("issue_active_pct", None)  # a pipe's instructions fill issue slots, too
@@ -223,7 +221,7 @@ def _next_limit(figures: Mapping[str, float], limit: Bound) -> str:
     return f"{RESOURCES.get(name, 'some SM unit')} ({name} {known[name]:.0f})"
 
 
-def _advice(stage: str, relief: Remedy, limit: Bound, gain: float, stop: bool) -> StageAdvice:
+def _advice(stage: str, relief: Remedy, limit: Bottleneck, gain: float, stop: bool) -> StageAdvice:
     at_most = "" if math.isnan(gain) else f", at most {gain:.2f}x"
     if stop:
         return StageAdvice(stage, False, f"cannot pay: the version is done{at_most}")

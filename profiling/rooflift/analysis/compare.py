@@ -21,7 +21,7 @@ import msgspec
 from rooflift.analysis.bottleneck import NO_STALL
 from rooflift.analysis.summary import KEY, combine
 from rooflift.errors import RunFault
-from rooflift.ncu.metrics import BY_NAME
+from rooflift.ncu.metrics import BY_NAME, METRICS
 from rooflift.schema import CaseRecord, Manifest, NoiseRecord
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ BLOCK = 4_000_000  # pairs of samples in memory at once
 MOVED = 0.02  # a count that changed by less, or a percentage by fewer than two points, has not moved
 MOVED_STALL = 0.25  # warps an instruction
 EXPLAINS = 0.5  # a count explains a change when it makes up at least this part of it, on a logarithmic scale
-WORK = {"DRAM bytes": ("dram_read_bytes", "dram_write_bytes"), "L2 bytes": ("l2_bytes",), "L1 bytes": ("l1_bytes",)}
-WORK |= {"instructions": ("inst_executed",)}
+WORK = {work: [m.name for m in METRICS if m.work == work] for work in dict.fromkeys(m.work for m in METRICS if m.work)}
 NEVER_COMPARED = ("ncu_time_ns",)  # weighs percentages; a time is never ncu's
 
 
@@ -412,9 +411,9 @@ def _cause(row: Mapping[str, Any], metrics: pd.DataFrame) -> str:
         return "not profiled"
     change = math.log(row["time_x"])
     shares = {}
-    for name, metrics in WORK.items():
-        if all(metric in own.index for metric in metrics):
-            totals = [sum(float(own.loc[metric, at]) for metric in metrics) for at in ("base", "head")]
+    for name, parts in WORK.items():
+        if all(metric in own.index for metric in parts):
+            totals = [sum(float(own.loc[metric, at]) for metric in parts) for at in ("base", "head")]
             if all(totals):
                 shares[name] = math.log(totals[1] / totals[0])
     explaining = [name for name, share in shares.items() if share / change >= EXPLAINS]

@@ -13,9 +13,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rooflift.analysis.bottleneck import PIPES, RESOURCES, bound
+from rooflift.analysis.bottleneck import find_bottleneck
 from rooflift.compile.occupancy import theoretical_occupancy
 from rooflift.errors import RunFault
+from rooflift.ncu.metrics import PIPES, RESOURCES
 from rooflift.project.gpus import GpuSpec
 
 SCHEDULERS_PER_SM = 4  # each issues one warp instruction a clock, on every GPU of the specs
@@ -109,7 +110,7 @@ def project(figures: Mapping[str, float], source: GpuSpec, target: GpuSpec, copi
     return Estimate(
         time_us=figures.get("time_us", math.nan) * kernel_there_us / kernel_us,
         source_time_us=figures.get("time_us", math.nan),
-        resource=bound(pct).resource,
+        resource=find_bottleneck(pct).resource,
         unexplained_us=unexplained_us,
         needs=tuple(
             Need(RESOURCES.get(name, "busiest SM unit"), name, us, sustained[name], pct[name])
@@ -185,15 +186,15 @@ class Held:
     case: str
     dtype: str
     source_time_us: float
-    projected_time_us: float
+    estimated_time_us: float
     measured_time_us: float
     error_pct: float  # of the time: estimated over measured, less 1
-    projected_sm_pct: float
+    estimated_sm_pct: float
     measured_sm_pct: float
-    projected_dram_pct: float
+    estimated_dram_pct: float
     measured_dram_pct: float
-    projected_bound: str
-    measured_bound: str
+    estimated_bottleneck: str
+    measured_bottleneck: str
 
 
 def hold(estimate: Estimate, key: tuple[str, str, str], measured: Mapping[str, float]) -> Held:
@@ -202,13 +203,13 @@ def hold(estimate: Estimate, key: tuple[str, str, str], measured: Mapping[str, f
     return Held(
         *key,
         source_time_us=estimate.source_time_us,
-        projected_time_us=estimate.time_us,
+        estimated_time_us=estimate.time_us,
         measured_time_us=time_us,
         error_pct=100 * (estimate.time_us / time_us - 1),
-        projected_sm_pct=estimate.pct("sm_pct"),
+        estimated_sm_pct=estimate.pct("sm_pct"),
         measured_sm_pct=measured.get("sm_pct", math.nan),
-        projected_dram_pct=estimate.pct("dram_pct"),
+        estimated_dram_pct=estimate.pct("dram_pct"),
         measured_dram_pct=measured.get("dram_pct", math.nan),
-        projected_bound=estimate.resource,
-        measured_bound=bound(measured).resource,
+        estimated_bottleneck=estimate.resource,
+        measured_bottleneck=find_bottleneck(measured).resource,
     )

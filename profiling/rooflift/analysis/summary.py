@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rooflift.analysis.bottleneck import bound
+from rooflift.analysis.bottleneck import find_bottleneck
 from rooflift.analysis.roofline import TENSOR, Roof, datasheet_roofs, measured_roofs
 from rooflift.ncu.metrics import BY_NAME, FLOP_OF_INSTRUCTION
 from rooflift.project.gpus import spec_for_name
@@ -49,7 +49,7 @@ def summarize(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame) 
 
     Columns: version, case, dtype, time_us, q20_us, q80_us, speedup (over the run's first version), time_x (relative to
     the version numbered one less), sol_us, sol_pct, compulsory_bytes, flop, dram_bytes, excess_traffic, intensity
-    (FLOP a byte: of DRAM, or compulsory where DRAM was not counted, as intensity_bytes says), flops_per_s, bound,
+    (FLOP a byte: of DRAM, or compulsory where DRAM was not counted, as intensity_bytes says), flops_per_s, bottleneck,
     evidence, and every metric of the registry. NaN stands for what is missing.
     """
     import pandas as pd
@@ -81,7 +81,7 @@ def _figures(
     sol_us = times.loc[floor_key, "median_us"] if floor_key in times.index else math.nan
     flop = float(case.flop) if case.flop is not None else counted_flop(measured)
     dram_bytes = measured["dram_read_bytes"] + measured["dram_write_bytes"]
-    limit = bound(measured)
+    found = find_bottleneck(measured)
     return {
         "time_us": time_us,
         "q20_us": q20_us,
@@ -95,8 +95,8 @@ def _figures(
         "intensity": flop / (case.compulsory_bytes if math.isnan(dram_bytes) else dram_bytes or math.nan),
         "intensity_bytes": "compulsory" if math.isnan(dram_bytes) else "DRAM",
         "flops_per_s": flop / time_us * 1e6,
-        "bound": limit.resource,
-        "evidence": limit.evidence,
+        "bottleneck": found.resource,
+        "evidence": found.evidence,
     } | measured
 
 

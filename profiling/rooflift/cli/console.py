@@ -34,15 +34,15 @@ def console() -> Console:
 def print_run(told: Told) -> None:
     """Print a run's table, what bounds each version, the predictions with their verdicts, and the suite."""
     from rooflift.report import tables
-    from rooflift.report.report import limits, suite_line
+    from rooflift.report.report import bottlenecks, suite_line
 
     story = told.story
     manifest = story.manifest
     measured = f"on {manifest.machine.gpu} ({manifest.created[:10]})"
     title = f"{manifest.operator}, {story.case.case} {story.case.dtype}, {measured}"
     console().print(tables.terminal(story.main, tables.SUMMARY_COLUMNS, title))
-    for row in limits(story.main):
-        console().print(f"Limit of {row['version']}: {row['bound']} ({row['evidence']})", markup=False)
+    for row in bottlenecks(story.main):
+        console().print(f"Bottleneck of {row['version']}: {row['bottleneck']} ({row['evidence']})", markup=False)
     for row in story.judged.to_dict("records"):
         value = tables.PREDICTION_COLUMNS[2].text(row)
         console().print(f"  {row['version']}: {row['prediction']}: measured {value}, {row['verdict']}", markup=False)

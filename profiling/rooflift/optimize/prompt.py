@@ -57,7 +57,7 @@ class Iteration(msgspec.Struct, frozen=True):
     time: str
     speedup: str
     roof: str
-    bound: str
+    bottleneck: str
     predictions: list[str]
 
 
@@ -313,7 +313,7 @@ def _projected(run: Run, about: Selection, target: GpuSpec, here: Roofs | None, 
         return [fault.message]
     time = "no time, as none was measured" if math.isnan(found.time_us) else f"{found.time_us:.1f} us"
     shares = ", ".join(f"{need.metric} {need.pct:.0f}" for need in found.needs)
-    return [f"{time}, bound by {found.resource}: {shares}", *found.assumptions]
+    return [f"{time}, bottleneck {found.resource}: {shares}", *found.assumptions]
 
 
 def _tried(run: Run, about: Selection) -> list[Iteration]:
@@ -333,7 +333,7 @@ def _tried(run: Run, about: Selection) -> list[Iteration]:
                 time=_known(row.get("time_us"), " us"),
                 speedup=_known(row.get("speedup"), "x over the first"),
                 roof=_known(row.get("sol_pct"), " % of the roof"),
-                bound=str(row.get("bound", "unknown")),
+                bottleneck=str(row.get("bottleneck", "unknown")),
                 predictions=[
                     f"{v['prediction']}: {_known(v['value'], '')}, {v['verdict']} on {MAIN}" for v in verdicts
                 ],

@@ -21,7 +21,7 @@ ESTIMATE_COLUMNS = (
     Column("case", lambda row: f"{row['case']} {row['dtype']}", right=False),
     Column("time here", lambda row: duration(row["source_time_us"])),
     Column("time there", lambda row: duration(row["time_us"])),
-    Column("bound by", lambda row: row["resource"], right=False),
+    Column("bottleneck", lambda row: row["resource"], right=False),
     Column("sm_pct", lambda row: number(row["sm_pct"])),
     Column("dram_pct", lambda row: number(row["dram_pct"])),
     Column("L2 %", lambda row: number(row["l2_pct"])),
@@ -33,15 +33,15 @@ ESTIMATE_COLUMNS = (
 HELD_COLUMNS = (
     Column("version", lambda row: row["version"], right=False),
     Column("case", lambda row: f"{row['case']} {row['dtype']}".strip() or "not named", right=False),
-    Column("estimated", lambda row: duration(row["projected_time_us"])),
+    Column("estimated", lambda row: duration(row["estimated_time_us"])),
     Column("measured", lambda row: duration(row["measured_time_us"])),
     Column("error", lambda row: number(row["error_pct"], 1, " %")),
-    Column("sm_pct estimated", lambda row: number(row["projected_sm_pct"], 1)),
+    Column("sm_pct estimated", lambda row: number(row["estimated_sm_pct"], 1)),
     Column("measured", lambda row: number(row["measured_sm_pct"], 1)),
-    Column("dram_pct estimated", lambda row: number(row["projected_dram_pct"], 1)),
+    Column("dram_pct estimated", lambda row: number(row["estimated_dram_pct"], 1)),
     Column("measured", lambda row: number(row["measured_dram_pct"], 1)),
-    Column("bound by, estimated", lambda row: row["projected_bound"], right=False),
-    Column("measured", lambda row: row["measured_bound"], right=False),
+    Column("bottleneck, estimated", lambda row: row["estimated_bottleneck"], right=False),
+    Column("measured", lambda row: row["measured_bottleneck"], right=False),
 )
 
 

@@ -190,17 +190,17 @@ def headline(story: ReportData) -> str:
     close = f"; within {100 * Rule().min_effect:g} % of it: {', '.join(level[:NAMED])}" if level else ""
     close += f" and {len(level) - NAMED} more" if len(level) > NAMED else ""
     suspect = f" **Suspect: above the measured roof: {names}.**" if names else ""
-    limit = "" if best["bound"] == UNKNOWN else f", bound by {best['bound']}"
+    limit = "" if best["bottleneck"] == UNKNOWN else f", bottleneck {best['bottleneck']}"
     return (
         f"**{best['version']}** is the fastest: {tables.duration(best['time_us'])}{versus}, "
         f"{tables.number(best['sol_pct'], 1)} % of the measured roof{limit}{close}.{suspect}"
     )
 
 
-def limits(main: pd.DataFrame) -> list[dict[str, str]]:
-    """Return `version`, `bound` and `evidence` a row; the versions of which no limit is known share the last."""
-    found = main[["version", "bound", "evidence"]]
-    unknown = found["bound"] == UNKNOWN
+def bottlenecks(main: pd.DataFrame) -> list[dict[str, str]]:
+    """Return `version`, `bottleneck` and `evidence` a row; the versions without a known one share the last."""
+    found = main[["version", "bottleneck", "evidence"]]
+    unknown = found["bottleneck"] == UNKNOWN
     rows: list[dict[str, str]] = found[~unknown].to_dict("records")
     if unknown.any():
         rows.append(found[unknown].iloc[0].to_dict() | {"version": ", ".join(found["version"][unknown])})
@@ -290,7 +290,7 @@ def _context(story: ReportData, drawn: Sequence[str]) -> dict[str, Any]:
         "pictures": {text: name for name, text in PICTURES.items() if name in drawn},
         "prediction_text": tables.predictions_text(story.judged),
         "prediction_table": "" if story.judged.empty else tables.markdown(story.judged, tables.PREDICTION_COLUMNS),
-        "limits": limits(story.main),
+        "bottlenecks": bottlenecks(story.main),
         "case_tables": [
             (f"{c.case} {c.dtype}", tables.markdown(story.of(c), tables.SUMMARY_COLUMNS[:-1]))
             for c in others

@@ -67,7 +67,7 @@ SUMMARY_COLUMNS = (
     Column("grid", lambda row: number(row["grid_size"])),
     Column("registers", lambda row: number(row["registers"])),
     Column("excess traffic", lambda row: number(row["excess_traffic"], 3, "x")),
-    Column("bound by", lambda row: row["bound"], right=False),
+    Column("bottleneck", lambda row: row["bottleneck"], right=False),
     Column("predictions", lambda row: row["predictions"], right=False),
 )
 

@@ -37,9 +37,9 @@ STEP_METRICS = ("sm_pct", "dram_pct", "l2_hit_pct", "warps_active_pct")
 STEP_HEADINGS = (
     *("version", "time", "time over the one before", "speedup", "roof %"),
     *("sm_pct", "dram_pct", "L2 hit %", "warps active %", "excess traffic", "registers", "spills"),
-    *("error / tolerance", "bound by", "predictions"),
+    *("error / tolerance", "bottleneck", "predictions"),
 )
-STEP_LEFT = ("version", "bound by", "predictions")
+STEP_LEFT = ("version", "bottleneck", "predictions")
 
 COMPARISON_COLUMNS = (
     Column("case", lambda row: row["case"], right=False),
@@ -112,7 +112,7 @@ def step_table(main: pd.DataFrame, manifest: Manifest, compiled: pd.DataFrame, s
                 number(row["registers"]),
                 number(spills.get(version, row.get("inst_spill", math.nan))),
                 f"{max(errors[version]):.2f}" if version in errors else MISSING,
-                row["bound"],
+                row["bottleneck"],
                 row["predictions"],
             ]
         )
