@@ -141,7 +141,7 @@ def command_s(words: Sequence[str | Path]) -> float:
 
 
 def list_runs(count: int) -> float:
-    """Return the seconds of `rooflift list --runs` on so many runs."""
+    """Return the seconds of `rooflift runs` on so many runs."""
     manifest = (FIXTURES / "h100_run" / "run.json").read_bytes()
     with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
         Path(name, "kernels").mkdir()
@@ -150,7 +150,7 @@ def list_runs(count: int) -> float:
             folder.mkdir(parents=True)
             (folder / "run.json").write_bytes(manifest)
         assert len(find.find_runs(Path(name, "reports"))) == count
-        return command_s(["list", "--runs", "--root", name])
+        return command_s(["runs", "--root", name])
 
 
 def compare_cases(count: int) -> float:
@@ -198,7 +198,7 @@ def table(
         (f"a report of {seconds['launches']:,.0f} launches into a frame", f"{ours_s:.1f} s, bare loop {bare_s:.1f} s"),
         ("its speed relative to the bare loop", f"{bare_s / ours_s:.2f}x"),
         ("largest process", f"{seconds['ours_mib']:,.0f} MiB, bare loop {seconds['bare_mib']:,.0f} MiB"),
-        (f"`rooflift list --runs` of {RUNS:,} runs", f"{listed_s:.1f} s"),
+        (f"`rooflift runs` of {RUNS:,} runs", f"{listed_s:.1f} s"),
         (f"`rooflift compare` over {CASES} cases", f"{compared_s:.1f} s"),
         *((f"`rooflift {one['command']}` killed", f"{one['kills']} times") for one in killed),
         ("calls that went on after them to their end", f"{sum(one['finished'] for one in killed)}"),

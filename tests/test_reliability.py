@@ -32,7 +32,7 @@ def test_committed_table_has_the_rows_of_the_script_and_nothing_wrong(reliabilit
     assert reached["mutants of two real reports"].startswith("2,000,")
     assert reached["wrong values, hangs, crashes of rooflift"] == "0"
     assert float(reached["its speed relative to the bare loop"].removesuffix("x")) >= 0.5
-    assert float(reached["`rooflift list --runs` of 1,000 runs"].removesuffix(" s")) < 2
+    assert float(reached["`rooflift runs` of 1,000 runs"].removesuffix(" s")) < 2
     assert float(reached["`rooflift compare` over 500 cases"].removesuffix(" s")) < 10
     assert sum(int(reached[f"`rooflift {name}` killed"].split()[0]) for name in reliability.COMMANDS) >= 200
     assert reached["runs that were shown and not whole, ends unlike an unkilled call's"] == "0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from rooflift.errors import CatalogError
@@ -12,7 +13,7 @@ def operators(incomplete: str) -> list[str]:
     from rooflift.project.operator import find_root, operator_names
 
     try:
-        return [name for name in operator_names(find_root(Path.cwd())) if name.startswith(incomplete)]
+        return _beginning(incomplete, operator_names(find_root(Path.cwd())))
     except CatalogError:
         return []
 
@@ -21,18 +22,36 @@ def runs(incomplete: str) -> list[str]:
     """Return the runs below reports/, and the operators, which stand for their newest."""
     from rooflift.runs.find import find_runs
 
-    return [p.name for p in find_runs(Path.cwd() / "reports") if p.name.startswith(incomplete)] + operators(incomplete)
+    return _beginning(incomplete, (path.name for path in find_runs(Path.cwd() / "reports"))) + operators(incomplete)
 
 
 def gpus(incomplete: str) -> list[str]:
     """Return the keys of the GPU specs."""
     from rooflift.project.gpus import specs
 
-    return [key for key in specs() if key.startswith(incomplete)]
+    return _beginning(incomplete, specs())
 
 
 def stages(incomplete: str) -> list[str]:
     """Return the stages."""
     from rooflift.project.stages import stages as known
 
-    return [name for name in known() if name.startswith(incomplete)]
+    return _beginning(incomplete, known())
+
+
+def dtypes(incomplete: str) -> list[str]:
+    """Return the dtypes."""
+    from rooflift.project.cases import DTYPES
+
+    return _beginning(incomplete, DTYPES)
+
+
+def metric_sets(incomplete: str) -> list[str]:
+    """Return the sets of metrics."""
+    from rooflift.ncu.metrics import METRIC_SETS
+
+    return _beginning(incomplete, METRIC_SETS)
+
+
+def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]

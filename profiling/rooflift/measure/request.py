@@ -58,3 +58,23 @@ class Request:
     def timed(self) -> list[CasePlan]:
         """What is checked and timed: all that ncu profiles, and in a suite every case in all its dtypes."""
         return case_plans(self.cases, self.dtypes) if self.suite else self.profiled
+
+
+def command_line(command: str, *words: str, **options: object) -> list[str]:
+    """Return a command as a shell takes it, for the record: options by their names, without what was not given.
+
+    None, False and an empty sequence are not given; True is a flag; a sequence is an option several times.
+
+    >>> command_line("profile", "rms_norm", version=["v0", "v1"], suite=True, case=None, max_spills=0)
+    ['rooflift', 'profile', 'rms_norm', '--version', 'v0', '--version', 'v1', '--suite', '--max-spills', '0']
+    """
+    line = ["rooflift", command, *words]
+    for name, given in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if given is True:
+            line.append(option)
+        elif given is not None and given is not False:
+            values = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+            for value in values:
+                line += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    return line

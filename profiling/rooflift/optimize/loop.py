@@ -19,6 +19,7 @@ from rooflift.measure.session import Progress
 from rooflift.runs import atomic, redact
 from rooflift.runs.find import newest_on
 from rooflift.runs.roofs import newest_roofs
+from rooflift.runs.verify import sha256
 
 if TYPE_CHECKING:
     from rooflift.analysis.selection import Selection
@@ -149,7 +150,7 @@ class Loop:
             found = self._judge(step, self._candidate(step, place), place)
         except NotKept as end:
             candidate = place / "candidate.txt"
-            found = {"candidate_sha256": _sha256(candidate)} if candidate.exists() else {}
+            found = {"candidate_sha256": sha256(candidate)} if candidate.exists() else {}
             why = [redact.redact_text(text, self.hidden) for text in end.why]  # a traceback holds paths
             return Iteration(**common, at=end.at, why=why, **found, **end.found)  # type: ignore[arg-type]
         return Iteration(**common, at=None, why=[], **found)  # type: ignore[arg-type]
@@ -220,7 +221,7 @@ class Loop:
             raise NotKept("evaluation", told.reasons())
         found = self._timed(candidate, place) if self.state.started.gpu else {"flag": "not timed"}
         atomic.write_file(self.kernels / candidate.name, text)
-        return {"version": name, "title": title, "candidate_sha256": _sha256(candidate), **found}
+        return {"version": name, "title": title, "candidate_sha256": sha256(candidate), **found}
 
     def _timed(self, candidate: Path, place: Path) -> dict[str, object]:
         """Profile a candidate beside its base; return its figures if it is faster.
@@ -294,7 +295,7 @@ class Loop:
     def _profiled(self, operator: Operator, versions: Sequence[Version], out: Path) -> Run:
         """Return the run in `out`, measured now unless it is there."""
         from rooflift import pipeline
-        from rooflift.measure.request import Request
+        from rooflift.measure.request import Request, command_line
         from rooflift.runs.run import read_run
 
         if not out.exists():
@@ -306,7 +307,14 @@ class Loop:
                 dtypes=[],
                 metric_set=self.setting.metric_set,
                 timeout_s=self.setting.timeout_s,
-                command=["rooflift", "optimize", operator.name],
+                command=command_line(
+                    "optimize",
+                    operator.name,
+                    base=self.setting.base.name,
+                    stages=",".join(self.state.started.stages),
+                    iterations=self.state.started.iterations,
+                    metrics=self.setting.metric_set,
+                ),
                 about=f"Versions of a climb from {self.state.started.base}: {self.state.started.base} is"
                 f" {self.setting.base.name} of the project.",
                 sandbox=self.setting.sandbox,
@@ -337,11 +345,11 @@ class Loop:
     def hand_over(self, folder: Path) -> list[Path]:
         """Copy the kept versions into an operator's folder under the next free numbers, each content once."""
         folder.mkdir(parents=True, exist_ok=True)
-        there = {_sha256(path) for path in folder.glob("v[0-9]*.py")}
+        there = {sha256(path) for path in folder.glob("v[0-9]*.py")}
         written = []
         for one in self.state.kept:
             source = self.kernels / f"{one.version}.py"
-            if _sha256(source) in there:
+            if sha256(source) in there:
                 continue
             numbers = [int(p.stem[1:].split("_")[0]) for p in folder.glob("v*_*.py") if p.stem[1:2].isdigit()]
             target = folder / f"v{max(numbers, default=-1) + 1}_{one.version.partition('_')[2]}.py"
@@ -352,9 +360,3 @@ class Loop:
 
 def _line(entry: Entry) -> bytes:
     return msgspec.json.encode(entry) + b"\n"
-
-
-def _sha256(path: Path) -> str:
-    from rooflift.runs.verify import sha256
-
-    return sha256(path)

@@ -139,7 +139,7 @@ def read_run(folder: Path) -> Run:
     if folder.name.startswith(atomic.PREFIX):
         raise RunFault(f"{folder}: it is being written, or was left by a killed process", "Take a whole one.")
     if not path.is_file():
-        raise RunFault(f"{folder}: not a run folder, it has no run.json", "`rooflift list` shows the runs.")
+        raise RunFault(f"{folder}: not a run folder, it has no run.json", "`rooflift runs` lists the runs.")
     return Run(folder, read_record(path, Manifest))
 
 

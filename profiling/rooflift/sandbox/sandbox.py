@@ -30,7 +30,7 @@ KEPT = (
 )
 REMEDY = (
     "Linux 6.2 or later on x86-64 or arm64 with Landlock among its security modules does it (`lsm=` in the boot"
-    " options; in a container, a seccomp profile that allows Landlock's calls). `rooflift climb` goes on without it"
+    " options; in a container, a seccomp profile that allows Landlock's calls). `rooflift optimize` goes on without it"
     " only with --trust: then what is not sandboxed is open to the candidates."
 )
 

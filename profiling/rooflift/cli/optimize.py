@@ -1,9 +1,4 @@
-"""The loop: prompts to an agent, candidates linted, evaluated and timed, the faster ones kept.
-
-A folder holds all that happened: journal.jsonl, the kept versions below kernels/, each iteration's prompt, candidate
-and run. An iteration is in the journal or it is done again from the stored candidate, so a loop can be killed at any
-moment.
-"""
+"""`rooflift optimize`."""
 
 from __future__ import annotations
 
@@ -19,12 +14,12 @@ import typer
 
 from rooflift.cli import completion
 from rooflift.cli.console import note, print_json, progress_shown, shown
-from rooflift.cli.guiding import OperatorName
-from rooflift.cli.judging import AsJson, Root
-from rooflift.errors import CatalogError, NoGpu, RunFault, did_you_mean
-from rooflift.optimize.loop import Loop, Setting, _sha256
+from rooflift.cli.options import AsJson, Metrics, OperatorName, Root, SomeGpu, Timeout
+from rooflift.cli.resolve import project_root
+from rooflift.errors import CatalogError, NoGpu, RunFault
 
 if TYPE_CHECKING:
+    from rooflift.optimize.loop import Loop
     from rooflift.project.gpus import GpuSpec
 
 
@@ -36,9 +31,7 @@ def optimize(
         str, typer.Option(help="In this order, with commas between.", autocompletion=completion.stages)
     ] = "grid,tiling,memory,tuning",
     iterations: Annotated[int, typer.Option(help="Candidates to ask for in each stage.", min=1)] = 3,
-    gpu: Annotated[
-        str | None, typer.Option(help="The target. Default: the GPU here.", autocompletion=completion.gpus)
-    ] = None,
+    gpu: SomeGpu = None,
     no_gpu: Annotated[
         bool, typer.Option("--no-gpu", help="Check, and run in Triton's interpreter; time nothing.")
     ] = False,
@@ -54,21 +47,26 @@ def optimize(
     gate_timeout: Annotated[
         float, typer.Option(help="Seconds that a candidate may take on all test cases.", min=1)
     ] = 300,
-    metrics: Annotated[str, typer.Option(help="none, basic, standard or full.")] = "standard",
-    timeout: Annotated[float, typer.Option(help="Seconds after which a measurement is stopped.", min=1)] = 1800,
+    metrics: Metrics = "standard",
+    timeout: Timeout = 1800,
     as_json: AsJson = False,
     root: Root = None,
 ) -> None:
-    """Optimize with an agent: prompt, candidate, lint, evaluation, profile, keep or revert; until stages or SOL end."""
+    """Run the loop with an agent: prompt, candidate, evaluation.
+
+    A candidate is linted, evaluated in a sandbox, timed beside the version it starts from, and kept if it is faster.
+    The loop ends when every stage had its iterations or the SOL is reached.
+    """
     import filelock
 
-    from rooflift.ncu.metrics import METRIC_SETS
     from rooflift.optimize.journal import Started
-    from rooflift.project.operator import find_root, load_operator
+    from rooflift.optimize.loop import Loop, Setting
+    from rooflift.project.operator import load_operator
     from rooflift.project.stages import stage
+    from rooflift.runs.verify import sha256
     from rooflift.sandbox.sandbox import Limits, require_sandbox
 
-    top = find_root((root or Path.cwd()).resolve())
+    top = project_root(root)
     of_operator = load_operator(top, operator)
     (start,) = of_operator.select_versions([base or "v0"])
     names = [name.strip() for name in stages.split(",")]
@@ -77,15 +75,13 @@ def optimize(
     words = shlex.split(agent)
     if not words:
         raise CatalogError("--agent is empty", "Name the command that gets a prompt and prints a candidate.")
-    if metrics not in METRIC_SETS:
-        raise CatalogError(f"--metrics {metrics}: no such set", did_you_mean(metrics, METRIC_SETS))
     spec = _target(top, operator, gpu, no_gpu)
     folder = (out or top / "build" / "climbs" / operator).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     started = Started(
         operator=operator,
         base=f"v0_{start.name.partition('_')[2]}",
-        base_sha256=_sha256(start.path),
+        base_sha256=sha256(start.path),
         stages=names,
         iterations=iterations,
         gpu=None if no_gpu else spec.name,
@@ -161,8 +157,3 @@ def _tell(climbing: Loop, handed: Sequence[Path], as_json: bool) -> None:
     typer.echo(f"Wrote {shown(folder)}")
     for path in ([folder / state.run] if state.run else []) + list(handed):
         typer.echo(f"  {shown(path)}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command()(optimize)

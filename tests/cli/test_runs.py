@@ -1,4 +1,4 @@
-"""`rooflift verify-run` and `rooflift list --runs`, as typed."""
+"""`rooflift runs`, as typed."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ def project(h100_run: Path, tmp_path: Path) -> Path:
 
 
 def test_whole_run_ends_with_0_and_an_altered_one_with_1(rooflift: Rooflift, project: Path) -> None:
-    whole = rooflift("verify-run", "whole", "--root", project)
+    whole = rooflift("runs", "--verify", "whole", "--root", project)
     assert (whole.code, whole.err) == (0, "")
     assert whole.out.splitlines()[0].endswith("depthwise_conv2d/whole: whole")
-    altered = rooflift("verify-run", "whole", project / "reports" / "depthwise_conv2d" / "altered", "--root", project)
+    altered = rooflift(
+        "runs", "--verify", "whole", project / "reports" / "depthwise_conv2d" / "altered", "--root", project
+    )
     assert altered.code == 1
     assert "  timings.csv: altered" in altered.out.splitlines()
 
 
 @pytest.mark.parametrize("what", ["--all", "depthwise_conv2d"])
 def test_all_runs_of_a_family_or_project_are_verified(rooflift: Rooflift, project: Path, what: str) -> None:
-    said = rooflift("verify-run", what, "--root", project, "--json")
+    said = rooflift("runs", "--verify", what, "--root", project, "--json")
     assert said.code == 1
     found = {Path(run["run"]).name: run for run in json.loads(said.out)}
     assert {name: run["whole"] for name, run in found.items()} == {"whole": True, "altered": False, "unreadable": False}
@@ -53,20 +55,20 @@ def test_all_runs_of_a_family_or_project_are_verified(rooflift: Rooflift, projec
     ("words", "said"), [(["nothing"], "no such run"), ([], "no run is named"), (["whole", "--all"], "and --all")]
 )
 def test_what_cannot_be_verified_ends_with_2(rooflift: Rooflift, project: Path, words: list[str], said: str) -> None:
-    ended = rooflift("verify-run", *words, "--root", project)
+    ended = rooflift("runs", "--verify", *words, "--root", project)
     assert ended.code == 2
     assert said in ended.err
 
 
 def test_table_of_runs_has_every_run_and_says_which_cannot_be_read(rooflift: Rooflift, project: Path) -> None:
-    said = rooflift("list", "--runs", "--root", project)
+    said = rooflift("runs", "--root", project)
     assert said.code == 0, said.err
     rows = {line.split("│")[1].strip(): line for line in said.out.splitlines() if "│" in line}
     assert rows.keys() == {"whole", "altered", "unreadable"}
     for part in ("NVIDIA H100 80GB HBM3", "v0 v1", "standard", "measured"):
         assert part in rows["whole"]
     assert "unreadable cannot be read: " in said.out
-    found = json.loads(rooflift("list", "depthwise_conv2d", "--runs", "--root", project, "--json").out)
+    found = json.loads(rooflift("runs", "depthwise_conv2d", "--root", project, "--json").out)
     assert [row["run"] for row in found] == ["unreadable", "altered", "whole"]
     assert found[2]["versions"] == ["v0_baseline", "v1_grid"]
     assert found[2]["software"]["triton"] == "3.6.0"
@@ -74,4 +76,4 @@ def test_table_of_runs_has_every_run_and_says_which_cannot_be_read(rooflift: Roo
 
 
 def test_unknown_family_is_told(rooflift: Rooflift, project: Path) -> None:
-    assert rooflift("list", "depthwise", "--runs", "--root", project).code == 2
+    assert rooflift("runs", "depthwise", "--root", project).code == 2

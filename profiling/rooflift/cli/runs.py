@@ -1,7 +1,8 @@
-"""The commands that look after recorded runs: `verify-run`, and the table of `list --runs`. `cli` takes them up."""
+"""`rooflift runs`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,42 +10,53 @@ import typer
 
 from rooflift.cli import completion
 from rooflift.cli.console import console, print_json, shown
-from rooflift.cli.judging import AsJson, Root
+from rooflift.cli.options import AsJson, Root
+from rooflift.cli.resolve import project_root
 from rooflift.errors import CatalogError, RunFault
 
 if TYPE_CHECKING:
     from rooflift.schema import Manifest
 
 
-def verify_run(
+def runs(
     what: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="RUN...",
-            help="Run folders, their names, or operators: all runs of it.",
+            help="Run folders, their names, or operators: all runs of it. Default: all below reports/.",
             autocompletion=completion.runs,
         ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every run below reports/.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare every file of these runs with its recorded SHA-256.")
+    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="With --verify: every run below reports/.")] = False,
     as_json: AsJson = False,
     root: Root = None,
 ) -> None:
-    """Hold every byte of runs against the sha256 in their run.json: altered, missing and additional files.
+    """List the recorded runs, or verify their files.
 
-    Exit codes: 0 nothing is wrong, 1 something is, 2 there is no such run.
+    A table, oldest first; a run that cannot be read stands in it with the reason. With --verify: altered, missing and
+    additional files. Exit codes: 0 nothing is wrong, 1 a file is, 2 there is no such run.
     """
-    from rooflift.project.operator import find_root
+    if verify:
+        _verify(what or [], every, root, as_json)
+    else:
+        _list(what or [], project_root(root), as_json)
+
+
+def _verify(what: Sequence[str], every: bool, root: Path | None, as_json: bool) -> None:
     from rooflift.runs.find import find_runs, resolve_folders
     from rooflift.runs.verify import verify
 
     if bool(what) == every:
         raise CatalogError("no run is named" if not every else "runs, and --all", "Name runs, or give --all.")
     try:
-        top = find_root((root or Path.cwd()).resolve())
+        top = project_root(root)
     except CatalogError:  # a folder can be verified anywhere
         top = None
     reports = (top or Path()) / "reports"
-    folders = find_runs(reports) if every else [path for one in what or () for path in resolve_folders(reports, one)]
+    folders = find_runs(reports) if every else [path for one in what for path in resolve_folders(reports, one)]
     found = [verify(folder, top) for folder in dict.fromkeys(folders)]
     if as_json:
         print_json(
@@ -69,26 +81,32 @@ def verify_run(
         raise typer.Exit(1)
 
 
-def print_runs(top: Path, operator: str | None, *, as_json: bool) -> None:
-    """Print a table of the runs, oldest first; one that cannot be read stands in it with the reason."""
-    from rich.table import Table
-    from rich.text import Text
+def _list(what: Sequence[str], top: Path, as_json: bool) -> None:
+    from rooflift.runs.find import list_runs, resolve_folders
 
-    from rooflift.project.operator import load_operator
-    from rooflift.runs.find import list_runs
-
+    reports = top / "reports"
+    named = {path.resolve() for one in what for path in resolve_folders(reports, one)}
     rows: list[dict[str, Any]] = [
         {"run": folder.name, "folder": folder.parent.name}
         | ({"error": found.message} if isinstance(found, RunFault) else _row(found))
-        for folder, found in list_runs(top / "reports", operator)
+        for folder, found in list_runs(reports)
+        if not what or folder.resolve() in named
     ]
-    if operator and not rows:
-        load_operator(top, operator)  # says so when there is none
     if as_json:
         print_json(rows)
         return
-    table = Table(title=f"Runs below {shown(top / 'reports')}", title_justify="left", header_style="bold")
-    for heading in ("run", "operator", "GPU", "date", "versions", "counters", "suite", "origin", "tree"):
+    _print_table(rows, f"Runs below {shown(reports)}")
+    for row in rows:
+        if "error" in row:
+            typer.echo(f"{row['run']} cannot be read: {row['error']}")
+
+
+def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for heading in ("run", "operator", "GPU", "date", "versions", "metrics", "suite", "origin", "tree"):
         table.add_column(heading)
     for row in rows:
         if "error" in row:
@@ -96,14 +114,11 @@ def print_runs(top: Path, operator: str | None, *, as_json: bool) -> None:
         else:
             cells = [
                 *(row["run"], row["operator"], row["gpu"], row["created"][:16].replace("T", " ")),
-                *(_versions(row["versions"]), row["counters"], "yes" if row["suite"] else "no"),
+                *(_versions(row["versions"]), row["metrics"], "yes" if row["suite"] else "no"),
                 *(row["origin"] or "measured", "changed" if row["dirty"] else "clean"),
             ]
         table.add_row(*map(Text, cells))
     console().print(table)
-    for row in rows:
-        if "error" in row:
-            typer.echo(f"{row['run']} cannot be read: {row['error']}")
 
 
 def _row(manifest: Manifest) -> dict[str, Any]:
@@ -114,7 +129,7 @@ def _row(manifest: Manifest) -> dict[str, Any]:
         "created": manifest.created,
         "versions": [version.version for version in manifest.versions],
         "software": {name: getattr(machine, name) for name in ("driver", "cuda", "ncu", "torch", "triton", "python")},
-        "counters": manifest.metric_set,
+        "metrics": manifest.metric_set,
         "suite": manifest.suite,
         "origin": manifest.origin.kind if manifest.origin else None,
         "commit": manifest.commit,
@@ -124,8 +139,3 @@ def _row(manifest: Manifest) -> dict[str, Any]:
 
 def _versions(names: list[str]) -> str:
     return " ".join(name.partition("_")[0] for name in names) or "-"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command("verify-run")(verify_run)

@@ -1,0 +1,34 @@
+"""Which commands there are: the module and function of each, its line in the help, its panel. Imports none of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command: a test holds `help` equal to the first line of the function's docstring."""
+
+    panel: str
+    place: str  # module:function below rooflift.cli
+    help: str
+
+
+COMMANDS = {
+    "doctor": Entry("Measure", "doctor:doctor", "Show what this machine can measure; each problem with its remedy."),
+    "profile": Entry("Measure", "profile:profile", "Check, time and profile versions; without a GPU, re-render a run."),
+    "verify": Entry("Measure", "verify:verify", "Compare versions with the reference in float64."),
+    "roofs": Entry("Measure", "roofs:roofs", "Measure this GPU's bandwidths and FLOP rates, for rooflines."),
+    "compile": Entry("Measure", "compile:compile_", "Compile versions without a GPU: registers, spills, occupancy."),
+    "runs": Entry("Read", "runs:runs", "List the recorded runs, or verify their files."),
+    "show": Entry("Read", "show:show", "Print a run's table, the metrics of a report, or the operators."),
+    "report": Entry("Read", "report:report", "Write a run's report and figures as Markdown and HTML."),
+    "compare": Entry("Read", "compare:compare", "Compare two versions: of runs, or of git revisions."),
+    "gate": Entry("Read", "gate:gate", "Check a version against thresholds, for CI."),
+    "advise": Entry("Improve", "advise:advise", "Show SOL, bottleneck and the stage worth trying next."),
+    "prompt": Entry("Improve", "prompt:prompt", "Write the prompt for the next version."),
+    "lint": Entry("Improve", "lint:lint", "Check a candidate without running it."),
+    "optimize": Entry("Improve", "optimize:optimize", "Run the loop with an agent: prompt, candidate, evaluation."),
+    "estimate": Entry("Improve", "estimate:estimate", "Estimate a run's times on another GPU."),
+    "import": Entry("Exchange", "import_:import_", "Make a run of a report or metrics from elsewhere."),
+}

@@ -1,0 +1,43 @@
+"""`rooflift compile`."""
+
+from __future__ import annotations
+
+from rooflift.cli.console import console, print_json, progress_shown
+from rooflift.cli.options import DEFAULT_TARGETS, AsJson, Cases, Dtypes, OperatorName, Root, Targets, Versions
+from rooflift.cli.resolve import request_of
+
+
+def compile_(
+    operator: OperatorName,
+    version: Versions = None,
+    case: Cases = None,
+    dtype: Dtypes = None,
+    target: Targets = None,
+    as_json: AsJson = False,
+    root: Root = None,
+) -> None:
+    """Compile versions without a GPU: registers, spills, occupancy.
+
+    Also shared memory and the instruction mix. Nothing is run.
+    """
+    import msgspec
+
+    from rooflift.measure.compiled import compile_kernels
+    from rooflift.measure.environment import package_version
+    from rooflift.report import tables
+
+    request = request_of(root, operator, version, case, dtype, use="bench", timeout_s=600)
+    with progress_shown() as progress:
+        progress("compiling")
+        kernels = compile_kernels(request, target or list(DEFAULT_TARGETS), progress)
+    if as_json:
+        print_json([msgspec.structs.asdict(kernel) for kernel in kernels])
+        return
+    import pandas as pd
+
+    frame = pd.DataFrame([msgspec.structs.asdict(kernel) for kernel in kernels])
+    console().print(
+        tables.terminal(frame, tables.COMPILED_COLUMNS, f"Compiled by triton {package_version('triton')}, not run")
+    )
+    mix = pd.DataFrame([{"version": k.version, "dtype": k.dtype, "target": k.target} | k.sass for k in kernels])
+    console().print(tables.terminal(mix.fillna(0), tables.mix_columns(mix), "Instructions in the binary"))

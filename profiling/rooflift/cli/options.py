@@ -1,0 +1,123 @@
+"""The arguments and options that several commands share, each once, with what the shell completes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rooflift.cli import completion
+from rooflift.errors import CatalogError, did_you_mean
+
+
+def _known_metrics(name: str) -> str:
+    from rooflift.ncu.metrics import METRIC_SETS
+
+    if name not in METRIC_SETS:
+        raise CatalogError(f"--metrics {name}: no such set", did_you_mean(name, METRIC_SETS))
+    return name
+
+
+def _known_dtypes(names: list[str] | None) -> list[str] | None:
+    for name in names or ():
+        _known_dtype(name)
+    return names
+
+
+def _known_dtype(name: str | None) -> str | None:
+    from rooflift.project.cases import DTYPES
+
+    if name is not None and name not in DTYPES:
+        raise CatalogError(f"no dtype {name!r}", did_you_mean(name, DTYPES))
+    return name
+
+
+_GPU = typer.Option("--gpu", help="A GPU, by its spec: rtx4090, h100, ...", autocompletion=completion.gpus)
+_STAGE = typer.Option("--stage", help="One of stages.toml's: grid, tiling, ...", autocompletion=completion.stages)
+_OPERATOR = typer.Option("--operator", "-o", help="The operator it is of.", autocompletion=completion.operators)
+
+# what is named
+OperatorName = Annotated[str, typer.Argument(help="A folder below kernels/.", autocompletion=completion.operators)]
+RunName = Annotated[
+    str, typer.Argument(help="A run folder or its name, or an operator: its newest.", autocompletion=completion.runs)
+]
+OfOperator = Annotated[str, _OPERATOR]
+OfSomeOperator = Annotated[str | None, _OPERATOR]
+Gpu = Annotated[str, _GPU]
+SomeGpu = Annotated[str | None, _GPU]
+Stage = Annotated[str, _STAGE]
+SomeStage = Annotated[str | None, _STAGE]
+
+# which part of it
+Versions = Annotated[
+    list[str] | None, typer.Option("--version", "-v", help="v1_grid, v1 or 1; several times. Default: all.")
+]
+Version = Annotated[str | None, typer.Option("--version", "-v", help="v1_grid, v1 or 1.")]
+Cases = Annotated[list[str] | None, typer.Option("--case", "-c", help="A case of cases.toml; several times.")]
+Case = Annotated[str | None, typer.Option("--case", "-c", help="A case of the run. Default: main.")]
+Dtypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dtype",
+        "-d",
+        help="float32, float16 or bfloat16; several times.",
+        callback=_known_dtypes,
+        autocompletion=completion.dtypes,
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        "-d",
+        help="A dtype of that case. Default: its first.",
+        callback=_known_dtype,
+        autocompletion=completion.dtypes,
+    ),
+]
+NewestSuite = Annotated[bool, typer.Option("--suite", help="Of an operator: the newest run that timed its suite.")]
+
+# how it is measured
+Metrics = Annotated[
+    str,
+    typer.Option(
+        "--metrics",
+        help="none, basic: five metrics, standard: the registry and ncu's sections, full: ncu's own set.",
+        callback=_known_metrics,
+        autocompletion=completion.metric_sets,
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision", help="Add rounds until every median's interval is this narrow: half its width, such as 0.5%."
+    ),
+]
+Budget = Annotated[
+    float | None,
+    typer.Option("--budget", help="Seconds of GPU time a case and dtype. Default: 3, with --precision 10.", min=0.1),
+]
+Sanitize = Annotated[
+    bool, typer.Option("--sanitize", help="Run memcheck, racecheck and initcheck of compute-sanitizer as well.")
+]
+Targets = Annotated[
+    list[int] | None,
+    typer.Option("--target", "-t", help="A compute capability: 89, 90, ...; several times. Default: 89 and 90."),
+]
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds after which the measurement is stopped.", min=1)]
+
+# where, and in which form
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", help="The project's folder. Default: the nearest one with kernels/.")
+]
+
+DEFAULT_TARGETS = (89, 90)
+
+
+def share_of(text: str | None) -> float | None:
+    """Return 0.005 for "0.5%", None for None."""
+    from rooflift.analysis.thresholds import parse_share
+
+    return None if text is None else parse_share(text)

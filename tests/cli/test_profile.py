@@ -1,0 +1,88 @@
+"""`rooflift profile` without a GPU, as typed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Rooflift = Callable[..., Any]
+
+
+def listing(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_profile_without_a_gpu_tells_the_newest_run_again(
+    rooflift: Rooflift, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # as on a user's machine
+    before = listing(project)
+    said = rooflift("profile", "depthwise_conv2d", folder=project)
+    assert said.code == 0
+    assert "No NVIDIA GPU" in said.err
+    for words in (
+        *("on NVIDIA H100 80GB HBM3", "2.015 ms", "1.011 ms", "issue slots", "measured on NVIDIA H100 80GB HBM3"),
+        *("Compiled here for sm_89 (RTX 4090) and sm_90 (H100)", "2 comparisons with the reference in float64 agree"),
+    ):
+        assert words in said.out
+    after = listing(project)
+    made = {name for name in after if name not in before}
+    assert {name: digest for name, digest in after.items() if name in before} == before
+    assert {name.removeprefix("build/depthwise_conv2d/h100_run/") for name in made} == {
+        *("report.md", "roofline.svg", "roofline.png", "metrics.svg", "metrics.png", "stalls.svg", "stalls.png")
+    }
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_profile_without_a_gpu_and_without_a_run_checks_what_it_can_and_ends_with_2(
+    rooflift: Rooflift, project: Path
+) -> None:
+    shutil.rmtree(project / "reports")
+    before = listing(project)
+    said = rooflift("profile", "depthwise_conv2d", "-v", "v0", "--json", folder=project)
+    assert said.code == 2
+    assert "depthwise_conv2d has no run yet" in said.err
+    assert "Traceback" not in said.err
+    assert listing(project) == before
+    found = json.loads(said.out)  # one document, not two
+    assert "no run yet" in found["message"]
+    assert found["remedy"]
+    assert "checking v0_baseline on small float32" in said.err
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_profile_without_a_gpu_does_not_write_into_a_folder_that_exists(rooflift: Rooflift, project: Path) -> None:
+    """A run folder, say: what was measured stays what it was."""
+    before = listing(project)
+    said = rooflift("profile", "depthwise_conv2d", "--out", "reports/depthwise_conv2d/h100_run", folder=project)
+    assert listing(project) == before
+    assert said.code == 2
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_profile_into_a_folder_that_cannot_be_made_is_no_crash(rooflift: Rooflift, project: Path) -> None:
+    (project / "file").touch()
+    said = rooflift("profile", "depthwise_conv2d", "--out", "file/run", folder=project)
+    assert said.code == 2
+    assert "file/run" in said.err
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_profile_refuses_a_run_whose_report_and_table_disagree(rooflift: Rooflift, project: Path) -> None:
+    table = project / "reports" / "depthwise_conv2d" / "h100_run" / "metrics.csv"
+    text = table.read_text()
+    assert ",grid_size,1040400.0," in text
+    table.write_text(text.replace(",grid_size,1040400.0,", ",grid_size,1040401.0,"))
+    said = rooflift("profile", "depthwise_conv2d", folder=project)
+    assert said.code == 2
+    assert "v0_baseline grid_size is 1040400.0 in the report and 1040401.0 in the table" in said.err

@@ -1,0 +1,55 @@
+"""`rooflift report`, as typed."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Rooflift = Callable[..., Any]
+
+
+def test_report_against_a_base_opens_with_the_verdict(
+    rooflift: Rooflift, h100_run: Path, altered: Callable[..., Path], tmp_path: Path
+) -> None:
+    slower = altered(factor=1.05)
+    said = rooflift("report", slower, "--base", h100_run, "--bundle", "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert report.splitlines()[2].startswith("**again:v1_grid is slower than ")
+    assert "> **Warning** The tree held uncommitted changes (again)" in report
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<strong>again:v1_grid is slower than " in page
+    with zipfile.ZipFile(tmp_path / "out" / "again.zip") as archive:
+        names = {name.removeprefix("again/") for name in archive.namelist()}
+        assert archive.testzip() is None
+    assert names >= {
+        *("report.md", "report.html", "roofline.svg", "roofline.png", "run.json", "timings.csv", "samples.parquet"),
+        *("metrics.csv", "ncu/depthwise_conv2d.ncu-rep"),
+    }
+
+
+def test_nan_in_the_timings_is_named(rooflift: Rooflift, altered: Callable[..., Path], tmp_path: Path) -> None:
+    folder = altered()
+    lines = (folder / "timings.csv").read_text().splitlines()
+    fields = lines[2].split(",")
+    fields[4] = "nan"
+    (folder / "timings.csv").write_text("\n".join([*lines[:2], ",".join(fields), *lines[3:]]) + "\n")
+    said = rooflift("report", folder, "--out", tmp_path / "out")
+    assert said.code == 2
+    assert "timings.csv: median_us of row 1 is nan" in said.err
+
+
+def test_run_of_counters_alone_is_told_and_not_comparable(
+    rooflift: Rooflift, h100_run: Path, altered: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = altered()
+    (folder / "samples.parquet").unlink()
+    timings = folder / "timings.csv"
+    timings.write_text(timings.read_text().splitlines()[0] + "\n")
+    said = rooflift("compare", h100_run, folder)
+    assert (said.code, "not comparable: head was not timed" in said.out) == (1, True), said.err
+    told = rooflift("report", folder, "--out", tmp_path / "out")
+    assert told.code == 0, told.err
+    assert told.out.startswith("No version was timed.")
