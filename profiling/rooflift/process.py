@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import rooflift
-
+PACKAGE = Path(__file__).parent  # of this program
 LAST_WORDS_S = 5  # a grandchild may hold the output open after its parent has ended
 LONGEST_LINE = 64 * 2**20  # bytes; the samples of one subject are one line
 
@@ -151,6 +150,6 @@ async def _end_group(process: asyncio.subprocess.Process) -> None:
 
 def target_environment() -> dict[str, str]:
     """Return what the program needs in its environment: the way to this package, installed or not."""
-    source = str(Path(rooflift.__file__).parent.parent)
+    source = str(PACKAGE.parent)
     inherited = os.environ.get("PYTHONPATH")
     return {"PYTHONPATH": f"{source}{os.pathsep}{inherited}" if inherited else source, "PYTHONUNBUFFERED": "1"}

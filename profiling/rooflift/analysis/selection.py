@@ -169,8 +169,20 @@ def estimate(
     Raises:
         RunFault: no spec stands for the run's GPU, or counters are missing that a estimate needs.
     """
-    row = of(figures(run), about)
-    return project(row, spec_of(run)[0], target, Copies(copy_rate(row, here), roof_rate(there)))
+    return estimates(run, [about], target, here, there)[0][1]
+
+
+def estimates(
+    run: Run, chosen: Sequence[Selection], target: GpuSpec, here: Roofs | None = None, there: Roofs | None = None
+) -> list[tuple[Selection, Estimate]]:
+    """Return several versions of a run, each with its `estimate`.
+
+    Raises:
+        RunFault: as `estimate`.
+    """
+    frame, spec = figures(run), spec_of(run)[0]
+    rows = [(about, of(frame, about)) for about in chosen]
+    return [(about, project(row, spec, target, Copies(copy_rate(row, here), roof_rate(there)))) for about, row in rows]
 
 
 def select_all(

@@ -26,7 +26,7 @@ def advise(
     from dataclasses import asdict
 
     from rooflift.analysis.selection import advise, rule_results, select
-    from rooflift.optimize.prompt import advice_text, ncu_rules
+    from rooflift.report.advice import advice_text, ncu_rules
 
     run = find_run(root, what)
     about = select(run, version, case, dtype)

@@ -57,7 +57,7 @@ def estimate(
         raise CatalogError(f"--to {to} is {named.name}, {against} was measured on {target.name}", "Leave out --to.")
     here, there = (roofs_of(root, name) for name in (run.manifest.machine.gpu, target.matches[0]))
     chosen = selection.select_all(run, version, case, dtype)
-    found = [(about, selection.estimate(run, about, target, here, there)) for about in chosen]
+    found = selection.estimates(run, chosen, target, here, there)
     held = selection.held(found, truth) if truth else []
     assumptions = found[0][1].assumptions
     rows = pd.DataFrame([asdict(row) for row in held]) if truth else forecast.estimate_rows(found)

@@ -22,11 +22,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-import rooflift
 from rooflift.errors import RunFault
 from rooflift.measure.environment import Driver, package_version
 from rooflift.measure.request import Request
 from rooflift.ncu.command import find_ncu
+from rooflift.process import PACKAGE
 from rooflift.runs import atomic
 from rooflift.runs.verify import sha256
 from rooflift.schema import Sampling
@@ -90,8 +90,7 @@ def record(request: Request, driver: Driver, commit: str | None, *, dirty: bool,
     """Return all that two calls must agree in for one to go on with what the other has measured."""
     ncu = find_ncu() if request.metric_set != "none" else None
     files = {"reference": request.operator.reference} | {version.name: version.path for version in request.versions}
-    package = Path(rooflift.__file__).parent
-    code_files = [path for room in ("measure", "worker", "ncu") for path in (package / room).glob("*.py")]
+    code_files = [path for room in ("measure", "worker", "ncu") for path in (PACKAGE / room).glob("*.py")]
     return {
         "command": request.command,
         "about": request.about,
@@ -104,7 +103,7 @@ def record(request: Request, driver: Driver, commit: str | None, *, dirty: bool,
         "software": [sys.executable, platform.python_version(), *map(package_version, ("torch", "triton"))],
         "ncu": [str(ncu), ncu.stat().st_mtime_ns] if ncu else None,
         "settings": {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)},
-        "rooflift": {path.relative_to(package).as_posix(): sha256(path) for path in code_files},
+        "rooflift": {path.relative_to(PACKAGE).as_posix(): sha256(path) for path in code_files},
         "boot": BOOT.read_text(encoding="ascii") if BOOT.exists() else None,
     }
 

@@ -9,17 +9,17 @@ from typing import Any
 import msgspec
 
 from rooflift.analysis import selection
-from rooflift.analysis.advice import Diagnosis
 from rooflift.analysis.selection import Selection
 from rooflift.analysis.summary import KEY, MAIN, judge
 from rooflift.errors import RunFault
 from rooflift.escape import environment
 from rooflift.lint.rules import rules
 from rooflift.ncu.metrics import BY_NAME
-from rooflift.ncu.report import RuleResult, report_device
+from rooflift.ncu.report import report_device
 from rooflift.project.gpus import GpuSpec, overruled, spec_for_name
 from rooflift.project.operator import Operator, Version
 from rooflift.project.stages import stage, stages
+from rooflift.report.advice import Advice, advice_text, ncu_rules
 from rooflift.runs.run import Run
 from rooflift.runs.verify import sha256
 from rooflift.schema import Roofs
@@ -61,22 +61,6 @@ class Iteration(msgspec.Struct, frozen=True):
     predictions: list[str]
 
 
-class Advice(msgspec.Struct, frozen=True):
-    """The diagnosis in words and figures."""
-
-    distance: str
-    excess_traffic: str
-    limit: str
-    evidence: str
-    verdict: str
-    how: str
-    gain: str
-    next_limit: str
-    stages: dict[str, str]
-    warnings: list[str]
-    ncu_rules: list[str]
-
-
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is told; each field is shown."""
 
@@ -102,6 +86,12 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     estimated: list[str]
     tried: list[Iteration]
     output_rules: list[str]
+
+    def __str__(self) -> str:
+        return markdown(self)
+
+    def _repr_markdown_(self) -> str:
+        return markdown(self)
 
 
 def prompt(
@@ -214,52 +204,6 @@ def stage_metrics(stage_name: str, row: dict[str, Any], missing: dict[str, str])
         ncu_name = BY_NAME[wanted.name].ncu[0]
         found.append(Metric(wanted.name, ncu_name, shown, wanted.want or "any value", verdict, wanted.why))
     return found
-
-
-def ncu_rules(found: list[RuleResult], run: Run) -> list[str]:
-    """Return what ncu's own rules say, the largest estimate first; or why there is nothing."""
-    if not run.reports:
-        return ["none: the run holds no report"]
-    if not found:
-        return ["none: the report was made with metrics alone, where no rule runs; that is not the absence of problems"]
-    return [
-        f"{rule.title} ({rule.rule}, {rule.kind}"
-        + (f", estimated speedup {rule.speedup_pct:.1f} %, {rule.scope}" if rule.speedup_pct is not None else "")
-        + f"): {rule.message}"
-        for rule in sorted(found, key=lambda rule: -(rule.speedup_pct or 0))
-    ]
-
-
-def advice_text(found: Diagnosis, said: list[str]) -> Advice:
-    """Return a diagnosis for reading."""
-    parts = [
-        "the distance to the roof is unknown" if found.sol_pct is None else f"{found.sol_pct:.1f} % of the roof",
-        "no time was measured" if found.time_us is None else f"time {found.time_us:.1f} us",
-        *([] if found.roof_us is None else [f"roof {found.roof_us:.1f} us"]),
-        found.roof_source,
-    ]
-    gain = "unknown" if found.gain_at_most is None else f"at most {found.gain_at_most:.2f}x"
-    return Advice(
-        distance="; ".join(parts),
-        excess_traffic="unknown"
-        if found.excess_traffic is None
-        else f"{found.excess_traffic:.3f}x the compulsory bytes",
-        limit=found.resource,
-        evidence=found.evidence,
-        verdict=_verdict(found),
-        how=found.how,
-        gain=f"{gain} ({found.gain_reason})",
-        next_limit=found.next_limit,
-        stages={s.stage: s.why for s in found.stages},
-        warnings=list(found.warnings),
-        ncu_rules=said,
-    )
-
-
-def _verdict(found: Diagnosis) -> str:
-    if found.stop:
-        return "stop: the roof is reached"
-    return f"go on with the {found.stage} stage" if found.stage else "no stage addresses this limit"
 
 
 def figure(value: float | str) -> str:

@@ -16,7 +16,7 @@ from rooflift.analysis.suite import LARGE_BYTES, has_suite, shares, standing, su
 from rooflift.analysis.summary import judge, main_case, roofs, summarize
 from rooflift.escape import Markdown, environment
 from rooflift.report import tables
-from rooflift.report.figures import panels as figures
+from rooflift.report.figures import panels
 from rooflift.report.figures.roofline import roofline_figure
 from rooflift.report.figures.style import save
 from rooflift.report.text import in_words
@@ -35,6 +35,7 @@ from rooflift.schema import UNKNOWN, CaseRecord, CheckRecord, Manifest, Roofs
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 PICTURES = {
@@ -148,6 +149,12 @@ def draw(story: ReportData, folder: Path, measured: Roofs | None = None) -> list
     """
     for name in (*PICTURES, SUITE_PICTURE):  # of a run that was told into this folder before
         (folder / name).unlink(missing_ok=True)
+    drawn = figures(story, measured)
+    return [path for name, figure in drawn.items() for path in save(figure, folder / name)]
+
+
+def figures(story: ReportData, measured: Roofs | None = None) -> dict[str, Figure]:
+    """Return the figures that the run has values for: roofline, metrics, stalls, suite."""
     about = f"{story.manifest.operator}, case {story.case.case}, {story.case.dtype}"
     drawn = {
         "roofline": roofline_figure(
@@ -157,22 +164,22 @@ def draw(story: ReportData, folder: Path, measured: Roofs | None = None) -> list
             footnote=story.provenance,
         )
     }
-    panels = [panel for panel in figures.DEFAULT_PANELS if story.main[panel.column].notna().any()]
-    if panels:
-        absent = [panel.label for panel in figures.DEFAULT_PANELS if panel not in panels]
+    shown = [panel for panel in panels.DEFAULT_PANELS if story.main[panel.column].notna().any()]
+    if shown:
+        absent = [panel.label for panel in panels.DEFAULT_PANELS if panel not in shown]
         footnote = story.provenance + (f" Not collected: {', '.join(absent)}." if absent else "")
-        drawn["metrics"] = figures.metrics_figure(
-            story.main, title=f"Counters: {about}", footnote=footnote, panels=panels
+        drawn["metrics"] = panels.metrics_figure(
+            story.main, title=f"Counters: {about}", footnote=footnote, panels=shown
         )
     if story.main.filter(like="stall_").notna().any(axis=None):
-        drawn["stalls"] = figures.stalls_figure(story.main, title=f"Warp stalls: {about}", footnote=story.provenance)
+        drawn["stalls"] = panels.stalls_figure(story.main, title=f"Warp stalls: {about}", footnote=story.provenance)
     if not story.suite.empty:
-        drawn["suite"] = figures.suite_figure(
+        drawn["suite"] = panels.suite_figure(
             shares(story.manifest, story.timings),
             title=f"Share of the copy floor: {story.manifest.operator}",
             footnote=story.provenance,
         )
-    return [path for name, figure in drawn.items() for path in save(figure, folder / name)]
+    return drawn
 
 
 def headline(story: ReportData) -> str:

@@ -54,12 +54,14 @@ def newest_run(
     versions: Collection[str] = (),
     *,
     with_metrics: bool = False,
+    cases: Collection[str] = (),
 ) -> Run:
     """Return the newest run of an operator, with `suite` the newest that timed every bench case; on a GPU of that name.
 
-    Only a run that holds all of `versions` counts, and `with_metrics` one that collected some. Without `suite` a run
-    of the suite, which may hold few versions, is taken only where there is no other. A run that was imported is passed
-    over: it has no times.
+    Only a run that holds all of `versions` ("v10" or "v10_shapes") and of `cases` ("main" or "main/float16") counts,
+    and `with_metrics` one that collected some, of those cases if they are named. Without `suite` a run of the suite,
+    which may hold few versions, is taken only where there is no other. A run that was imported is passed over: it has
+    no times.
 
     Raises:
         RunFault: the operator has no such run.
@@ -68,19 +70,35 @@ def newest_run(
     for folder, manifest in reversed(list_runs(reports, operator)):
         if isinstance(manifest, RunFault):
             raise manifest
-        held = {version.version for version in manifest.versions}
-        asked = gpu in manifest.machine.gpu and held.issuperset(versions)
-        if manifest.origin is None and asked and not (with_metrics and manifest.metric_set == "none"):
+        run = Run(folder, manifest)
+        asked = gpu in manifest.machine.gpu and _versions(manifest).issuperset(versions)
+        asked = asked and not (with_metrics and manifest.metric_set == "none")
+        if manifest.origin is None and asked and _cases(run, with_metrics=with_metrics).issuperset(cases):
             if manifest.suite == suite:
-                return Run(folder, manifest)
-            other = other or Run(folder, manifest)
+                return run
+            other = other or run
     if other is not None and not suite:
         return other
     wanted = " that timed the suite" if suite else ""
     wanted += f" with {', '.join(versions)}" if versions else ""
-    wanted += " with counters" if with_metrics else ""
+    wanted += " with metrics" if with_metrics else ""
+    wanted += f" of {', '.join(cases)}" if cases else ""
     remedy = f"Make one with `rooflift profile{' --suite' if suite else ''}` on a machine with a GPU."
     raise RunFault(f"{reports / operator}: no run{wanted}{f' on {gpu}' if gpu else ''}", remedy)
+
+
+def _versions(manifest: Manifest) -> set[str]:
+    """Return the names by which a run's versions can be asked for."""
+    names = [version.version for version in manifest.versions]
+    return {*names, *(name.partition("_")[0] for name in names)}
+
+
+def _cases(run: Run, *, with_metrics: bool) -> set[str]:
+    """Return the names by which a run's cases, or those of them with metrics, can be asked for."""
+    pairs = {(case.case, case.dtype) for case in run.manifest.cases}
+    if with_metrics and run.manifest.metric_set != "none":
+        pairs &= set(run.metrics[["case", "dtype"]].itertuples(index=False, name=None))
+    return {name for case, dtype in pairs for name in (case, f"{case}/{dtype}")}
 
 
 def resolve_run(reports: Path, wanted: str, suite: bool = False) -> Run:

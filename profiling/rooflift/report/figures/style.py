@@ -88,6 +88,14 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     return [svg, png]
 
 
+@styled()
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG at 100 dpi, as wide as a page: what a notebook shows."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=100, facecolor="white")
+    return drawn.getvalue()
+
+
 def version_numbers(versions: Sequence[str]) -> list[int]:
     """Return the number in each name, v3_tile's 3, or the row's for a name without one."""
     found = [re.match(r"v(\d+)", version) for version in versions]

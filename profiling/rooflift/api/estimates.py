@@ -1,0 +1,83 @@
+"""Versions of a run estimated on another GPU. Measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from rooflift.analysis import selection
+from rooflift.analysis.estimate import Estimate
+from rooflift.analysis.selection import Selection
+from rooflift.api.run import Run
+from rooflift.api.shown import html_table
+from rooflift.project.gpus import GpuSpec, spec_for_key, spec_for_name
+from rooflift.report.estimate import estimate_rows
+from rooflift.runs.roofs import newest_roofs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What versions would need on another GPU, and what that rests on."""
+
+    run: Run
+    target: GpuSpec
+    found: tuple[tuple[Selection, Estimate], ...]
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What is assumed, in sentences."""
+        return self.found[0][1].assumptions
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a version: source_time_us, time_us (there), resource (that binds there), its shares there."""
+        return estimate_rows(self.found)
+
+    def against(self, truth: Run) -> pd.DataFrame:
+        """Return the estimates beside what `truth`, a run on the target, measured: one row a version, with error_pct.
+
+        Raises:
+            RunFault: the two runs share no version.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in selection.held(self.found, truth)])
+
+    def __repr__(self) -> str:
+        return f"<Estimates: {len(self.found)} versions, {self.run.gpu} to {self.target.name}>"
+
+    def _repr_html_(self) -> str:
+        shown = ["version", "case", "dtype", "source_time_us", "time_us", "resource"]
+        return html_table(self.table()[shown], repr(self)[1:-1])
+
+
+def estimate(
+    run: Run,
+    gpu: str,
+    *,
+    versions: Collection[str] = (),
+    case: str | None = None,
+    dtype: str | None = None,
+) -> Estimates:
+    """Return what a run's versions, all or those named, would need on another GPU ("rtx4090", "h200").
+
+    It needs ncu's metrics of the case, by default the main one in its first dtype. rooflift.analysis.estimate has the
+    method.
+
+    >>> import rooflift as rl
+    >>> run = rl.latest("depthwise_conv2d", gpu="H100", metrics=True)
+    >>> list(rl.estimate(run, "h200").table().columns[:5])
+    ['version', 'case', 'dtype', 'source_time_us', 'time_us']
+
+    Raises:
+        CatalogError: the GPU, a version, the case or the dtype is unknown.
+        RunFault: no spec stands for the run's GPU, or metrics are missing that an estimate needs.
+    """
+    target = spec_for_name(gpu) or spec_for_key(gpu.casefold())
+    reports = run.root / "reports" if run.root else run.folder.resolve().parent.parent
+    there = newest_roofs(reports, target.matches[0])
+    chosen = selection.select_all(run, list(versions) or None, case, dtype)
+    return Estimates(run, target, tuple(selection.estimates(run, chosen, target, run.roofs, there)))

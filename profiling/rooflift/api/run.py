@@ -1,0 +1,246 @@
+"""A run as users hold it: the tables of its folder, and what they mean. Reads files, measures nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rooflift.analysis import compare, selection
+from rooflift.api.shown import html_table
+from rooflift.api.views import Advice, Comparison, Progress, Roofline, Suite
+from rooflift.errors import RunFault
+from rooflift.report.report import ReportData, tell
+from rooflift.runs import run as stored
+from rooflift.schema import Roofs
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+SHOWN = ["version", "time_us", "speedup", "sol_pct", "bottleneck", "predictions"]
+
+
+@dataclass(frozen=True, repr=False)
+class Run(stored.Run):
+    """A run folder. Beside what it says itself it has the tables `metrics`, `timings`, `samples` and `compiled`.
+
+    `manifest` is run.json: machine, software, versions, cases, commit. `reports` are the .ncu-rep files.
+    """
+
+    root: Path | None = None  # the project, whose measured roofs are drawn; None: what lies two folders above
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def operator(self) -> str:
+        """The operator that was measured."""
+        return self.manifest.operator
+
+    @property
+    def gpu(self) -> str:
+        """The GPU, as its driver calls it."""
+        return self.manifest.machine.gpu
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions' names, in order."""
+        return selection.versions(self)
+
+    @property
+    def provenance(self) -> str:
+        """Where and with what the figures were measured, in one line."""
+        return self._data.provenance
+
+    @cached_property
+    def roofs(self) -> Roofs | None:
+        """The newest measured roofs of the run's GPU, None where there are none."""
+        from rooflift.runs.roofs import newest_roofs
+
+        reports = self.root / "reports" if self.root else self.folder.resolve().parent.parent
+        return newest_roofs(reports, self.gpu)
+
+    def summary(self, case: str | None = None, dtype: str | None = None) -> pd.DataFrame:
+        """Return one row a version, case and dtype, or those of one case or dtype.
+
+        Columns: version, case, dtype, time_us, q20_us, q80_us, speedup (over the run's first version), time_x (over the
+        version before), sol_us, sol_pct, compulsory_bytes, flop, dram_bytes, excess_traffic, intensity (FLOP a byte),
+        flops_per_s, bottleneck, evidence, and every metric of the registry. NaN stands for what is missing; `metrics`
+        says why. Of an imported run without a known case the metrics alone have values.
+
+        >>> import rooflift as rl
+        >>> run = rl.latest("depthwise_conv2d", gpu="H100", metrics=True)
+        >>> list(run.summary("main")[["version", "time_us", "sol_pct"]].columns)
+        ['version', 'time_us', 'sol_pct']
+
+        Raises:
+            CatalogError: the run has no such case or dtype; its own are named.
+        """
+        frame = self._summary
+        if case is not None or dtype is not None:
+            about = selection.select(self, None, case, dtype)
+            frame = frame[frame["case"] == about.case] if case is not None else frame
+            frame = frame[frame["dtype"] == about.dtype] if dtype is not None else frame
+        return frame.reset_index(drop=True)
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """The predictions of the versions' headers: version, prediction, metric, value, verdict (hit, miss, ...)."""
+        return self._data.judged
+
+    def roofline(self, case: str | None = None, dtype: str | None = None) -> Roofline:
+        """Return the versions of a case and dtype, by default the main one, under the roofs.
+
+        >>> import rooflift as rl
+        >>> rl.latest("depthwise_conv2d", gpu="H100", metrics=True).roofline().figure()  # doctest: +ELLIPSIS
+        <Figure size ...>
+
+        Raises:
+            RunFault: the run was imported, and its cases are unknown.
+            CatalogError: the run has no such case or dtype.
+        """
+        from rooflift.analysis.summary import roofs
+
+        rows, title = self._of(case, dtype)
+        return Roofline(rows, roofs(self.manifest, rows, self.roofs), f"Roofline trail: {title}", self.provenance)
+
+    def progress(self, case: str | None = None, dtype: str | None = None) -> Progress:
+        """Return how the versions of a case and dtype, by default the main one, went: times, metrics, stalls.
+
+        >>> import rooflift as rl
+        >>> progress = rl.latest("depthwise_conv2d", gpu="H100", metrics=True).progress()
+        >>> list(progress.table().columns)
+        ['version', 'time_us', 'time_x', 'speedup', 'sol_pct', 'bottleneck']
+
+        Raises:
+            RunFault: the run was imported, and its cases are unknown.
+            CatalogError: the run has no such case or dtype.
+        """
+        rows, title = self._of(case, dtype)
+        return Progress(rows, self.predictions, title, self.provenance)
+
+    def suite(self) -> Suite:
+        """Return every case and dtype: the last version beside the best baseline.
+
+        >>> import rooflift as rl
+        >>> suite = rl.latest("depthwise_conv2d", suite=True).suite()
+        >>> list(suite.table().columns[:2])
+        ['case', 'dtype']
+
+        Raises:
+            RunFault: the run timed one case alone.
+        """
+        if self._data.suite.empty:
+            raise RunFault(f"{self.folder}: it timed one case", "Take a run of the suite: rl.latest(..., suite=True).")
+        return Suite(self._data)
+
+    def compare(
+        self,
+        base: str,
+        head: str,
+        *,
+        other: stored.Run | None = None,
+        alpha: float = compare.ALPHA,
+        min_effect: float = compare.Rule().min_effect,
+        force: bool = False,
+    ) -> Comparison:
+        """Compare two versions of this run, or `base` of this run with `head` of the run `other`.
+
+        `alpha` is the probability of one false verdict or more among all cases; a change smaller than `min_effect`, or
+        than the measured noise, is none. With `force` what is not comparable has a ratio, and still no verdict.
+
+        >>> import rooflift as rl
+        >>> run = rl.latest("depthwise_conv2d", gpu="H100", versions=["v6", "v7"])
+        >>> run.compare("v6", "v7").verdict
+        'faster'
+
+        Raises:
+            CatalogError: a run has no such version.
+            RunFault: the two runs are of different operators.
+        """
+        sides = [
+            compare.side(run, selection.select(run, version).version)
+            for run, version in ((self, base), (other or self, head))
+        ]
+        found = compare.compare(sides[0], sides[1], compare.Rule(alpha, min_effect), force=force)
+        about = selection.select(other or self)
+        return Comparison(found, about.case, about.dtype)
+
+    def advice(self, version: str | None = None, case: str | None = None, dtype: str | None = None) -> Advice:
+        """Return what bounds a version, by default the last, and which stage addresses that.
+
+        >>> import rooflift as rl
+        >>> advice = rl.latest("depthwise_conv2d", gpu="H100", metrics=True, versions=["v0"]).advice("v0")
+        >>> advice.bottleneck, advice.stage
+        ('ALU pipe', 'grid')
+
+        Raises:
+            CatalogError: the run has no such version, case or dtype.
+        """
+        from rooflift.report.advice import ncu_rules
+
+        about = selection.select(self, version, case, dtype)
+        rules = ncu_rules(selection.rule_results(self, about), self)
+        return Advice(about, selection.advise(self, about, self.roofs), tuple(rules))
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """The figures that the run has values for, drawn anew: roofline, metrics, stalls, suite."""
+        from rooflift.report.report import figures
+
+        return figures(self._data, self.roofs)
+
+    def report(self, out: Path | str, *, page: bool = True) -> list[Path]:
+        """Write report.md, the figures and, with `page`, report.html into `out`; return the files. The run stays as is.
+
+        >>> import tempfile, rooflift as rl
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = rl.latest("rms_norm").report(folder)
+        >>> sorted(file.name for file in files if file.suffix in (".md", ".html"))
+        ['report.html', 'report.md']
+
+        Raises:
+            RunFault: the run was imported and has no times, its reports and metrics.csv disagree, or `out` is a run or
+                cannot be written.
+        """
+        from rooflift.pipeline import rerender
+
+        self._require_cases("report")
+        if (Path(out) / "run.json").exists():
+            raise RunFault(f"{out} is a run", "Name another folder; what was measured is never overwritten.")
+        return rerender(self, Path(out), page=page).written
+
+    def __repr__(self) -> str:
+        suite = ", suite" if self.manifest.suite else ""
+        return f"<Run {self.name}: {self.operator} on {self.gpu}, {len(self.versions)} versions{suite}>"
+
+    def _repr_html_(self) -> str:
+        if not self.manifest.cases:
+            known = self.metrics[self.metrics["missing"] == ""]
+            return html_table(known[["kernel", "metric", "value", "unit"]], repr(self))
+        rows, title = self._of(None, None)
+        return html_table(rows[SHOWN], f"{repr(self)[1:-1]}; {title}")
+
+    @cached_property
+    def _data(self) -> ReportData:
+        self._require_cases("show")
+        return tell(self.manifest, self.metrics, self.timings, self.compiled)
+
+    @cached_property
+    def _summary(self) -> pd.DataFrame:
+        return self._data.summary if self.manifest.cases else selection.figures(self)
+
+    def _of(self, case: str | None, dtype: str | None) -> tuple[pd.DataFrame, str]:
+        """Return the summary of one case and dtype, and what it is about in words."""
+        self._require_cases("draw")
+        about = selection.select(self, None, case, dtype)
+        return self.summary(about.case, about.dtype), f"{self.operator}, case {about.case}, {about.dtype}"
+
+    def _require_cases(self, verb: str) -> None:
+        if not self.manifest.cases:
+            what = f"{self.folder} was imported: it has no times to {verb}"
+            raise RunFault(what, "Its `metrics`, `summary()` and `advice()` can be read.")

@@ -1,0 +1,72 @@
+"""A diagnosis in words: how far from the roof, what bounds, which stage comes next. Judges nothing."""
+
+from __future__ import annotations
+
+import msgspec
+
+from rooflift.analysis.advice import Diagnosis
+from rooflift.ncu.report import RuleResult
+from rooflift.runs.run import Run
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """The diagnosis in words and figures."""
+
+    distance: str
+    excess_traffic: str
+    limit: str
+    evidence: str
+    verdict: str
+    how: str
+    gain: str
+    next_limit: str
+    stages: dict[str, str]
+    warnings: list[str]
+    ncu_rules: list[str]
+
+
+def advice_text(found: Diagnosis, said: list[str]) -> Advice:
+    """Return a diagnosis for reading."""
+    parts = [
+        "the distance to the roof is unknown" if found.sol_pct is None else f"{found.sol_pct:.1f} % of the roof",
+        "no time was measured" if found.time_us is None else f"time {found.time_us:.1f} us",
+        *([] if found.roof_us is None else [f"roof {found.roof_us:.1f} us"]),
+        found.roof_source,
+    ]
+    gain = "unknown" if found.gain_at_most is None else f"at most {found.gain_at_most:.2f}x"
+    return Advice(
+        distance="; ".join(parts),
+        excess_traffic="unknown"
+        if found.excess_traffic is None
+        else f"{found.excess_traffic:.3f}x the compulsory bytes",
+        limit=found.resource,
+        evidence=found.evidence,
+        verdict=verdict_text(found),
+        how=found.how,
+        gain=f"{gain} ({found.gain_reason})",
+        next_limit=found.next_limit,
+        stages={s.stage: s.why for s in found.stages},
+        warnings=list(found.warnings),
+        ncu_rules=said,
+    )
+
+
+def verdict_text(found: Diagnosis) -> str:
+    """Return what to do now: stop, or which stage to go on with."""
+    if found.stop:
+        return "stop: the roof is reached"
+    return f"go on with the {found.stage} stage" if found.stage else "no stage addresses this limit"
+
+
+def ncu_rules(found: list[RuleResult], run: Run) -> list[str]:
+    """Return what ncu's own rules say, the largest estimate first; or why there is nothing."""
+    if not run.reports:
+        return ["none: the run holds no report"]
+    if not found:
+        return ["none: the report was made with metrics alone, where no rule runs; that is not the absence of problems"]
+    return [
+        f"{rule.title} ({rule.rule}, {rule.kind}"
+        + (f", estimated speedup {rule.speedup_pct:.1f} %, {rule.scope}" if rule.speedup_pct is not None else "")
+        + f"): {rule.message}"
+        for rule in sorted(found, key=lambda rule: -(rule.speedup_pct or 0))
+    ]
