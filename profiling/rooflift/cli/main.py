@@ -36,6 +36,13 @@ class Commands(typer.core.TyperGroup):
         for name, entry in COMMANDS.items():
             self.add_command(typer.core.TyperCommand(name, help=entry.help))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words; without any, print where to begin."""
+        if not args and not ctx.resilient_parsing:
+            typer.echo(START)
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the words begin with, imported."""
         name, command, rest = super().resolve_command(ctx, args)
@@ -79,14 +86,10 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def _main(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
         typer.echo(f"rooflift {__version__}")
-    elif context.invoked_subcommand is None:
-        typer.echo(START)
+        raise typer.Exit
 
 
 def main() -> NoReturn:
