@@ -1,4 +1,4 @@
-"""The state of a climb: which try comes next, what the writer is told, and what a journal may look like."""
+"""The state of a loop: which iteration comes next, what the agent is told, and what a journal may look like."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from rooflift.optimize.journal import (
-    TOLD_BEFORE,
+    REPEATED,
     Iteration,
     Started,
     State,
@@ -35,7 +35,7 @@ def kept(number: int, version: str, stage: str = "grid") -> Iteration:
     return Iteration(number=number, stage=stage, base="v0_probe", at=None, why=[], version=version, time_x=0.5)
 
 
-def test_every_stage_has_its_tries_in_turn() -> None:
+def test_every_stage_has_its_iterations_in_turn() -> None:
     entries = [STARTED, failed(1), kept(2, "v1_grid"), failed(3, "memory")]
     steps = [state_of(entries[: n + 1]).next_step() for n in range(4)]
     assert steps == [
@@ -48,7 +48,7 @@ def test_every_stage_has_its_tries_in_turn() -> None:
     assert state_of([*entries, Stopped("at the roof", "")]).next_step() is None
 
 
-def test_without_times_every_try_starts_from_the_base() -> None:
+def test_without_times_every_iteration_starts_from_the_base() -> None:
     state = State(msgspec.structs.replace(STARTED, gpu=None), [kept(1, "v1_grid")])
     assert state.next_step() == Step(2, "grid", "v0_probe")
     assert state.next_version == 2
@@ -57,7 +57,7 @@ def test_without_times_every_try_starts_from_the_base() -> None:
 def test_a_journal_comes_back_and_a_torn_line_is_left_out() -> None:
     entries = [STARTED, failed(1), Stopped("enough", "reports/run")]
     whole = b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
-    assert read_journal(whole + b'{"type":"Tri') == (entries, len(whole))
+    assert read_journal(whole + b'{"type":"Iter') == (entries, len(whole))
     state = state_of(entries)
     assert (state.stopped, state.run) == ("enough", "reports/run")
 
@@ -68,12 +68,12 @@ def test_a_journal_out_of_order_is_refused(entries: list[Started | Iteration]) -
         state_of(entries)
 
 
-def test_the_writer_is_told_the_last_tries_with_their_reasons() -> None:
+def test_the_agent_is_told_the_last_iterations_with_their_reasons() -> None:
     assert iterations_text(State(STARTED)) == ""
-    tried = [failed(number, why=f"reason-{number}\nand more") for number in range(1, TOLD_BEFORE + 2)]
+    tried = [failed(number, why=f"reason-{number}\nand more") for number in range(1, REPEATED + 2)]
     text = iterations_text(State(STARTED, tried))
     assert "reason-1 " not in text
-    assert all(f"  - reason-{number} and more" in text for number in range(2, TOLD_BEFORE + 2))
+    assert all(f"  - reason-{number} and more" in text for number in range(2, REPEATED + 2))
     assert "failed at verdict" in text
     assert "kept as v1_grid, 0.500x the time of v0_probe" in iterations_text(State(STARTED, [kept(1, "v1_grid")]))
 
@@ -81,12 +81,12 @@ def test_the_writer_is_told_the_last_tries_with_their_reasons() -> None:
 @pytest.mark.parametrize(
     ("code", "title"),
     [
-        ("import torch\n", "try 3 of a climb"),
+        ("import torch\n", "candidate of iteration 3"),
         ('"""Faster by a \\\\ "grid"."""\n\nfrom __future__ import annotations\n', "Faster by a ' 'grid'."),
         ('"""Good.\n\nStage:   tiling\nChange:  a\nWhy:     b\nExpect:  none\n"""\nimport torch\n', "Good."),
     ],
 )
-def test_a_kept_reply_has_a_header_that_can_be_read(code: str, title: str) -> None:
+def test_a_kept_candidate_has_a_header_that_can_be_read(code: str, title: str) -> None:
     text, told = with_header(code, "grid", 3)
     tree = ast.parse(text)
     compile(text, "candidate", "exec")

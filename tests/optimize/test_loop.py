@@ -1,4 +1,4 @@
-"""The climb with a writer that plays a fixed list: what is kept, what the writer is told, how it resumes."""
+"""The loop with an agent that plays a fixed list: what is kept, what the agent is told, how it resumes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def project(tmp_path: Path, checkout: Path, h100_run: Path, no_gpu: None) -> Pat
 
 @pytest.fixture
 def candidates(tmp_path: Path) -> Callable[..., str]:
-    """Return a function: the command of a writer that plays these candidates."""
+    """Return a function: the command of an agent that plays these candidates."""
 
     def play(*texts: str) -> str:
         folder = tmp_path / "candidates"
@@ -66,15 +66,15 @@ def listing(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_exactly_the_right_replies_are_kept_and_the_others_say_why(
+def test_exactly_the_right_candidates_are_kept_and_the_others_say_why(
     project: Path, checkout: Path, candidates: Callable[..., str], rooflift: Rooflift, tmp_path: Path
 ) -> None:
     dishonest = (FIXTURES / "candidates" / "bad" / "result_cached_on_self.txt").read_text()
     wrong = (FIXTURES / "optimize" / "wrong.txt").read_text()
-    writer = candidates(wrong, dishonest, right(checkout), "", "```python\nimport torch\n")
+    agent = candidates(wrong, dishonest, right(checkout), "", "```python\nimport torch\n")
     before = listing(project / "kernels")
     folder = tmp_path / "optimize"
-    words = ["optimize", "depthwise_conv2d", "--agent", writer, "--no-gpu", "--stages", "grid,tiling"]
+    words = ["optimize", "depthwise_conv2d", "--agent", agent, "--no-gpu", "--stages", "grid,tiling"]
     said = rooflift(
         *words, "--iterations", "3", "--root", project, "--out", folder, "--json", "--keep", tmp_path / "kept"
     )
@@ -89,14 +89,14 @@ def test_exactly_the_right_replies_are_kept_and_the_others_say_why(
     assert (folder / "kernels" / "depthwise_conv2d" / "v1_grid.py").read_text() == right(checkout)
     assert listing(project / "kernels") == before
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["v0_grid.py"]
-    # each prompt tells what went before, in words that a writer can use
+    # each prompt tells what went before, in words that an agent can use
     asked = sorted((tmp_path / "candidates" / "asked").iterdir())
     assert [path.name for path in asked] == [f"{number:03}-0.md" for number in range(1, 7)]
     first, second = asked[0].read_text(), asked[1].read_text()
-    assert "## Tries of this climb" not in first
+    assert "## Earlier iterations" not in first
     assert told["iterations"][0]["why"][0].split(";")[0] in second
     assert "kept as v1_grid" in asked[3].read_text()
-    # a climb that ended is told again, and asks nobody
+    # a loop that ended prints its state again, and asks nobody
     again = rooflift(*words, "--iterations", "3", "--root", project, "--out", folder, "--json")
     assert json.loads(again.out)["iterations"] == told["iterations"]
     assert len(list((tmp_path / "candidates" / "asked").iterdir())) == 6
@@ -151,7 +151,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str],
     return measured.count
 
 
-def test_the_faster_replies_are_kept_and_the_climb_ends_at_the_roof(
+def test_the_faster_candidates_are_kept_and_the_loop_ends_at_the_roof(
     project: Path,
     checkout: Path,
     candidates: Callable[..., str],
@@ -189,8 +189,8 @@ def test_the_faster_replies_are_kept_and_the_climb_ends_at_the_roof(
 @pytest.mark.ncu
 @pytest.mark.timeout(1500)
 def test_on_a_gpu_exactly_the_right_ones_of_a_list_are_kept(checkout: Path, rooflift: Rooflift, tmp_path: Path) -> None:
-    writer = shlex.join([sys.executable, str(PLAY), str(FIXTURES / "optimize" / "candidates.txt")])
-    words = ["optimize", "depthwise_conv2d", "--agent", writer, "--out", tmp_path / "optimize", "--root", checkout]
+    agent = shlex.join([sys.executable, str(PLAY), str(FIXTURES / "optimize" / "candidates.txt")])
+    words = ["optimize", "depthwise_conv2d", "--agent", agent, "--out", tmp_path / "optimize", "--root", checkout]
     said = rooflift(*words, "--stages", "grid,memory", "--trust", "--json")
     assert said.code == 0, said.err
     told = json.loads(said.out)
@@ -200,7 +200,7 @@ def test_on_a_gpu_exactly_the_right_ones_of_a_list_are_kept(checkout: Path, roof
     assert "of the roof" in told["stopped"]
 
 
-def test_a_killed_climb_goes_on_where_it_stopped(
+def test_a_killed_loop_goes_on_where_it_stopped(
     project: Path,
     checkout: Path,
     candidates: Callable[..., str],
@@ -247,9 +247,9 @@ def test_a_killed_climb_goes_on_where_it_stopped(
 def test_what_cannot_begin_says_why(project: Path, rooflift: Rooflift, tmp_path: Path) -> None:
     words = ["optimize", "depthwise_conv2d", "--root", project, "--out", tmp_path / "optimize"]
     assert "--no-gpu" in rooflift(*words, "--agent", "cat").err
-    missing = rooflift(*words, "--no-gpu", "--agent", "no-such-writer")
+    missing = rooflift(*words, "--no-gpu", "--agent", "no-such-agent")
     assert missing.code == 2
-    assert "'no-such-writer' cannot be started" in missing.err
+    assert "'no-such-agent' cannot be started" in missing.err
     assert rooflift(*words, "--no-gpu", "--agent", " ").code == 2
     assert "no stage 'girth'" in rooflift(*words, "--no-gpu", "--agent", "cat", "--stages", "girth").err
     foreign = rooflift(*words[:-1], project, "--no-gpu", "--agent", "cat")
@@ -257,7 +257,7 @@ def test_what_cannot_begin_says_why(project: Path, rooflift: Rooflift, tmp_path:
     assert not (project / "journal.jsonl").exists()
 
 
-def test_two_climbs_do_not_share_a_folder(project: Path, rooflift: Rooflift, tmp_path: Path) -> None:
+def test_two_loops_do_not_share_a_folder(project: Path, rooflift: Rooflift, tmp_path: Path) -> None:
     import filelock
 
     folder = tmp_path / "optimize"
@@ -267,5 +267,5 @@ def test_two_climbs_do_not_share_a_folder(project: Path, rooflift: Rooflift, tmp
             "optimize", "depthwise_conv2d", "--root", project, "--out", folder, "--no-gpu", "--agent", "cat"
         )
     assert said.code == 2
-    assert "another climb is at work" in said.err
+    assert "another loop is at work" in said.err
     assert os.listdir(folder) == [".lock"]  # noqa: PTH208  # a name is all that is asked

@@ -1,4 +1,4 @@
-"""The state of a climb: what was tried, what comes next, what the agent is told. No files, no processes."""
+"""The state of a loop: its iterations, what comes next, what the agent reads of them. No files, no processes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rooflift.errors import CatalogError
 from rooflift.project.header import parse_header
 
 Criterion = Literal["agent", "candidate", "lint", "evaluation", "profile", "sol", "verdict"]
-TOLD_BEFORE = 6  # earlier tries that a prompt repeats; all of them stand in the journal
+REPEATED = 6  # earlier iterations that a prompt repeats; the journal has them all
 # A device copy is no bound of a kernel that mostly reads, and small ones differ: the recorded H100 suite goes to 103.8.
 SUSPECT_PCT = 105.0
 
 
 class Started(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """The first line of a journal: what a resumed climb must agree with."""
+    """The first line of a journal: what a resumed loop must agree with."""
 
     operator: str
     base: str
@@ -29,11 +29,11 @@ class Started(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     stages: list[str]
     iterations: int
     gpu: str | None  # None: nothing is timed
-    seed: int  # the inputs of the gates come from it
+    seed: int  # the inputs of the evaluations come from it
 
 
 class Iteration(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """One try: `version` is its name in the climb's folder where it was kept, else "" and `why` says why not."""
+    """One iteration: `version` is the kept version's name in the loop's folder, else "" and `why` says why not."""
 
     number: int  # from 1
     stage: str
@@ -50,10 +50,10 @@ class Iteration(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Stopped(msgspec.Struct, frozen=True, tag=True):
-    """The last line: why the climb ended, and the run with all kept versions, "" where nothing is timed."""
+    """The last line: why the loop ended, and the run with all kept versions, "" where nothing is timed."""
 
     reason: str
-    run: str  # relative to the climb's folder
+    run: str  # relative to the loop's folder
 
 
 Entry = Started | Iteration | Stopped
@@ -70,21 +70,21 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a climb stands, as its journal tells."""
+    """Where a loop stands, by its journal."""
 
     started: Started
-    tried: list[Iteration] = field(default_factory=list)
+    iterations: list[Iteration] = field(default_factory=list)
     stopped: str = ""
     run: str = ""
 
     @property
     def kept(self) -> list[Iteration]:
-        """The tries whose versions stay."""
-        return [one for one in self.tried if one.version]
+        """The iterations whose versions were kept."""
+        return [one for one in self.iterations if one.version]
 
     @property
     def base(self) -> str:
-        """The version that the next try starts from: the last kept; without times the first, as none is faster."""
+        """The version that the next iteration starts from: the last kept; without times the first."""
         return self.kept[-1].version if self.kept and self.started.gpu else self.started.base
 
     @property
@@ -93,8 +93,8 @@ class State:
         return len(self.kept) + 1
 
     def next_step(self) -> Step | None:
-        """Return the next try, None after the last: each stage in turn has as many as were asked for."""
-        done = len(self.tried)
+        """Return the next iteration, None after the last: each stage in turn has as many as were asked for."""
+        done = len(self.iterations)
         if self.stopped or done >= len(self.started.stages) * self.started.iterations:
             return None
         return Step(done + 1, self.started.stages[done // self.started.iterations], self.base)
@@ -111,38 +111,38 @@ def read_journal(data: bytes) -> tuple[list[Entry], int]:
 
 
 def state_of(entries: Sequence[Entry]) -> State:
-    """Return where a climb stands.
+    """Return where a loop stands.
 
     Raises:
-        ValueError: the first entry, and no other, must tell how the climb was started; tries count up from 1.
+        ValueError: the first entry, and no other, must tell how the loop was started; iterations count up from 1.
     """
     if not entries or not isinstance(entries[0], Started):
-        raise ValueError("the first line does not tell how the climb was started")
-    tried, stopped, run = list[Iteration](), "", ""
+        raise ValueError("the first line does not tell how the loop was started")
+    iterations, stopped, run = list[Iteration](), "", ""
     for entry in entries[1:]:
         match entry:
-            case Iteration() if entry.number == len(tried) + 1:
-                tried.append(entry)
+            case Iteration() if entry.number == len(iterations) + 1:
+                iterations.append(entry)
             case Stopped():
                 stopped, run = entry.reason, entry.run
             case _:
-                raise ValueError(f"a line is out of place: {type(entry).__name__} behind {len(tried)} tries")
-    return State(entries[0], tried, stopped, run)
+                raise ValueError(f"a line is out of place: {type(entry).__name__} behind {len(iterations)} iterations")
+    return State(entries[0], iterations, stopped, run)
 
 
 def iterations_text(state: State) -> str:
-    """Return what a prompt says of the climb's last tries, "" before the first."""
-    if not state.tried:
+    """Return what a prompt says of the last iterations, "" before the first."""
+    if not state.iterations:
         return ""
-    lines = ["", "## Tries of this climb", ""]
-    for one in state.tried[-TOLD_BEFORE:]:
-        lines.append(f"- Try {one.number} ({one.stage}, from {one.base}): {outcome(one)}")
+    lines = ["", "## Earlier iterations", ""]
+    for one in state.iterations[-REPEATED:]:
+        lines.append(f"- Iteration {one.number} ({one.stage}, from {one.base}): {outcome(one)}")
         lines += [f"  - {' '.join(text.split())}" for text in one.why]
     return "\n".join(lines) + "\n"
 
 
 def outcome(one: Iteration) -> str:
-    """Return how a try ended, in a few words."""
+    """Return how an iteration ended, in a few words."""
     times = "" if one.time_x is None else f", {one.time_x:.3f}x the time of {one.base}"
     times += "" if one.time_us is None else f", {one.time_us:.1f} us"
     flag = f"; {one.flag}" if one.flag else ""
@@ -161,5 +161,5 @@ def with_header(code: str, stage: str, number: int) -> tuple[str, str]:
         lines = code.splitlines(keepends=True)
         code = "".join([*lines[: node.lineno - 1], *lines[node.end_lineno :]])
     said = re.sub(r'["\\]', "'", own.strip().splitlines()[0] if own.strip() else "")
-    title = said.strip() or f"try {number} of a climb"
+    title = said.strip() or f"candidate of iteration {number}"
     return f'"""{title}\n\nStage:   {stage}\nChange:  not told\nWhy:     not told\nExpect:  none\n"""\n\n{code}', title

@@ -1,11 +1,16 @@
-"""The loop: prompts to an agent, candidates through lint, evaluation and stopwatch, the faster ones kept."""
+"""The loop: prompts to an agent, candidates linted, evaluated and timed, the faster ones kept.
+
+A folder holds all that happened: journal.jsonl, the kept versions below kernels/, each iteration's prompt, candidate
+and run. An iteration is in the journal or it is done again from the stored candidate, so a loop can be killed at any
+moment.
+"""
 
 from __future__ import annotations
 
+import ast
 import os
 import random
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -14,31 +19,55 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rooflift.errors import CatalogError, EnvironmentFault, KernelFault, RunFault, WrongResult
+from rooflift import pipeline
+from rooflift.analysis.compare import compare, side
+from rooflift.analysis.selection import Selection, advise, figures, select
+from rooflift.analysis.summary import main_case
+from rooflift.errors import CatalogError, KernelFault, RunFault, WrongResult
+from rooflift.lint.candidate import CandidateFault, read_candidate
+from rooflift.lint.lint import lint_file
+from rooflift.measure import evaluate
+from rooflift.measure.request import Request, command_line
 from rooflift.measure.session import Progress
+from rooflift.optimize.agent import NoCandidate, ask_agent
+from rooflift.optimize.journal import (
+    SUSPECT_PCT,
+    Criterion,
+    Entry,
+    Iteration,
+    Started,
+    State,
+    Step,
+    Stopped,
+    iterations_text,
+    outcome,
+    read_journal,
+    state_of,
+    with_header,
+)
+from rooflift.optimize.prompt import markdown, prompt
+from rooflift.project.header import parse_header
+from rooflift.project.operator import Operator, Version, load_operator
 from rooflift.runs import atomic, redact
 from rooflift.runs.find import newest_on
 from rooflift.runs.roofs import newest_roofs
+from rooflift.runs.run import Run, read_run
 from rooflift.runs.verify import sha256
 
 if TYPE_CHECKING:
-    from rooflift.analysis.selection import Selection
-    from rooflift.optimize.journal import Criterion, Entry, Iteration, Started, State, Step
     from rooflift.project.gpus import GpuSpec
-    from rooflift.project.operator import Operator, Version
-    from rooflift.runs.run import Run
     from rooflift.sandbox.sandbox import Sandbox
 
-
 JOURNAL = "journal.jsonl"
+SEEDS = 2  # of an evaluation
+
+Notes = Callable[[str], None]  # tells the user something that is no result
+Progresses = Callable[[], AbstractContextManager[Progress]]  # shows what is being done while the block runs
 
 
-SEEDS = 2  # of the gates
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What a climb is made with; unlike what its journal says, it may change when the climb is resumed."""
+    """What a loop is run with; unlike what its journal records, it may change when the loop is resumed."""
 
     root: Path
     operator: Operator  # the project's
@@ -50,12 +79,12 @@ class Setting:
     sandbox: Sandbox
     timeout_s: float  # of a profile
     metric_set: str
-    note: Callable[[str], None]  # tells the user something that is no result
-    progress: Callable[[], AbstractContextManager[Progress]]  # shows what is being done while the block runs
+    note: Notes
+    progress: Progresses
 
 
 class NotKept(Exception):
-    """A try ends: at which step, and why."""
+    """A candidate is not kept: the step that it failed at, and why."""
 
     def __init__(self, at: Criterion, why: Sequence[str], **found: object) -> None:
         super().__init__(at)
@@ -63,7 +92,7 @@ class NotKept(Exception):
 
 
 class Loop:
-    """A climb's folder and the steps on it."""
+    """A loop in its folder: each method leaves a state that the next call can resume from."""
 
     def __init__(self, setting: Setting, started: Started) -> None:
         self.setting = setting
@@ -76,16 +105,14 @@ class Loop:
 
         Raises:
             RunFault: the journal cannot be read, or the folder holds something else.
-            CatalogError: the climb in the folder was started otherwise.
+            CatalogError: the loop in the folder was started with other options.
         """
-        from rooflift.optimize.journal import read_journal, state_of
-
         folder, journal = self.setting.folder, self.setting.folder / JOURNAL
         if not journal.exists() or b"\n" not in journal.read_bytes():  # killed before the first line was whole
             own = ("kernels", ".lock", JOURNAL)
             foreign = [p.name for p in folder.iterdir() if p.name not in own and not p.name.startswith(atomic.PREFIX)]
             if foreign:
-                raise RunFault(f"{folder} holds {foreign[0]} and no climb", "Name a new folder with --out.")
+                raise RunFault(f"{folder} holds {foreign[0]} and no loop", "Name a new folder with --out.")
             self.kernels.mkdir(parents=True, exist_ok=True)
             for path in (self.setting.operator.reference, self.setting.operator.folder / "cases.toml"):
                 if path.exists():
@@ -97,18 +124,17 @@ class Loop:
             entries, whole = read_journal(data)
             state = state_of(entries)
         except (msgspec.DecodeError, ValueError) as error:
-            raise RunFault(f"{journal}: {error}", "Name a new folder with --out, or mend the journal.") from None
+            raise RunFault(f"{journal}: {error}", "Name a new folder with --out, or fix the journal.") from None
         os.truncate(journal, whole)
         asked = msgspec.structs.replace(started, seed=state.started.seed)
         for name in asked.__struct_fields__:
             was, now = getattr(state.started, name), getattr(asked, name)
             if was != now:
                 remedy = "Give the options that it was started with, or a new folder with --out."
-                raise CatalogError(f"{folder}: this climb was started with {name} {was}, not {now}", remedy)
+                raise CatalogError(f"{folder}: this loop was started with {name} {was}, not {now}", remedy)
         return state
 
-    def _note(self, entry: Entry) -> None:
-        from rooflift.optimize.journal import read_journal, state_of
+    def _record(self, entry: Entry) -> None:
 
         path = self.setting.folder / JOURNAL
         with path.open("ab") as file:
@@ -118,36 +144,30 @@ class Loop:
         self.state = state_of(read_journal(path.read_bytes())[0])
 
     def operator(self) -> Operator:
-        """Return the climb's operator: the base and what was kept, and no version that the journal lacks."""
-        from rooflift.project.operator import load_operator
-
+        """Return the loop's operator: the base and what was kept, and no version that the journal lacks."""
         found = load_operator(self.setting.folder, self.setting.operator.name)
         return replace(found, versions=found.versions[: self.state.next_version])
 
     def run(self) -> None:
-        """Make the tries that are left, then measure all that was kept in one run."""
-        from rooflift.optimize.journal import Stopped, outcome
-
+        """Do the iterations that are left, then measure all kept versions in one run."""
         while not self.state.stopped:
             reason, step = self._reached(), self.state.next_step()
             if reason or step is None:
-                self._note(Stopped(reason or "every stage had its tries", self._last_run()))
+                self._record(Stopped(reason or "every stage had its iterations", self._last_run()))
                 break
-            tried = self.attempt(step)
-            self._note(tried)
-            self.setting.note(f"Try {tried.number} ({tried.stage}): {outcome(tried)}")
-            for text in tried.why:
+            done = self.iterate(step)
+            self._record(done)
+            self.setting.note(f"Iteration {done.number} ({done.stage}): {outcome(done)}")
+            for text in done.why:
                 self.setting.note(f"  {text}")
 
-    def attempt(self, step: Step) -> Iteration:
-        """Make one try; it does not touch the journal."""
-        from rooflift.optimize.journal import Iteration
-
+    def iterate(self, step: Step) -> Iteration:
+        """Do one iteration; it does not touch the journal."""
         place = self.setting.folder / "iterations" / f"{step.number:03}"
         place.mkdir(parents=True, exist_ok=True)
         common = {"number": step.number, "stage": step.stage, "base": step.base}
         try:
-            found = self._judge(step, self._candidate(step, place), place)
+            found = self._evaluated(step, self._candidate(step, place), place)
         except NotKept as end:
             candidate = place / "candidate.txt"
             found = {"candidate_sha256": sha256(candidate)} if candidate.exists() else {}
@@ -156,51 +176,36 @@ class Loop:
         return Iteration(**common, at=None, why=[], **found)  # type: ignore[arg-type]
 
     def _candidate(self, step: Step, place: Path) -> Path:
-        """Return the file with the candidate; the agent is asked unless it has answered this try already."""
-        from rooflift.process import converse
-
+        """Return the file with the candidate; the agent is asked unless it has answered this iteration already."""
         candidate = place / "candidate.txt"
         if candidate.exists():
             return candidate
-        text = self.prompt(step)
+        text, setting = self.prompt(step), self.setting
         (place / "prompt.md").write_text(text, encoding="utf-8")
-        self.setting.note(
-            f"Try {step.number} ({step.stage}, from {step.base}): asking the agent"
-        )  # no spinner beside an editor
-        told = {"ROOFLIFT_ITERATION": str(step.number), "ROOFLIFT_STAGE": step.stage}
+        # no spinner beside an editor
+        setting.note(f"Iteration {step.number} ({step.stage}, from {step.base}): asking the agent")
         try:
-            ended = converse(self.setting.agent, text, told, self.setting.agent_timeout_s)
-        except subprocess.TimeoutExpired:
-            limit = f"the agent gave no candidate within {self.setting.agent_timeout_s:g} s"
-            raise NotKept("agent", [limit]) from None
-        if ended.returncode == 127:
-            raise EnvironmentFault(
-                f"the agent {self.setting.agent[0]!r} cannot be started: {ended.output}", "Name a command on PATH."
-            )
-        if ended.returncode != 0:
-            raise NotKept("agent", [f"the agent ended with code {ended.returncode}"])
-        atomic.write_file(candidate, redact.redact_text(ended.output, self.hidden))
+            answer = ask_agent(setting.agent, text, step.number, step.stage, setting.agent_timeout_s)
+        except NoCandidate as failure:
+            raise NotKept("agent", [str(failure)]) from None
+        atomic.write_file(candidate, redact.redact_text(answer, self.hidden))
         return candidate
 
     def prompt(self, step: Step) -> str:
-        """Return what the agent is told: the prompt of the version to start from, and the tries before."""
-        from rooflift.optimize.journal import iterations_text
-        from rooflift.optimize.prompt import markdown, prompt
-
+        """Return the agent's prompt: that of the version to start from, with the iterations before."""
         run, about = self._measured()
         operator, version = self._current()
         root, spec = self.setting.root, self.setting.spec
         here, there = (newest_roofs(root / "reports", name) for name in (run.manifest.machine.gpu, spec.matches[0]))
-        told = markdown(prompt(operator, version, step.stage, spec, run, about, here, there))
-        return redact.redact_text(told + iterations_text(self.state), self.hidden)
+        text = markdown(prompt(operator, version, step.stage, spec, run, about, here, there))
+        return redact.redact_text(text + iterations_text(self.state), self.hidden)
 
-    def _judge(self, step: Step, candidate: Path, place: Path) -> dict[str, object]:
-        """Return what is known of a kept candidate; its version lies in the climb's folder then."""
-        from rooflift.lint.candidate import CandidateFault, read_candidate
-        from rooflift.lint.lint import lint_file
-        from rooflift.measure.evaluate import evaluate
-        from rooflift.optimize.journal import with_header
+    def _evaluated(self, step: Step, candidate: Path, place: Path) -> dict[str, object]:
+        """Return the figures of a candidate that is kept; its version is in the loop's folder then.
 
+        Raises:
+            NotKept: at the step that it failed at.
+        """
         _, base = self._current()
         try:
             code = read_candidate(candidate).code
@@ -216,28 +221,21 @@ class Loop:
         seeds = random.Random(f"{self.state.started.seed} {step.number}").sample(range(2**31), SEEDS)  # noqa: S311
         setting, interpret = self.setting, self.state.started.gpu is None
         with self.setting.progress() as progress:
-            told = evaluate(setting.operator, candidate, setting.sandbox, seeds, progress, interpret=interpret)
-        if told.faults:
-            raise NotKept("evaluation", told.reasons())
-        found = self._timed(candidate, place) if self.state.started.gpu else {"flag": "not timed"}
+            found = evaluate.evaluate(
+                setting.operator, candidate, setting.sandbox, seeds, progress, interpret=interpret
+            )
+        if found.faults:
+            raise NotKept("evaluation", found.reasons())
+        measured = self._timed(candidate, place) if self.state.started.gpu else {"flag": "not timed"}
         atomic.write_file(self.kernels / candidate.name, text)
-        return {"version": name, "title": title, "candidate_sha256": sha256(candidate), **found}
+        return {"version": name, "title": title, "candidate_sha256": sha256(candidate), **measured}
 
     def _timed(self, candidate: Path, place: Path) -> dict[str, object]:
         """Profile a candidate beside its base; return its figures if it is faster.
 
         Raises:
-            NotKept: it does not come through, is above the roof, or is not faster.
+            NotKept: it cannot be profiled, is above its SOL by more than can be, or is not faster.
         """
-        import ast
-
-        from rooflift.analysis.compare import compare, side
-        from rooflift.analysis.selection import figures
-        from rooflift.analysis.summary import main_case
-        from rooflift.optimize.journal import SUSPECT_PCT
-        from rooflift.project.header import parse_header
-        from rooflift.project.operator import Version
-
         header = parse_header(ast.parse(candidate.read_text(encoding="utf-8")), candidate)
         own = Version(self.state.next_version, candidate.stem, candidate, header)
         operator, base = self._current()
@@ -272,15 +270,12 @@ class Loop:
         return found
 
     def _current(self) -> tuple[Operator, Version]:
-        """Return the operator and the version that the next try starts from."""
+        """Return the operator and the version that the next iteration starts from."""
         operator = self.operator()
         return operator, next(version for version in operator.versions if version.name == self.state.base)
 
     def _measured(self) -> tuple[Run, Selection]:
-        """Return the run that tells of the current version, and where: without a GPU a recorded one of the project."""
-        from rooflift.analysis.selection import select
-        from rooflift.runs.run import read_run
-
+        """Return a run with the current version, and where in it; without a GPU a recorded run of the project."""
         setting = self.setting
         if self.state.started.gpu is None:
             run = newest_on(setting.root, setting.operator.name, setting.spec.matches)
@@ -294,11 +289,8 @@ class Loop:
 
     def _profiled(self, operator: Operator, versions: Sequence[Version], out: Path) -> Run:
         """Return the run in `out`, measured now unless it is there."""
-        from rooflift import pipeline
-        from rooflift.measure.request import Request, command_line
-        from rooflift.runs.run import read_run
-
         if not out.exists():
+            started = self.state.started
             request = Request(
                 root=self.setting.root,
                 operator=operator,
@@ -311,12 +303,11 @@ class Loop:
                     "optimize",
                     operator.name,
                     base=self.setting.base.name,
-                    stages=",".join(self.state.started.stages),
-                    iterations=self.state.started.iterations,
+                    stages=",".join(started.stages),
+                    iterations=started.iterations,
                     metrics=self.setting.metric_set,
                 ),
-                about=f"Versions of a climb from {self.state.started.base}: {self.state.started.base} is"
-                f" {self.setting.base.name} of the project.",
+                about=f"Versions of an optimize loop: {started.base} is {self.setting.base.name} of the project.",
                 sandbox=self.setting.sandbox,
             )
             with self.setting.progress() as progress:
@@ -327,14 +318,12 @@ class Loop:
 
     def _reached(self) -> str:
         """Return the stop rule's reason, "" while there is something to gain."""
-        from rooflift.analysis.selection import advise
-
         run, about = self._measured()
         found = advise(run, about, newest_roofs(self.setting.root / "reports", run.manifest.machine.gpu))
         return f"{about} is at {found.sol_pct:.1f} % of the roof" if found.stop else ""
 
     def _last_run(self) -> str:
-        """Measure all versions of the climb in one run and return its folder, relative to the climb's; "" untimed."""
+        """Measure all versions of the loop in one run and return its folder, relative to the loop's; "" untimed."""
         if self.state.started.gpu is None:
             return ""
         place = Path("reports", self.setting.operator.name, "optimize")

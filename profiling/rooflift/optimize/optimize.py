@@ -1,0 +1,129 @@
+"""A loop from its options to its end: checks what was asked for, begins or resumes the folder, runs the loop in it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import filelock
+
+from rooflift.errors import CatalogError, NoGpu, RunFault
+from rooflift.measure import environment
+from rooflift.optimize.journal import Started, State
+from rooflift.optimize.loop import Loop, Notes, Progresses, Setting
+from rooflift.project.gpus import spec_for_key, spec_for_name
+from rooflift.project.operator import load_operator
+from rooflift.project.stages import stage
+from rooflift.runs.find import newest_run
+from rooflift.runs.verify import sha256
+from rooflift.sandbox.sandbox import Limits, require_sandbox
+
+if TYPE_CHECKING:
+    from rooflift.project.gpus import GpuSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a loop is asked for."""
+
+    operator: str
+    agent: Sequence[str]  # the command that gets a prompt and prints a candidate
+    folder: Path  # an unfinished loop in it is resumed
+    stages: Sequence[str]
+    iterations: int  # of each stage
+    base: str = "v0"
+    gpu: str | None = None  # a GPU spec's key; None: the GPU here
+    timed: bool = True  # False: candidates run in Triton's interpreter, and none is timed
+    trust: bool = False  # candidates run also where they cannot be sandboxed
+    limits: Limits = field(default_factory=Limits)  # of one candidate
+    agent_timeout_s: float | None = None
+    timeout_s: float = 1800  # of a profile
+    metric_set: str = "standard"
+
+
+def optimize(root: Path, options: Options, note: Notes, progress: Progresses, keep: Path | None = None) -> Finished:
+    """Run a loop to its end, and copy the kept versions to `keep` under the next free numbers.
+
+    Raises:
+        NoGpu: there is no GPU here, and candidates are to be timed.
+        CatalogError: an option names nothing, or the loop in the folder was started with others.
+        RunFault: another loop is at work in the folder, or it holds something else.
+    """
+    operator = load_operator(root, options.operator)
+    (base,) = operator.select_versions([options.base])
+    for name in options.stages:
+        stage(name)
+    if not options.agent:
+        raise CatalogError("--agent is empty", "Name the command that gets a prompt and prints a candidate.")
+    spec = target_spec(root, options.operator, options.gpu, timed=options.timed)
+    sandbox = replace(require_sandbox(trust=options.trust), limits=options.limits)
+    if sandbox.missing:
+        note(f"Candidates are not sandboxed in: {', '.join(sandbox.missing)}. --trust allows that.")
+    started = Started(
+        operator=options.operator,
+        base=f"v0_{base.name.partition('_')[2]}",
+        base_sha256=sha256(base.path),
+        stages=list(options.stages),
+        iterations=options.iterations,
+        gpu=spec.name if options.timed else None,
+        seed=random.SystemRandom().randrange(2**31),
+    )
+    setting = Setting(
+        root=root,
+        operator=operator,
+        base=base,
+        spec=spec,
+        folder=options.folder,
+        agent=options.agent,
+        agent_timeout_s=options.agent_timeout_s,
+        sandbox=sandbox,
+        timeout_s=options.timeout_s,
+        metric_set=options.metric_set,
+        note=note,
+        progress=progress,
+    )
+    options.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(options.folder / ".lock", timeout=0):
+            loop = Loop(setting, started)
+            loop.run()
+            return Finished(loop.state, loop.hand_over(keep) if keep else [])
+    except filelock.Timeout:
+        raise RunFault(
+            f"{options.folder}: another loop is at work in it", "Wait for it, or name another --out."
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a loop ended, and the files that were handed over."""
+
+    state: State
+    written: list[Path]
+
+
+def target_spec(root: Path, operator: str, gpu: str | None, *, timed: bool) -> GpuSpec:
+    """Return the spec of the GPU that the candidates are for.
+
+    Raises:
+        NoGpu: candidates are to be timed, and there is none here.
+        CatalogError: no spec stands for the GPU here, or it is not the one that was named.
+    """
+    if timed:
+        try:
+            here = environment.driver().gpus[0]
+        except NoGpu as absent:
+            remedy = f"{absent.remedy} With --no-gpu candidates are linted and run in the interpreter; none is timed."
+            raise NoGpu(absent.message, remedy) from None
+    else:
+        here = newest_run(root / "reports", operator).manifest.machine.gpu
+    named, own = spec_for_key(gpu) if gpu else None, spec_for_name(here)
+    if timed and named is not None and named is not own:
+        raise CatalogError(f"--gpu {gpu}: candidates are timed here, on {here}", "Leave out --gpu, or give --no-gpu.")
+    found = named or own
+    if found is None:
+        raise CatalogError(f"no spec stands for the GPU {here!r}", "Name one with --gpu.")
+    return found
