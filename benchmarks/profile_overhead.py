@@ -19,6 +19,7 @@ from rooflift.ncu.command import find_ncu, ncu_command
 from rooflift.ncu.metrics import ncu_names
 from rooflift.process import target_environment
 from rooflift.project.operator import find_root, load_operator
+from rooflift.worker.protocol import Plan
 
 OPERATOR = "depthwise_conv2d"
 
@@ -38,7 +39,8 @@ def main(rounds: int) -> None:
     operator = load_operator(root, OPERATOR)
     work = case_plans([operator.cases["main"]], ["float32"])
     bare, whole = [], []
-    with staged(operator, operator.versions, work, seeds=2) as stage, tempfile.TemporaryDirectory() as out:
+    plan = Plan(work=work, profiled=work)
+    with staged(operator, operator.versions, plan) as stage, tempfile.TemporaryDirectory() as out:
         command = ncu_command(str(find_ncu()), worker_command("profile"), "bare.ncu-rep", ncu_names("seed"))
         for number in range(rounds + 1):
             ncu_s = wall_s(command, stage)

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 from rooflift.compile.module import load_module
-from rooflift.measure.session import SEEDS
 from rooflift.ncu.metrics import ncu_names
 from rooflift.project.operator import Operator, Version, load_operator, operator_names
 from rooflift.runs.run import read_run
-from rooflift.schema import CheckRecord
+from rooflift.schema import CheckRecord, MeasureOptions
 from rooflift.worker.correctness import compare
 from rooflift.worker.protocol import CasePlan
 from rooflift.worker.tensors import make_inputs, make_pair
@@ -43,7 +42,7 @@ def test_every_version_agrees_with_the_reference_on_the_gpu(rooflift: Rooflift, 
         for case in operator.select_cases([], "test")
         for dtype in case.dtypes
         for version in operator.versions
-        for seed in range(SEEDS)
+        for seed in range(MeasureOptions().seeds)
     ]
     assert Counter((c["version"], c["case"], c["dtype"], c["seed"]) for c in found["checks"]) == Counter(wanted)
 
@@ -135,7 +134,7 @@ planes = { init = {}, inputs = [[2, 2, 4, 4]], use = ["bench"] }
     for (case, _), rows in run.timings.groupby(["case", "dtype"]):
         assert set(rows["provider"]) == providers | ({"torch_channels_last"} if case == "planes" else set())
     assert len(run.timings) == 3 * (6 + 7)
-    assert len(run.manifest.checks) == 6 * 3 * SEEDS
+    assert len(run.manifest.checks) == 6 * 3 * MeasureOptions().seeds
     assert set(run.metrics.groupby(["case", "dtype"]).groups) == {("main", "float32"), ("main", "float16")}
     assert "as fast as the best baseline in" in (tmp_path / "run" / "report.md").read_text()
 

@@ -38,6 +38,7 @@ from rooflift.schema import (
     CompiledRow,
     Machine,
     Manifest,
+    MeasureOptions,
     MetricRow,
     Sampling,
     SanitizerRecord,
@@ -50,9 +51,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-SAMPLES = 50
-
-
 @dataclass(frozen=True, slots=True)
 class Told:
     """A run folder and its meaning."""
@@ -63,14 +61,13 @@ class Told:
     taken_up: str = ""  # what an interrupted call had finished, in words
 
 
-def profile(
-    request: Request, out: Path | None, progress: Progress, sanitize: bool = False, *, numbered: bool = False
-) -> Told:
+def profile(request: Request, out: Path | None, progress: Progress, *, numbered: bool = False) -> Told:
     """Measure on this machine's GPU and leave a run folder, whole or not at all.
 
     `out` is the folder to make, numbered the first of `out`, `out`-2, ... that is free; by default it is numbered
-    reports/<operator>/<date>-<gpu>-<commit>. With `sanitize` the versions also run under compute-sanitizer on the test
-    cases, and the run says what it found. What the same call had finished when it was interrupted is taken up.
+    reports/<operator>/<date>-<gpu>-<commit>. With the option `sanitize` the versions also run under compute-sanitizer
+    on the test cases, and the run says what it found. What the same call had finished when it was interrupted is
+    taken up.
 
     Raises:
         NoGpu, NcuFault, CounterPermission, SanitizerFault, KernelFault, WrongResult: as their names say; nothing is
@@ -92,12 +89,12 @@ def profile(
             draws.start()
         progress(text)
 
-    about = record(request, driver, commit, dirty=dirty, sanitized=sanitize)
+    about = record(request, driver, commit, dirty=dirty)
     with kept(request.root, about) as parts:
         now = datetime.datetime.now(datetime.UTC)
-        parts.begun = begun = parts.begun or Begun(now, _sampling(request, now))
+        parts.begun = begun = parts.begun or Begun(now, settled(request.options, now))
         findings = parts.take("sanitizer", list[SanitizerRecord])
-        if findings is None and sanitize:
+        if findings is None and request.options.sanitize:
             findings = sanitizer.sanitize(request, request.operator.select_cases([], "test"), progress)
             parts.put("sanitizer", findings)
         metric_set = _metric_request(request.metric_set, parts.report)
@@ -294,9 +291,10 @@ def _device(seen: Measurement) -> Device:
     return seen.device
 
 
-def _sampling(request: Request, started: datetime.datetime) -> Sampling:
-    budget_s = request.budget_s or (BUDGET_S if request.precision is None else PRECISE_BUDGET_S)
-    return Sampling(int(started.timestamp()), SAMPLES, request.precision, budget_s)
+def settled(options: MeasureOptions, started: datetime.datetime) -> Sampling:
+    """Return how the samples of a measurement are taken: what its options leave open is settled when it begins."""
+    budget_s = options.budget_s or (BUDGET_S if options.precision is None else PRECISE_BUDGET_S)
+    return Sampling(int(started.timestamp()), options.samples, options.precision, budget_s)
 
 
 def _metric_request(metric_set: str, report: Path) -> MetricRequest | None:
@@ -339,6 +337,7 @@ def _manifest(
         ],
         cases=[_case_record(case, seen.flop[case.plan.case, case.plan.dtype]) for case in seen.cases],
         checks=seen.checks,
+        options=request.options,
         suite=request.suite and not request.named and not request.dtypes,
         notes=_notes(request, seen),
         sha256={f"kernels/{request.operator.name}/{path.name}": sha256(path) for path in kernel_files},

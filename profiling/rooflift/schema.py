@@ -173,6 +173,21 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     budget_s: float  # but not for longer than this a case and dtype
 
 
+class MeasureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How versions are measured. One struct that travels whole: command line, request, plan.json, checkpoint, run.json.
+
+    A new option is one field here, its use, and its flag.
+    """
+
+    seeds: int = 2  # of the comparisons with the reference: fresh inputs and parameters for each
+    samples: int = 50  # rounds a case and dtype
+    precision: float | None = None  # half the width of each median's interval / median; None: `samples` rounds
+    budget_s: float | None = None  # the most GPU time of a case and dtype; None: 3 s, with a precision 10 s
+    slow_baselines: bool = False  # torch_channels_last and torch_compile are timed, too
+    noise: bool = False  # the last version is timed twice
+    sanitize: bool = False  # the versions run under compute-sanitizer, too, on the test cases
+
+
 class NoiseRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A version timed under two names: what the measurement itself makes of no change."""
 
@@ -218,6 +233,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     notes: list[str]  # warnings a reader needs, such as counters that were refused
     sha256: dict[str, str]  # kernel files by "kernels/...", the files of the run folder by their name
     sanitizer: list[SanitizerRecord] = []  # empty when compute-sanitizer was not asked
+    options: MeasureOptions | None = None  # None in runs from before they were recorded
     sampling: Sampling | None = None  # None in runs from before it was recorded: rounds in a fixed order
     noise: list[NoiseRecord] = []  # empty when no version was timed under two names
     gpu_states: list[GpuState] = []

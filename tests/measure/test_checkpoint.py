@@ -18,7 +18,7 @@ from rooflift.measure.environment import Driver
 from rooflift.measure.request import Request
 from rooflift.project.operator import Operator
 from rooflift.runs import atomic
-from rooflift.schema import Sampling
+from rooflift.schema import MeasureOptions, Sampling
 
 NOW = datetime.datetime.now(datetime.UTC)
 SAMPLING = Sampling(seed=7, samples=50, precision=None, budget_s=3)
@@ -114,7 +114,7 @@ def request_(make_operator: Callable[..., Operator], ask: Callable[..., Request]
 
 
 def digest(request: Request, driver: Driver = H100, commit: str | None = "a" * 40, dirty: bool = False) -> bytes:
-    told = record(request, driver, commit, dirty=dirty, sanitized=False)
+    told = record(request, driver, commit, dirty=dirty)
     return msgspec.json.encode(told, order="sorted")
 
 
@@ -125,7 +125,7 @@ def test_record_tells_whatever_may_change_a_measurement_apart(
     assert digest(replace(request_, timeout_s=1, root=tmp_path / "elsewhere")) == same
     others = [
         digest(replace(request_, command=["rooflift", "profile", "other"])),
-        digest(replace(request_, precision=0.01)),
+        digest(replace(request_, options=MeasureOptions(precision=0.01))),
         digest(replace(request_, dtypes=["float16"])),
         digest(request_, Driver("580.2", H100.gpus)),
         digest(request_, Driver("580.1", ["NVIDIA H200"])),

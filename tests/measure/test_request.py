@@ -75,7 +75,7 @@ def test_command_line_asks_for_what_it_says(
     assert [case.name for case in request.cases] == cases
     assert request.named == ("-c" in words)
     assert request.suite == ("--suite" in words)
-    assert request.slow_baselines == bool({"--suite", "--baselines"} & set(words))
+    assert request.options.slow_baselines == bool({"--suite", "--baselines"} & set(words))
     assert request.dtypes == (["float16"] if "-d" in words else [])
     assert [word for word in words if word in ("--suite", "--baselines")] == [
         word for word in request.command if word in ("--suite", "--baselines")

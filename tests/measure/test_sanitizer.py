@@ -297,7 +297,7 @@ def test_program_runs_each_version_on_each_case_and_says_so(
 ) -> None:
     """In the interpreter, where compute-sanitizer itself has nothing to see."""
     request = ask(make_operator(version_text(store=store) if store else version_text()))
-    with staged(request.operator, request.versions, case_plans(request.cases, []), seeds=1) as stage:
+    with staged(request.operator, request.versions, protocol.Plan(work=case_plans(request.cases, []))) as stage:
         environment = {**os.environ, **target_environment(), "TRITON_INTERPRET": "1"}
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM], cwd=stage, env=environment, capture_output=True, text=True, check=False

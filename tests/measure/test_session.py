@@ -20,6 +20,7 @@ import pytest
 from rooflift import pipeline
 from rooflift.errors import CounterPermission, KernelFault, NcuFault, ReportFault, RoofliftError, RunFault, WrongResult
 from rooflift.measure import environment, sanitizer, session
+from rooflift.measure.checkpoint import record
 from rooflift.measure.request import Request, case_plans
 from rooflift.ncu.report import read_reports
 from rooflift.pipeline import Told
@@ -28,7 +29,7 @@ from rooflift.project.operator import load_operator
 from rooflift.runs import redact
 from rooflift.runs.find import find_runs
 from rooflift.runs.run import Run, read_run
-from rooflift.schema import GpuState, Sampling, SanitizerRecord
+from rooflift.schema import GpuState, MeasureOptions, Sampling, SanitizerRecord
 from rooflift.worker import protocol
 from rooflift.worker.protocol import FAR, Mismatch, worker_command
 
@@ -396,7 +397,7 @@ def test_large_request_is_checked_in_parts_before_it_is_timed(
     """Here the work of 3 dtypes is dealt out to 2 processes; every part must have ended before the timing begins."""
     monkeypatch.setattr(session.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(session, "MUCH", 6)
-    suite = replace(request_, dtypes=[], suite=True, slow_baselines=True)
+    suite = replace(request_, dtypes=[], suite=True, options=MeasureOptions(slow_baselines=True))
     run = read_run(h100_run)
     events, done = stand.events(run)["time"], shlex.quote(str(stand.folder))
     programs: dict[tuple[str, str], str] = {}
@@ -421,7 +422,7 @@ def test_large_request_is_checked_in_parts_before_it_is_timed(
     plan = msgspec.json.decode((stand.folder / "plan.json").read_bytes(), type=protocol.Plan)
     assert [case.dtype for case in plan.work] == ["float32", "float16", "bfloat16"]
     assert [case.dtype for case in plan.profiled] == ["float32", "float16"]
-    assert (plan.checked, plan.slow_baselines) == (True, True)
+    assert (plan.checked, plan.options.slow_baselines) == (True, True)
     manifest = read_run(told.folder).manifest
     assert manifest.suite
     assert [check.dtype for check in manifest.checks] == ["float32"] * 4 + ["float16"] * 4 + ["bfloat16"] * 4
@@ -446,7 +447,7 @@ def test_everyday_request_checks_where_it_measures(stand: Stand, request_: Reque
     stand.programs["time"] = f"{keep}; {stand.programs['time']}"
     profile(request_)
     plan = msgspec.json.decode((stand.folder / "plan.json").read_bytes(), type=protocol.Plan)
-    assert (plan.checked, plan.slow_baselines, plan.profiled) == (False, False, plan.work)
+    assert (plan.checked, plan.options.slow_baselines, plan.profiled) == (False, False, plan.work)
 
 
 def test_broken_run_of_last_week_does_not_hinder_a_new_one(stand: Stand, request_: Request) -> None:
@@ -464,14 +465,16 @@ def test_words_of_libraries_between_the_events_do_no_harm(stand: Stand, request_
 
 
 def test_staging_folder_holds_copies_and_no_private_name(request_: Request) -> None:
-    with session.staged(request_.operator, request_.versions, request_.timed, 2, SAMPLING) as stage:
+    with session.staged(
+        request_.operator, request_.versions, protocol.Plan(work=request_.timed, sampling=SAMPLING)
+    ) as stage:
         assert sorted(path.name for path in stage.iterdir()) == [
             *("plan.json", "reference.py", "v0_baseline.py", "v1_grid.py")
         ]
         text = (stage / "plan.json").read_text()
         plan = msgspec.json.decode(text, type=protocol.Plan)
         assert plan.versions == {"v0_baseline": "v0_baseline.py", "v1_grid": "v1_grid.py"}
-        assert (plan.reference, plan.seeds, plan.sampling) == ("reference.py", [0, 1], SAMPLING)
+        assert (plan.reference, plan.options, plan.sampling) == ("reference.py", MeasureOptions(), SAMPLING)
         assert [(case.case, case.dtype) for case in plan.work] == [("main", "float32")]
         assert str(request_.operator.folder) not in text
     assert not stage.exists()
@@ -501,10 +504,44 @@ def test_run_says_what_compute_sanitizer_found(
     monkeypatch.setattr(sanitizer, "sanitize", sanitize)
     plain = replace(request_, metric_set="none")
     assert read_run(profile(plain).folder).manifest.sanitizer == []
-    told = pipeline.profile(plain, None, [].append, sanitize=True)
+    told = pipeline.profile(replace(plain, options=MeasureOptions(sanitize=True)), None, [].append)
     assert [record.errors for record in read_run(told.folder).manifest.sanitizer] == [3]
     assert asked == [case.name for case in request_.operator.select_cases([], "test")]
     assert "memcheck found 3 in v1_grid (Invalid write)" in (told.folder / "report.md").read_text()
+
+
+def other_than_default(options: type[MeasureOptions]) -> MeasureOptions:
+    """Return options of which none is the default."""
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(options):
+        values[field.name] = not field.default if isinstance(field.default, bool) else (field.default or 0) + 1
+    return options(**values)
+
+
+def test_every_option_travels_to_the_child_the_key_of_the_checkpoint_and_the_run(
+    stand: Stand, request_: Request, h100_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sanitizer, "sanitize", lambda *_: [])
+    options = other_than_default(MeasureOptions)
+    asked = replace(request_, metric_set="none", options=options)
+    events = stand.events(read_run(h100_run))["time"]
+    events += [event for event in events if isinstance(event, protocol.Checked) and event.record.seed == 0]  # a third
+    keep = f"cp plan.json {shlex.quote(str(stand.folder))}/plan.json"
+    stand.programs["time"] = f"{keep}; cat {stand.file('time', events)}"
+    told = profile(asked)
+    assert msgspec.json.decode((stand.folder / "plan.json").read_bytes(), type=protocol.Plan).options == options
+    assert read_run(told.folder).manifest.options == options
+    keys = [
+        msgspec.json.encode(record(replace(asked, options=one), environment.driver(), None, dirty=False))
+        for one in [
+            options,
+            *(
+                msgspec.structs.replace(options, **{field.name: field.default})
+                for field in msgspec.structs.fields(MeasureOptions)
+            ),
+        ]
+    ]
+    assert len(set(keys)) == 1 + len(msgspec.structs.fields(MeasureOptions))
 
 
 def test_run_records_how_it_was_sampled_its_noise_and_the_state_of_the_gpu(
@@ -518,7 +555,8 @@ def test_run_records_how_it_was_sampled_its_noise_and_the_state_of_the_gpu(
     again = msgspec.structs.replace(own, repeat=1, times_us=[1.02 * time for time in own.times_us])
     told = [*events, again, *(protocol.State(state) for state in states)]
     stand.programs["time"] = f"cat {stand.file('noise', told)}"
-    run = read_run(profile(replace(request_, metric_set="none", noise=True, precision=0.005)).folder)
+    options = MeasureOptions(noise=True, precision=0.005)
+    run = read_run(profile(replace(request_, metric_set="none", options=options)).folder)
     assert run.manifest.sampling is not None
     assert (run.manifest.sampling.precision, run.manifest.sampling.budget_s) == (0.005, 10)
     assert run.manifest.sampling.seed > 0

@@ -28,7 +28,8 @@ from rooflift.project.operator import Operator
 from rooflift.runs.run import read_run
 from rooflift.sandbox.enter import PROFILER_PLACES, Extent
 from rooflift.sandbox.sandbox import Limits, find_sandbox
-from rooflift.worker.protocol import CasePlan
+from rooflift.schema import MeasureOptions
+from rooflift.worker.protocol import CasePlan, Plan
 
 pytestmark = pytest.mark.skipif(bool(find_sandbox().missing), reason=f"not sandboxed here: {find_sandbox().missing}")
 BREAKOUTS = (Path(__file__).parent / "breakouts.py").read_text()
@@ -139,7 +140,8 @@ def test_what_is_timed_is_confined_as_in_the_gates(
     operator = make_operator(version_text(top=BREAKOUTS, launch=f"raise ValueError(tries({outside}))"))
     environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     task = "check" if interpret else "time"
-    with session.staged(operator, operator.versions, [CasePlan("small", "float32", {}, [[3, 5]])], 1) as stage:
+    plan = Plan(work=[CasePlan("small", "float32", {}, [[3, 5]])], options=MeasureOptions(seeds=1))
+    with session.staged(operator, operator.versions, plan) as stage:
         running = session.run_worker(
             stage, task, environment, session.Measurement(), lambda _: None, sandbox=find_sandbox()
         )
@@ -189,7 +191,7 @@ Path("report.ncu-rep").write_text(tries({outside}))"""
     monkeypatch.setattr(session, "worker_command", lambda task: [sys.executable, "-c", program])
     counters = session.Counters(["metric"], [], False, tmp_path / "report")
     operator = make_operator()
-    with session.staged(operator, operator.versions, [], 1) as stage:
+    with session.staged(operator, operator.versions, Plan(work=[])) as stage:
         asyncio.run(session._profile(stage, counters, lambda _: None, find_sandbox()))
     found = attempts_in(counters.report.read_text())
     assert found["write to shared memory"] == "done"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from rooflift.measure import session
 from rooflift.measure.request import Request
 from rooflift.measure.session import verify
 from rooflift.project.operator import Operator
-from rooflift.schema import CheckRecord
-from rooflift.worker.protocol import CasePlan
+from rooflift.schema import CheckRecord, MeasureOptions
+from rooflift.worker.protocol import CasePlan, Plan
 
 REFERENCE = """
 import torch
@@ -38,7 +39,8 @@ Check = Callable[..., list[CheckRecord]]
 def check(ask: Callable[..., Request]) -> Check:
     def run(operator: Operator, seeds: int = 1, timeout_s: float = 60) -> list[CheckRecord]:
         request = ask(operator, timeout_s=timeout_s)
-        return verify(request, request.cases, True, seeds, lambda text: None)
+        request = replace(request, options=MeasureOptions(seeds=seeds))
+        return verify(request, request.cases, True, lambda text: None)
 
     return run
 
@@ -95,7 +97,7 @@ def test_part_of_the_work_is_checked_alone_and_the_reference_is_computed_once_fo
     )
     work = [CasePlan(f"of_{size}", "float32", {}, [[size, 5]]) for size in (2, 9, 4)]
     seen = session.Measurement()
-    with session.staged(operator, operator.versions, work, seeds=1) as stage:
+    with session.staged(operator, operator.versions, Plan(work=work, options=MeasureOptions(seeds=1))) as stage:
         environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
         asyncio.run(session.run_worker(stage, "check", environment, seen, lambda text: None, "0/2"))
     assert [(check.case, check.version) for check in seen.checks] == [

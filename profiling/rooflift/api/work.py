@@ -16,7 +16,7 @@ from rooflift.measure.request import Request
 from rooflift.ncu.metrics import METRIC_SETS
 from rooflift.project.cases import DTYPES
 from rooflift.project.operator import load_operator
-from rooflift.schema import CheckRecord, CompiledKernel
+from rooflift.schema import CheckRecord, CompiledKernel, MeasureOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,12 +88,15 @@ def profile(
         _request(root, operator, versions, cases, dtypes, metrics, timeout_s, use="bench"),
         command=command,
         suite=suite,
-        slow_baselines=suite if baselines is None else baselines,
-        precision=precision,
-        budget_s=budget_s,
-        noise=noise,
+        options=MeasureOptions(
+            precision=precision,
+            budget_s=budget_s,
+            slow_baselines=suite if baselines is None else baselines,
+            noise=noise,
+            sanitize=sanitize,
+        ),
     )
-    told = pipeline.profile(request, Path(out) if out else None, say, sanitize)
+    told = pipeline.profile(request, Path(out) if out else None, say)
     return Run(told.folder, told.story.manifest, request.root)
 
 
@@ -135,7 +138,7 @@ def verify(
             interpret = False
         except NoGpu:
             interpret = True
-    return to_frame(session.verify(request, request.cases, interpret, session.SEEDS, say), CheckRecord)
+    return to_frame(session.verify(request, request.cases, interpret, say), CheckRecord)
 
 
 def compile(  # noqa: A001  # rl.compile, as re.compile

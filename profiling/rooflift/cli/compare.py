@@ -75,6 +75,7 @@ def compare(
     from rooflift.measure import environment
     from rooflift.measure.request import Request, command_line
     from rooflift.project.git import pair, parse_range
+    from rooflift.schema import MeasureOptions
 
     top = project_root(root)
     if not compile_only:
@@ -102,9 +103,7 @@ def compare(
             ),
             named=bool(case),
             suite=suite,
-            precision=share_of(precision),
-            budget_s=budget,
-            noise=True,
+            options=MeasureOptions(precision=share_of(precision), budget_s=budget, noise=True),
             commit=both.commit,
             about=both.about,
         )

@@ -74,6 +74,7 @@ def profile(
     """
     from rooflift import pipeline
     from rooflift.measure.request import command_line
+    from rooflift.schema import MeasureOptions
 
     request = replace(
         request_of(root, operator, version, case, dtype, use="bench", timeout_s=timeout, metric_set=metrics),
@@ -93,14 +94,17 @@ def profile(
             noise=noise,
         ),
         suite=suite,
-        slow_baselines=suite if baselines is None else baselines,
-        precision=share_of(precision),
-        budget_s=budget,
-        noise=noise,
+        options=MeasureOptions(
+            precision=share_of(precision),
+            budget_s=budget,
+            slow_baselines=suite if baselines is None else baselines,
+            noise=noise,
+            sanitize=sanitize,
+        ),
     )
     try:
         with progress_shown() as progress:
-            told = pipeline.profile(request, out, progress, sanitize)
+            told = pipeline.profile(request, out, progress)
         if told.taken_up:
             note(told.taken_up)
     except NoGpu as absent:
@@ -121,6 +125,7 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
     from rooflift.measure.session import verify as verify_versions
     from rooflift.report import tables
     from rooflift.runs.find import find_runs, newest_run
+    from rooflift.schema import MeasureOptions
 
     if out is not None and out.exists():
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
@@ -147,7 +152,8 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
                 f"Compiled here for sm_89 (RTX 4090) and sm_90 (H100) by triton {package_version('triton')}, not run"
             )
             console().print(tables.terminal(compiled, tables.COMPILED_COLUMNS, title))
-        checks = verify_versions(request, request.operator.select_cases([], "test"), True, 1, progress)
+        once = replace(request, options=MeasureOptions(seeds=1))
+        checks = verify_versions(once, request.operator.select_cases([], "test"), True, progress)
     if as_json:
         if told is not None:
             here = {"gpu_here": None, "compiled": records_of(compiled), "interpreter_checks": len(checks)}

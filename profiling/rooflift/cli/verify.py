@@ -47,7 +47,7 @@ def verify(
             interpret = True
     try:
         with progress_shown() as progress:
-            checks = session.verify(request, request.cases, interpret, session.SEEDS, progress)
+            checks = session.verify(request, request.cases, interpret, progress)
             findings = sanitizer.sanitize(request, request.cases, progress) if sanitize else []
     except (WrongResult, KernelFault) as fault:
         fault.exit_code = 1  # a check failed: that is an answer of this command

@@ -86,7 +86,7 @@ class Parts:
         )
 
 
-def record(request: Request, driver: Driver, commit: str | None, *, dirty: bool, sanitized: bool) -> dict[str, Any]:
+def record(request: Request, driver: Driver, commit: str | None, *, dirty: bool) -> dict[str, Any]:
     """Return all that two calls must agree in for one to go on with what the other has measured."""
     ncu = find_ncu() if request.metric_set != "none" else None
     files = {"reference": request.operator.reference} | {version.name: version.path for version in request.versions}
@@ -97,8 +97,8 @@ def record(request: Request, driver: Driver, commit: str | None, *, dirty: bool,
         "commit": [commit, dirty],
         "files": {name: sha256(path) for name, path in files.items()},
         "work": [request.timed, request.profiled],
-        "options": [request.metric_set, request.slow_baselines, request.precision, request.budget_s, request.noise],
-        "sanitized": sanitized,
+        "metric_set": request.metric_set,
+        "options": request.options,
         "driver": driver,
         "software": [sys.executable, platform.python_version(), *map(package_version, ("torch", "triton"))],
         "ncu": [str(ncu), ncu.stat().st_mtime_ns] if ncu else None,

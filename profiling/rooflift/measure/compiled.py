@@ -12,6 +12,7 @@ from rooflift.measure.request import Request
 from rooflift.measure.session import Measurement, Progress, in_turn, run_worker, staged
 from rooflift.runs.run import to_frame
 from rooflift.schema import CompiledKernel, CompiledRow
+from rooflift.worker.protocol import Plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ def compile_kernels(request: Request, targets: Sequence[int], progress: Progress
     work = request.profiled
     processes = max(min(os.cpu_count() or 1, len(work)), 1)
     seen = Measurement()
-    with staged(request.operator, request.versions, work, 0, targets=targets) as stage:
+    with staged(request.operator, request.versions, Plan(work=work, targets=list(targets))) as stage:
         jobs = [
             partial(run_worker, stage, "compile", {}, seen, progress, f"{index}/{processes}")
             for index in range(processes)

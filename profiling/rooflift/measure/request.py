@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator, Version
+from rooflift.schema import MeasureOptions
 from rooflift.worker.protocol import CasePlan
 
 if TYPE_CHECKING:
@@ -34,10 +35,7 @@ class Request:
     command: list[str]  # as it is published
     named: bool = False  # the user named the cases
     suite: bool = False  # every case is timed in all its dtypes
-    slow_baselines: bool = False  # torch_channels_last and torch_compile are timed, too
-    precision: float | None = None  # half the width of each median's interval / median; None: a fixed number of rounds
-    budget_s: float | None = None  # the most GPU time of a case and dtype; None: as `timing` says
-    noise: bool = False  # the last version is timed under two names
+    options: MeasureOptions = field(default_factory=MeasureOptions)
     commit: str | None = None  # the kernels are those of this commit; None: those of the working tree
     about: str = ""  # a note for the reader of the run
     sandbox: Sandbox | None = None  # None: somebody vouches for the versions

@@ -24,7 +24,7 @@ from rooflift.project.cases import Case
 from rooflift.project.operator import Version
 from rooflift.schema import SanitizerRecord
 from rooflift.worker import protocol
-from rooflift.worker.protocol import CasePlan, worker_command
+from rooflift.worker.protocol import CasePlan, Plan, worker_command
 
 TOOLS = ("memcheck", "racecheck", "initcheck")
 AT_ONCE = 16  # processes that share the GPU: each spends its time on imports and on the tool's bookkeeping
@@ -168,7 +168,7 @@ async def _run(sanitizer: str, tool: str, request: Request, version: Version, wo
             case protocol.Broken() as event:
                 broken.append(event)
 
-    with staged(request.operator, [version], work, seeds=1) as stage:
+    with staged(request.operator, [version], Plan(work=work)) as stage:
         # torch's pool would hide what lies beyond a tensor
         environment = target_environment() | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
         ended = await stream(sanitizer_command(sanitizer, tool, worker_command("sanitize")), stage, environment, hear)

@@ -31,7 +31,7 @@ from rooflift.project.operator import Operator, Version
 from rooflift.runs import atomic
 from rooflift.schema import CheckRecord, CompiledKernel, GpuState, Sampling
 from rooflift.worker import protocol
-from rooflift.worker.protocol import FAR, CasePlan, Mismatch, worker_command
+from rooflift.worker.protocol import FAR, CasePlan, Mismatch, Plan, worker_command
 
 if TYPE_CHECKING:
     from rooflift.sandbox.sandbox import Sandbox
@@ -40,8 +40,6 @@ Progress = Callable[[str], None]
 Job = Callable[[], Coroutine[None, None, None]]
 MUCH = 16  # kernels, 1 to 5 s of compilation each: from here on more processes save more than their start costs
 MOST_PROCESSES = 8
-NO_SAMPLES = Sampling(seed=0, samples=0, precision=None, budget_s=0)
-SEEDS = 2  # fresh inputs and parameters for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,43 +76,18 @@ class Profiled(NamedTuple):
 
 
 @contextmanager
-def staged(
-    operator: Operator,
-    versions: Sequence[Version],
-    work: list[CasePlan],
-    seeds: int,
-    sampling: Sampling = NO_SAMPLES,
-    profiled: Sequence[CasePlan] | None = None,
-    checked: bool = False,
-    slow_baselines: bool = False,
-    noise: bool = False,
-    count_flop: bool = False,
-    targets: Sequence[int] = (),
-) -> Iterator[Path]:
+def staged(operator: Operator, versions: Sequence[Version], plan: Plan) -> Iterator[Path]:
     """Yield a neutral folder with the kernel files and plan.json: ncu writes the paths it sees into its report.
 
-    `profiled` is the part of the work that is profiled, by default all of it.
+    The plan's versions are filled in with the names of their copies.
     """
     with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
         stage = Path(name)
-        shutil.copy(operator.reference, stage / "reference.py")
+        shutil.copy(operator.reference, stage / plan.reference)
         for version in versions:
             shutil.copy(version.path, stage / version.path.name)
         files = {version.name: version.path.name for version in versions}
-        plan = protocol.Plan(
-            "reference.py",
-            files,
-            work,
-            list(range(seeds)),
-            sampling,
-            profiled=work if profiled is None else list(profiled),
-            checked=checked,
-            slow_baselines=slow_baselines,
-            noise=noise,
-            count_flop=count_flop,
-            targets=list(targets),
-        )
-        (stage / "plan.json").write_bytes(msgspec.json.encode(plan))
+        (stage / "plan.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(plan, versions=files)))
         yield stage
 
 
@@ -144,19 +117,16 @@ def measure(
     checked = parts.take("checks", Measurement) if timed is None and processes else None
     seen = timed or checked or Measurement(flop=dict(flop))
     profiled = parts.take("metrics", Profiled) if wanted is not None and wanted.report.exists() else None
-    with_count = _with_count(seen, len(work) * len(request.versions) * SEEDS, progress)
-    with staged(
-        request.operator,
-        request.versions,
-        work,
-        SEEDS,
-        sampling,
+    with_count = _with_count(seen, len(work) * len(request.versions) * request.options.seeds, progress)
+    plan = Plan(
+        work=work,
         profiled=request.profiled,
+        options=request.options,
+        sampling=sampling,
         checked=processes > 0,
-        slow_baselines=request.slow_baselines,
-        noise=request.noise,
         count_flop=count_flop,
-    ) as stage:
+    )
+    with staged(request.operator, request.versions, plan) as stage:
         checks: list[Job] = [
             partial(run_worker, stage, "check", {}, seen, with_count, f"{index}/{processes}", request.sandbox)
             for index in range(processes)
@@ -258,7 +228,7 @@ async def run_worker(
     """
     command = worker_command(task, *([part] if part != protocol.WHOLE else []))
     # before a version can write there
-    plan = msgspec.json.decode((stage / "plan.json").read_bytes(), type=protocol.Plan)
+    plan = msgspec.json.decode((stage / "plan.json").read_bytes(), type=Plan)
 
     def on_line(line: str) -> None:
         _hear(line, seen, progress)
@@ -275,14 +245,14 @@ async def run_worker(
         )
 
 
-def _complete(plan: protocol.Plan, task: protocol.Task, seen: Measurement, part: str) -> bool:
+def _complete(plan: Plan, task: protocol.Task, seen: Measurement, part: str) -> bool:
     """Tell whether the program said all that its plan asks for: a kernel file may have left it with code 0."""
     own = {(case.case, case.dtype) for case in protocol.shard(plan.work, part)}
     if task == "compile":
         compiled = {(kernel.version, kernel.case, kernel.dtype) for kernel in seen.compiled}
         return compiled >= {(version, *case) for version in plan.versions for case in own}
     checks = sum((check.case, check.dtype) in own for check in seen.checks)
-    if checks != len(plan.versions) * len(own) * len(plan.seeds):
+    if checks != len(plan.versions) * len(own) * plan.options.seeds:
         return False
     timed = {(s.provider, s.case, s.dtype) for s in seen.samples}
     asked = {(version, *case) for version in plan.versions for case in own}
@@ -345,9 +315,7 @@ def _tail(output: str) -> str:
     return "\n".join(line for line in output.splitlines()[-15:] if not line.startswith(protocol.EVENT_PREFIX))
 
 
-def verify(
-    request: Request, cases: Sequence[Case], interpret: bool, seeds: int, progress: Progress
-) -> list[CheckRecord]:
+def verify(request: Request, cases: Sequence[Case], interpret: bool, progress: Progress) -> list[CheckRecord]:
     """Compare versions with the reference, on the GPU or in Triton's interpreter; the cases are dealt out to processes.
 
     Raises:
@@ -360,8 +328,8 @@ def verify(
     processes = min(cores, versions, len(work)) if interpret else checking_processes(len(work), versions, cores) or 1
     environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     seen = Measurement()
-    with_count = _with_count(seen, len(work) * versions * seeds, progress)
-    with staged(request.operator, request.versions, work, seeds) as stage:
+    with_count = _with_count(seen, len(work) * versions * request.options.seeds, progress)
+    with staged(request.operator, request.versions, Plan(work=work, options=request.options)) as stage:
         jobs: list[Job] = [
             partial(run_worker, stage, "check", environment, seen, with_count, f"{index}/{processes}")
             for index in range(processes)

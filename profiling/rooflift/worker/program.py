@@ -66,11 +66,11 @@ class Program:
 
     def check(self, case: CasePlan) -> None:
         """Compare every version with the reference, on every seed."""
-        for seed in self.plan.seeds:
+        for seed in range(self.plan.options.seeds):
             with guarded("reference", case):
                 expected = reference_result(self.reference, case, self.device, seed)
             for name, module in self.versions.items():
-                if seed == self.plan.seeds[0]:
+                if seed == 0:
                     say(protocol.Doing(f"checking {name} on {case.case} {case.dtype}"))
                 with guarded(name, case):
                     result = check_version(name, module, self.reference, case, self.device, seed, expected)
@@ -113,17 +113,18 @@ class Program:
         say(protocol.Doing(f"timing {case.case} {case.dtype}{place}"))
         providers = self.calls(case, inputs)
         providers["torch_eager"] = partial(eager, *inputs)
-        if self.plan.slow_baselines:
+        if self.plan.options.slow_baselines:
             providers |= slow_baselines(case, eager, inputs)
         providers["copy"] = copy_call(traffic_bytes)
         timed_calls = {(name, 0): call for name, call in providers.items()}
-        if self.plan.noise:
+        if self.plan.options.noise:
             last = list(self.versions)[-1]
             timed_calls[last, 1] = providers[last]
 
         def look(at: Moment) -> None:
             say(protocol.State(gpu_state(gpu_uuid(), case.case, case.dtype, at)))
 
+        assert self.plan.sampling is not None  # of every plan that is timed
         timed = time_providers(timed_calls, self.plan.sampling, f"{case.case} {case.dtype}", look)
         for (provider, repeat), times_us in timed.times_us.items():
             positions = timed.positions[provider, repeat]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from rooflift.schema import CheckRecord, CompiledKernel, GpuState, RoofRow, Sampling
+from rooflift.schema import CheckRecord, CompiledKernel, GpuState, MeasureOptions, RoofRow, Sampling
 
 RANGE = "rooflift"  # the NVTX range that ncu is told to profile
 SEPARATOR = "|"
@@ -44,18 +44,16 @@ class Mismatch(msgspec.Struct, frozen=True):
     elements: int
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """plan.json: files are relative to the staging folder, which is also the working directory."""
 
-    reference: str
-    versions: dict[str, str]  # name -> file
-    work: list[CasePlan]  # checked and timed
-    seeds: list[int]
-    sampling: Sampling
-    profiled: list[CasePlan] = []  # profiled: some of the work, or all of it
+    reference: str = "reference.py"
+    versions: dict[str, str] = {}  # name -> file
+    work: list[CasePlan]  # checked, timed, compiled or sanitized
+    profiled: list[CasePlan] = []  # some of the work, or all of it
+    options: MeasureOptions = MeasureOptions()
+    sampling: Sampling | None = None  # None where nothing is timed
     checked: bool = False  # by processes before: timing and profiling need not check again
-    slow_baselines: bool = False
-    noise: bool = False  # the last version is timed under two names
     targets: list[int] = []  # compiled for, 90 for sm_90
     count_flop: bool = False  # torch's counter takes seconds to import; a run of the same reference may have asked it
 
