@@ -32,7 +32,6 @@ HEAVY = {
     "pynvml",
     "rich",
     "msgspec",
-    "pydantic",
 } | {f"rooflift.cli.{entry.place.partition(':')[0]}" for entry in COMMANDS.values()}
 
 
