@@ -52,6 +52,18 @@ INPUTS: dict[str, dict[str, Inputs]] = {
         "one dimension": lambda: ({"num_features": 5}, randn(5)),
     },
 }
+ALONG_THE_LAST_DIMENSION: dict[str, Inputs] = {
+    "every second column": lambda: ({}, randn(2, 3, 22)[..., ::2]),
+    "channels last": lambda: ({}, randn(2, 3, 6, 11).to(memory_format=torch.channels_last)),
+    "transposed": lambda: ({}, randn(11, 6).T),
+    "expanded": lambda: ({}, randn(3, 1).expand(3, 7)),
+    "empty batch": lambda: ({}, randn(0, 7)),
+    "no column": lambda: ({}, randn(3, 0)),
+    "no dimension": lambda: ({}, randn()),
+    "some -inf": lambda: ({}, randn(3, 1100).masked_fill_(torch.arange(1100) < 1030, float("-inf"))),
+    "float64": lambda: ({}, randn(2, 7, dtype=torch.float64)),
+}
+INPUTS |= {"softmax": ALONG_THE_LAST_DIMENSION}
 
 
 def outcome(reference: ModuleType, version: ModuleType, init: dict[str, Any], x: torch.Tensor) -> str:
