@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 from rooflift.errors import RunFault
-from rooflift.report import tables
-from rooflift.report.report import headline, suite_line, tell
+from rooflift.report import columns, tables
+from rooflift.report.cells import markdown
+from rooflift.report.data import report_data
+from rooflift.report.text import headline, suite_line
 from rooflift.runs import find
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,12 +23,12 @@ BEGIN, END = "<!-- newest run: begin -->", "<!-- newest run: end -->"
 def block() -> str:
     """Return what stands between the marks."""
     run = find.newest_run(ROOT / "reports", OPERATOR, gpu="H100", with_metrics=True)
-    story = tell(run.manifest, run.metrics, run.timings, run.compiled)
+    story = report_data(run.manifest, run.metrics, run.timings, run.compiled)
     folder = run.folder.relative_to(ROOT).as_posix()
     return "\n\n".join(
         [
             f"![Roofline trail of {OPERATOR}]({folder}/roofline.png)",
-            tables.markdown(story.main, tables.SUMMARY_COLUMNS),
+            markdown(columns.table("summary", story.main)),
             f"{headline(story)} {story.provenance} The whole report: [{run.folder.name}]({folder}/report.md).",
             *suite_block(ROOT / "reports"),
         ]
@@ -39,11 +41,11 @@ def suite_block(reports: Path) -> list[str]:
         run = find.newest_run(reports, OPERATOR, suite=True, gpu="H100")
     except RunFault:
         return []
-    story = tell(run.manifest, run.metrics, run.timings, run.compiled)
+    story = report_data(run.manifest, run.metrics, run.timings, run.compiled)
     folder = f"reports/{OPERATOR}/{run.folder.name}"
     return [
-        "The suite, in percent of the copy floor (a device copy of the case's compulsory bytes, in the same process):",
-        tables.markdown(*tables.suite_table(story.suite)),
+        "The suite in SOL %, the share of the copy floor (a device copy of the case's bytes, in the same process):",
+        markdown(tables.suite_table(story.suite)),
         f"{suite_line(story)} {story.provenance} [All times]({folder}/report.md).",
     ]
 

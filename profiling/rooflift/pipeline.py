@@ -25,9 +25,11 @@ from rooflift.ncu.command import find_ncu
 from rooflift.ncu.report import NOT_COLLECTED, read_reports
 from rooflift.project.git import git_state
 from rooflift.project.operator import load_operator
+from rooflift.report.data import ReportData, report_data
 from rooflift.report.figures.style import page
 from rooflift.report.html import write_page
-from rooflift.report.report import PICTURES, SUITE_PICTURE, ReportData, draw, tell, write_report
+from rooflift.report.markdown import write_report
+from rooflift.report.pictures import PICTURES, SUITE_PICTURE, draw
 from rooflift.runs import atomic, redact
 from rooflift.runs import run as runs
 from rooflift.runs.find import dated_name, recorded_cases
@@ -134,7 +136,7 @@ def _write(
     timings.to_csv(folder / "timings.csv", index=False)
     samples.to_parquet(folder / "samples.parquet", index=False)
     manifest = msgspec.structs.replace(manifest, noise=noise_of(samples), gpu_states=seen.states)
-    story = tell(manifest, metrics, timings, compiled, samples)
+    story = report_data(manifest, metrics, timings, compiled, samples)
     draw(story, folder, newest_roofs(request.root / "reports", manifest.machine.gpu))
     write_report(story, folder)
     write_manifest(folder, manifest)
@@ -167,7 +169,7 @@ def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool =
         if difference:
             remedy = "One of the two was altered: restore them from version control."
             raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
-    story = tell(run.manifest, metrics, run.timings, run.compiled, run.samples, base)
+    story = report_data(run.manifest, metrics, run.timings, run.compiled, run.samples, base)
     measured = newest_roofs(run.folder.resolve().parent.parent, run.manifest.machine.gpu)
     with atomic.refreshing(out) as folder:
         files = [*draw(story, folder, measured), write_report(story, folder)]

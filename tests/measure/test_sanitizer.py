@@ -22,7 +22,7 @@ from rooflift.measure.sanitizer import Findings, own_kernels, parse_log, sanitiz
 from rooflift.measure.session import staged
 from rooflift.process import target_environment
 from rooflift.project.operator import Operator, load_operator
-from rooflift.report.text import in_words
+from rooflift.report.text import sanitizer_text
 from rooflift.schema import SanitizerRecord
 from rooflift.worker import protocol
 from rooflift.worker.protocol import Ran
@@ -238,15 +238,15 @@ def record(tool: str, version: str, errors: int = 0, first: str = "") -> Sanitiz
 
 def test_report_says_in_a_line_what_is_clean() -> None:
     records = [record(tool, version) for tool in sanitizer.TOOLS for version in ("v0_a", "v1_b", "v2_c")]
-    assert in_words(records) == (
+    assert sanitizer_text(records) == (
         "compute-sanitizer: memcheck, racecheck, initcheck clean for v0_a to v2_c (3 versions) "
         "on 2 test cases in 2 dtypes."
     )
-    assert in_words([]) == ""
+    assert sanitizer_text([]) == ""
 
 
 def test_report_names_what_is_not_clean() -> None:
-    said = in_words([record("memcheck", "v0_a"), record("racecheck", "v1_b", 3, "Race reported")])
+    said = sanitizer_text([record("memcheck", "v0_a"), record("racecheck", "v1_b", 3, "Race reported")])
     assert "racecheck found 3 in v1_b (Race reported)" in said
     assert "clean" not in said
 

@@ -10,7 +10,7 @@ import msgspec
 import pandas as pd
 import pytest
 
-from rooflift.report.report import ReportData, tell
+from rooflift.report.data import ReportData, report_data
 from rooflift.runs.run import Run, read_run
 
 
@@ -21,7 +21,7 @@ def h100(h100_run: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def story(h100: Run) -> ReportData:
-    return tell(h100.manifest, h100.metrics, h100.timings, h100.compiled)
+    return report_data(h100.manifest, h100.metrics, h100.timings, h100.compiled)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def told_with(h100: Run) -> Callable[..., ReportData]:
         compiled: pd.DataFrame | None = None,
         **fields: Any,
     ) -> ReportData:
-        return tell(
+        return report_data(
             msgspec.structs.replace(h100.manifest, **fields),
             h100.metrics if metrics is None else metrics,
             h100.timings if timings is None else timings,

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rooflift.report.html import sort_key, strong, write_page
-from rooflift.report.report import ReportData, draw, tell
+from rooflift.report.data import ReportData, report_data
+from rooflift.report.html import strong, write_page
+from rooflift.report.pictures import draw
 from rooflift.runs.run import Run
 
 VOID = {"meta", "br", "link", "img"}
@@ -52,7 +53,7 @@ def read(path: Path) -> Reader:
 @pytest.fixture(scope="module")
 def page(h100: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
-    story = tell(h100.manifest, h100.metrics, h100.timings, h100.compiled, h100.samples)
+    story = report_data(h100.manifest, h100.metrics, h100.timings, h100.compiled, h100.samples)
     draw(story, folder)
     return write_page(story, folder)
 
@@ -95,32 +96,17 @@ def test_every_heading_of_a_table_is_a_button(page: Path) -> None:
 def test_texts_of_a_run_are_escaped(told_with: Callable[..., ReportData], h100: Run, tmp_path: Path) -> None:
     evil = '<script>alert("x")</script> & **bold**'
     manifest = msgspec.structs.replace(h100.manifest, notes=[evil], command=["rooflift", evil], operator="<b>")
-    story = tell(manifest, h100.metrics, h100.timings.assign(provider=evil), h100.compiled)
+    story = report_data(manifest, h100.metrics, h100.timings.assign(provider=evil), h100.compiled)
     reader = read(write_page(story, tmp_path))
     assert [tag for tag, _ in reader.seen].count("script") == 1  # the page's own
     assert "".join(reader.text).count('alert("x")') >= 3
 
 
-@pytest.mark.parametrize(
-    ("cell", "key"),
-    [
-        ("1.011 ms", 1011.0),
-        ("715.9 µs", 715.9),
-        ("0.5017x (0.5015 to 0.5020)", 0.5017),
-        ("↑ 86", 86.0),
-        ("1 040 400", 1040400.0),
-        ("↓ -5.5", -5.5),
-        ("1.727e+09", 1.727e9),
-        ("98.8 torch_eager", 98.8),
-    ],
-)
-def test_cells_sort_by_their_number(cell: str, key: float) -> None:
-    assert float(sort_key(cell)) == pytest.approx(key)
-
-
-@pytest.mark.parametrize("cell", ["-", "", "v1_grid", "float32", "4 kinds"])
-def test_cells_without_a_number_of_their_own_sort_as_text(cell: str) -> None:
-    assert sort_key(cell) in ("", "4.0")
+def test_cells_sort_by_their_value_and_not_by_their_text(page: Path) -> None:
+    texts = {text: key for key, text in re.findall(r'data-key="([^"]*)">([^<]*)</td>', page.read_text())}
+    assert float(texts["1.011 ms"]) == pytest.approx(1011, abs=0.5)
+    assert float(texts["\u2191 86"]) == pytest.approx(86.3, abs=0.1)
+    assert texts["v1_grid"] == ""  # what is no number sorts as the text it is
 
 
 def test_bold_parts_are_elements_and_the_rest_is_escaped() -> None:

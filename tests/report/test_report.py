@@ -17,8 +17,11 @@ import pytest
 
 from rooflift.escape import environment
 from rooflift.ncu.metrics import METRICS
-from rooflift.report.report import ReportData, _context, draw, headline, write_report
-from rooflift.report.tables import MISSING
+from rooflift.report.cells import MISSING
+from rooflift.report.data import ReportData
+from rooflift.report.markdown import _context, write_report
+from rooflift.report.pictures import draw
+from rooflift.report.text import headline
 from rooflift.runs.run import Run, to_frame
 from rooflift.schema import CheckRecord, CompiledRow, Roofs, SanitizerRecord
 

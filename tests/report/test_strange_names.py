@@ -26,9 +26,12 @@ from rich.console import Console
 from rooflift.analysis.summary import judge, summarize
 from rooflift.escape import code, emphasised, escaped, plain
 from rooflift.pipeline import bundle, rerender
-from rooflift.report import tables
+from rooflift.report import cells, columns
+from rooflift.report.data import ReportData, report_data
 from rooflift.report.html import write_page
-from rooflift.report.report import ReportData, draw, tell, write_report
+from rooflift.report.markdown import write_report
+from rooflift.report.pictures import draw
+from rooflift.report.terminal import terminal
 from rooflift.runs.run import Run, read_run, to_frame
 from rooflift.runs.verify import write_manifest
 from rooflift.schema import CaseRecord, CompiledRow, Manifest, SanitizerRecord
@@ -107,7 +110,7 @@ def told(
     """A strange text, the story that is full of it, and the folder in which it is told."""
     text = STRANGE[request.param]
     manifest, frames = strangely(text)
-    story = tell(manifest, frames["metrics"], frames["timings"], frames["compiled"], frames["samples"])
+    story = report_data(manifest, frames["metrics"], frames["timings"], frames["compiled"], frames["samples"])
     assert story.judged.empty  # no case is called main here
     judged = judge(h100.manifest, summarize(h100.manifest, h100.metrics, h100.timings))
     names = {old.version: new.version for old, new in zip(h100.manifest.versions, manifest.versions, strict=True)}
@@ -232,7 +235,7 @@ def test_figures_are_sound_and_show_its_beginning(told: tuple[str, ReportData, P
 def test_terminal_is_told_the_text_and_nothing_to_do(told: tuple[str, ReportData, Path]) -> None:
     text, story, _ = told
     console = Console(file=io.StringIO(), width=2000, force_terminal=True, color_system="truecolor", highlight=False)
-    console.print(tables.terminal(story.main, tables.SUMMARY_COLUMNS, text))
+    console.print(terminal(columns.table("summary", story.main), text))
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()
     assert set(re.findall(r"\x1b[^m]*m", said)) <= {"\x1b[1m", "\x1b[0m"}  # bold, for title and headings
@@ -276,8 +279,7 @@ def test_any_text_is_one_paragraph_of_text_in_markdown(text: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(TEXTS, TEXTS)
 def test_any_text_is_one_cell_of_a_table(one: str, other: str) -> None:
-    columns = [tables.Column(name, lambda row, name=name: row[name], right=False) for name in "ab"]
-    written = tables.markdown(pd.DataFrame({"a": [one], "b": [other]}), columns)
+    written = cells.markdown(cells.table(pd.DataFrame({"a": [one], "b": [other]}), map(cells.words, "ab")))
     kinds = [token.type for token in tokens(written)]
     assert kinds.count("tr_open") == kinds.count("th_open") == kinds.count("td_open") == 2
     assert "link_open" not in kinds

@@ -15,9 +15,11 @@ from matplotlib.lines import Line2D
 
 from rooflift.analysis.suite import shares
 from rooflift.report import tables
+from rooflift.report.data import ReportData, report_data
 from rooflift.report.figures.panels import suite_figure
 from rooflift.report.figures.style import save
-from rooflift.report.report import ReportData, first_lines, headline, suite_line, tell, write_report
+from rooflift.report.markdown import write_report
+from rooflift.report.text import first_lines, headline, suite_line
 from rooflift.runs.run import read_run
 
 LONGEST_COMMENT = 65_536  # characters that GitHub takes in the text of a pull request
@@ -32,7 +34,7 @@ def told(folder: Path, faster: dict[tuple[str, str], float] | None = None, cases
         assert own.sum() == 1
         timings.loc[own, "median_us"] *= factor
     manifest = msgspec.structs.replace(run.manifest, cases=run.manifest.cases[:cases])
-    return tell(manifest, run.metrics, timings, run.compiled)
+    return report_data(manifest, run.metrics, timings, run.compiled)
 
 
 def test_first_line_is_computed_from_the_times(suite_run: Path) -> None:
@@ -74,12 +76,12 @@ def test_many_results_above_the_floor_are_counted_and_some_named(suite_run: Path
 
 
 def test_table_has_a_row_a_case_and_two_columns_a_dtype(suite_run: Path) -> None:
-    frame, columns = tables.suite_table(told(suite_run).suite)
-    assert [column.heading for column in columns] == [
+    table = tables.suite_table(told(suite_run).suite)
+    assert list(table.headings) == [
         *("case", "MB", "v1 float32 %", "best baseline float32 %", "v1 float16 %", "best baseline float16 %"),
         *("v1 bfloat16 %", "best baseline bfloat16 %"),
     ]
-    rows = tables.cells(frame, columns)
+    rows = table.texts
     assert len(rows) == 12
     assert rows[0] == [
         *("main", "2 147, 1 074", "80.0", "66.7 torch_compile", "62.5 behind", "66.7 torch_compile"),
@@ -88,8 +90,8 @@ def test_table_has_a_row_a_case_and_two_columns_a_dtype(suite_run: Path) -> None
 
 
 def test_case_that_was_not_measured_in_a_dtype_has_dashes(suite_run: Path) -> None:
-    frame, columns = tables.suite_table(told(suite_run, cases=5).suite)  # the second case lacks bfloat16
-    assert tables.cells(frame, columns)[1][-2:] == [tables.MISSING] * 2
+    table = tables.suite_table(told(suite_run, cases=5).suite)  # the second case lacks bfloat16
+    assert table.texts[1][-2:] == [tables.MISSING] * 2
 
 
 def test_report_of_a_suite_is_whole_and_fits_into_a_comment(suite_run: Path, tmp_path: Path) -> None:

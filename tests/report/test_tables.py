@@ -13,14 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from rooflift.ncu.metrics import METRICS, shown_in
 from rooflift.ncu.report import read_reports
-from rooflift.report import tables
-from rooflift.report.report import ReportData
-from rooflift.report.tables import MISSING, Column, cells, duration, markdown, number, terminal, with_predictions
+from rooflift.report import columns, tables
+from rooflift.report.cells import MISSING, duration, figure, markdown, number, table, words
+from rooflift.report.data import ReportData, with_predictions
+from rooflift.report.terminal import terminal
 from rooflift.runs.run import Run, to_frame
 from rooflift.schema import CompiledRow
 
-TEXT = Column("text", lambda row: row["text"], right=False)
+TEXT = words("text")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_duration_is_the_time_that_was_given(time_us: float) -> None:
 
 
 def test_summary_of_the_h100_run(story: ReportData) -> None:
-    assert cells(story.main, tables.SUMMARY_COLUMNS) == [
+    assert columns.table("summary", story.main).texts == [
         [
             *("v0_baseline", "2.015 ms", "1.00x", "35.5", "82", "31", "67", "70", "1 040 400", "40", "0.994x"),
             *("ALU pipe", "4 hit"),
@@ -76,10 +78,10 @@ def test_summary_of_the_h100_run(story: ReportData) -> None:
 
 def test_metric_that_is_missing_is_a_dash_in_the_summary(h100: Run, told_with: Callable[..., ReportData]) -> None:
     metrics = h100.metrics.assign(value=h100.metrics["value"].where(h100.metrics["metric"] != "l2_hit_pct"))
-    rows = cells(told_with(metrics=metrics).main, tables.SUMMARY_COLUMNS)
-    column = [column.heading for column in tables.SUMMARY_COLUMNS].index("L2 hit %")
-    assert [row[column] for row in rows] == [MISSING, MISSING]
-    assert [row[column - 1] for row in rows] == ["31", "63"]
+    shown = columns.table("summary", told_with(metrics=metrics).main)
+    column = shown.headings.index("L2 Hit Rate %")
+    assert [row[column] for row in shown.texts] == [MISSING, MISSING]
+    assert [row[column - 1] for row in shown.texts] == ["31", "63"]
 
 
 def test_prediction_without_a_figure_is_a_dash() -> None:
@@ -91,48 +93,48 @@ def test_prediction_without_a_figure_is_a_dash() -> None:
         ],
         columns=["version", "prediction", "metric", "value", "verdict"],
     )
-    assert [row[2] for row in cells(judged, tables.PREDICTION_COLUMNS)] == [MISSING, "0.502", "82.1"]
+    assert [row[2] for row in columns.table("predictions", judged).texts] == [MISSING, "0.502", "82.1"]
 
 
 def test_verdicts_are_counted_by_version() -> None:
     judged = pd.DataFrame({"version": ["v0"] * 4 + ["v1"], "verdict": ["hit", "miss", "hit", "not judged: why", "hit"]})
     summary = pd.DataFrame({"version": ["v0", "v1", "v2"]})
-    assert list(with_predictions(summary, judged)["predictions"]) == ["2 hit, 1 missed, 1 not judged", "1 hit", MISSING]
+    assert list(with_predictions(summary, judged)["predictions"]) == ["2 hit, 1 missed, 1 not judged", "1 hit", ""]
 
 
-def test_run_without_any_prediction_has_dashes() -> None:
+def test_run_without_any_prediction_has_none_of_a_version() -> None:
     judged = pd.DataFrame([], columns=["version", "prediction", "metric", "value", "verdict"])
     summary = pd.DataFrame({"version": ["v0", "v1"]})
-    assert list(with_predictions(summary, judged)["predictions"]) == [MISSING, MISSING]
+    assert list(with_predictions(summary, judged)["predictions"]) == ["", ""]
 
 
 def test_metrics_of_a_report_say_why_a_value_is_missing(h100: Run) -> None:
     foreign = h100.folder.parent / "h100_flat_depthwise.ncu-rep"
-    rows = {row[0]: row[1:] for row in cells(read_reports([foreign], foreign.parent), tables.METRIC_COLUMNS)}
-    assert rows["stall_wait"][0] == "missing"
-    assert rows["stall_wait"][2] == "not collected in this report"
-    assert re.fullmatch(r"\d+\.\d\d", rows["sm_pct"][0])
-    assert rows["sm_pct"][1] == "%"
+    rows = {row[0]: row[1:] for row in columns.table("metrics", read_reports([foreign], foreign.parent)).texts}
+    assert rows["stall_wait"][:2] == ["Stall Wait", "missing"]
+    assert rows["stall_wait"][3] == "not collected in this report"
+    assert re.fullmatch(r"\d+\.\d\d", rows["sm_pct"][1])
+    assert rows["sm_pct"][2] == "%"
 
 
 def test_compiled_kernels_have_their_resources() -> None:
     row = CompiledRow("v0_a", "main", "float32", "sm_90", "twice", 40, 72, 3, 49_152, 62.5, "registers")
-    assert cells(to_frame([row], CompiledRow), tables.COMPILED_COLUMNS) == [
-        ["v0_a", "twice", "float32", "sm_90", "40", "72", "3", "49 152", "62", "registers"]
+    assert columns.table("compiled", to_frame([row], CompiledRow)).texts == [
+        ["v0_a", "twice", "float32", "sm_90", "72", "3", "62", "40", "49 152", "registers"]
     ]
 
 
 def test_instruction_mix_has_a_column_for_every_group() -> None:
     mix = pd.DataFrame([{"version": "v0_a", "dtype": "float32", "target": "sm_90", "fma": 1200.0, "memory": 8.0}])
-    columns = tables.mix_columns(mix)
-    assert [column.heading for column in columns] == ["version", "dtype", "target", "fma", "memory"]
-    assert cells(mix, columns) == [["v0_a", "float32", "sm_90", "1 200", "8"]]
-    assert [column.right for column in columns] == [False, False, False, True, True]
+    shown = tables.mix_table(mix)
+    assert shown.headings == ("version", "dtype", "target", "fma", "memory")
+    assert shown.texts == [["v0_a", "float32", "sm_90", "1 200", "8"]]
+    assert shown.right == (False, False, False, True, True)
 
 
 def test_markdown_table_is_headings_sides_and_rows() -> None:
-    columns = [TEXT, Column("n", lambda row: number(row["n"]))]
-    assert markdown(pd.DataFrame({"text": ["a", "b"], "n": [1, math.nan]}), columns).splitlines() == [
+    frame = pd.DataFrame({"text": ["a", "b"], "n": [1, math.nan]})
+    assert markdown(table(frame, [TEXT, figure("n", "n")])).splitlines() == [
         "| text | n |",
         "| --- | ---: |",
         "| a | 1 |",
@@ -141,21 +143,25 @@ def test_markdown_table_is_headings_sides_and_rows() -> None:
 
 
 def test_pipe_in_a_cell_is_escaped_in_markdown() -> None:
-    assert markdown(pd.DataFrame({"text": ["v0|main|float32"]}), [TEXT]).endswith("| v0\\|main\\|float32 |")
+    assert markdown(table(pd.DataFrame({"text": ["v0|main|float32"]}), [TEXT])).endswith("| v0\\|main\\|float32 |")
 
 
 def test_markup_in_a_cell_is_no_markup_on_the_terminal() -> None:
     printed = io.StringIO()
-    table = terminal(pd.DataFrame({"text": ["[bold]a[/bold] | b"]}), [TEXT], "A title")
-    Console(file=printed, width=80).print(table)
+    shown = table(pd.DataFrame({"text": ["[bold]a[/bold] | b"]}), [TEXT])
+    Console(file=printed, width=80).print(terminal(shown, "A title"))
     assert "[bold]a[/bold] | b" in printed.getvalue()
     assert printed.getvalue().startswith("A title")
 
 
-@pytest.mark.parametrize(
-    "columns",
-    [tables.SUMMARY_COLUMNS, tables.COMPILED_COLUMNS, tables.PREDICTION_COLUMNS, tables.TIMING_COLUMNS],
-)
-def test_headings_are_unique(columns: tuple[Column, ...]) -> None:
-    headings = [column.heading for column in columns]
+@pytest.mark.parametrize("name", ["summary", "compiled", "predictions", "timings"])
+def test_headings_are_unique(name: str) -> None:
+    headings = [column.heading for column in columns.TABLES[name]]
     assert len(set(headings)) == len(headings)
+
+
+def test_every_metric_that_a_place_shows_stands_in_its_table_and_no_other_does() -> None:
+    labels = {metric.heading for metric in METRICS}
+    for place in ("summary", "versions", "estimate", "compiled"):
+        headings = [column.heading for column in columns.TABLES[place]]
+        assert [heading for heading in headings if heading in labels] == [m.heading for m in shown_in(place)]

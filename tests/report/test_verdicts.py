@@ -13,18 +13,14 @@ import pandas as pd
 import pytest
 
 from rooflift.analysis.compare import Comparison, Side, compare, side
-from rooflift.report import tables
-from rooflift.report.report import ReportData, draw, tell, write_report
-from rooflift.report.verdicts import (
-    COMPARISON_COLUMNS,
-    METRIC_CHANGE_COLUMNS,
-    gpu_table,
-    main_metrics,
-    method_text,
-    step_table,
-    verdict_line,
-    warnings,
-)
+from rooflift.report import columns
+from rooflift.report.cells import MISSING
+from rooflift.report.data import ReportData, report_data
+from rooflift.report.markdown import write_report
+from rooflift.report.pictures import draw
+from rooflift.report.tables import gpu_table, metric_changes, versions_table
+from rooflift.report.text import method_text, verdict_line
+from rooflift.report.warnings import warnings
 from rooflift.runs.run import Run, read_run
 from rooflift.schema import GpuState, NoiseRecord
 
@@ -87,16 +83,14 @@ def test_the_same_version_of_two_runs_is_named_with_its_run(h100: Run) -> None:
 
 
 def test_tables_show_ratio_with_interval_and_arrows(found: Comparison) -> None:
-    (row,) = tables.cells(found.cases, COMPARISON_COLUMNS)
+    (row,) = columns.table("comparison", found.cases).texts
     assert row[:4] == ["main", "float32", "2.015 ms", "1.011 ms"]
     assert row[4].startswith("0.50")
     assert row[5] == "faster"
-    counters = {
-        cells[0]: cells for cells in tables.cells(main_metrics(found, "main", "float32"), METRIC_CHANGE_COLUMNS)
-    }
-    assert counters["dram_pct"][3].startswith("↑ +")
-    assert counters["grid_size"] == ["grid_size", "1 040 400", "524 288", "↓ 0.50x"]
-    assert counters["registers"][3] == "1.00x"
+    changes = {cells[0]: cells for cells in metric_changes(found, "main", "float32").texts}
+    assert changes["DRAM Throughput %"][3].startswith("↑ +")
+    assert changes["Grid Size"] == ["Grid Size", "1 040 400", "524 288", "↓ 0.50x"]
+    assert changes["Registers"][3] == "1.00x"
 
 
 def test_method_names_test_level_and_least_effect(found: Comparison) -> None:
@@ -108,16 +102,20 @@ def test_method_names_test_level_and_least_effect(found: Comparison) -> None:
 
 
 def test_versions_stand_in_a_table_with_ratio_arrows_and_worst_error(h100: Run) -> None:
-    story = tell(h100.manifest, h100.metrics, h100.timings, h100.compiled, h100.samples)
-    table = step_table(story.main, h100.manifest, h100.compiled, story.steps)
-    first, second = (dict(zip(table.headings, row, strict=True)) for row in table.rows)
-    assert (first["time over the one before"], first["sm_pct"]) == (tables.MISSING, "82")
+    story = report_data(h100.manifest, h100.metrics, h100.timings, h100.compiled, h100.samples)
+    table = versions_table(story)
+    first, second = (dict(zip(table.headings, row, strict=True)) for row in table.texts)
+    assert (first["time over the one before"], first["SM Throughput %"]) == (MISSING, "82")
     assert second["time over the one before"].endswith(" faster")
-    assert (second["sm_pct"], second["L2 hit %"], second["warps active %"]) == ("↑ 86", "↓ 61", "69")
+    assert [second[f"{name} %"] for name in ("SM Throughput", "L2 Hit Rate", "Achieved Occupancy")] == [
+        "↑ 86",
+        "↓ 61",
+        "69",
+    ]
     assert second["error / tolerance"] == f"{max(c.error_over_tolerance for c in h100.manifest.checks):.2f}"
-    assert second["spills"] == tables.MISSING  # this run is older than the counter
-    counted = step_table(story.main.assign(inst_spill=[0.0, 1200.0]), h100.manifest, h100.compiled, story.steps)
-    assert [row[counted.headings.index("spills")] for row in counted.rows] == ["0", "1 200"]
+    assert second["spills"] == MISSING  # this run is older than the counter
+    counted = versions_table(replace(story, summary=story.summary.assign(inst_spill=[0.0, 1200.0])))
+    assert [row[counted.headings.index("spills")] for row in counted.texts] == ["0", "1 200"]
 
 
 # --- warnings
@@ -134,7 +132,7 @@ def told(h100: Run) -> Callable[..., list[str]]:
     def warned(sol_pct: float = 70.0, **fields: Any) -> list[str]:
         manifest = msgspec.structs.replace(h100.manifest, **{"dirty": False, **fields})
         sides = [Side(manifest, name, h100.samples, h100.metrics) for name in ("v0_baseline", "v1_grid")]
-        story = tell(manifest, h100.metrics, h100.timings, h100.compiled)
+        story = report_data(manifest, h100.metrics, h100.timings, h100.compiled)
         return warnings(manifest, story.summary.assign(sol_pct=sol_pct), compare(*sides))
 
     return warned
@@ -147,9 +145,9 @@ def test_clean_run_has_no_warning(told: Callable[..., list[str]]) -> None:
 def test_throttling_noise_dirt_and_suspects_are_warned_of(told: Callable[..., list[str]]) -> None:
     assert told(dirty=True)[0].startswith("The tree held uncommitted changes:")
     states = [state(throttle=["power cap"]), state()]
-    assert told(gpu_states=states) == ["The GPU held its clocks back (power cap) in 1 of 2 looks."]
+    assert told(gpu_states=states) == ["The GPU throttled its clocks (power cap) in 1 of 2 samples."]
     noise = [NoiseRecord("v1_grid", "main", "float32", 1.0, 0.99, 1.03)]
-    assert told(noise=noise) == ["Too loud for 1 %: the noise of the measurement is main float32 3.0 %."]
+    assert told(noise=noise) == ["Noise above 1 %: the noise of the measurement is main float32 3.0 %."]
     assert told(sol_pct=101.0)[0].startswith("Above the measured roof, which is suspect: v0_baseline (main float32)")
 
 
@@ -158,7 +156,7 @@ def test_machines_that_differ_are_warned_of(h100: Run) -> None:
     machine = msgspec.structs.replace(h100.manifest.machine, triton="3.7.0")
     head = msgspec.structs.replace(base, name="head", machine=machine, gpu_states=[state(sm_mhz=1755)])
     found = compare(*(Side(one, "v1_grid", h100.samples, h100.metrics) for one in (base, head)))
-    story = tell(head, h100.metrics, h100.timings, h100.compiled)
+    story = report_data(head, h100.metrics, h100.timings, h100.compiled)
     assert warnings(head, story.summary, found) == [
         "Base and head differ: triton 3.6.0 and 3.7.0.",
         "The SM clock was 1980 MHz for base and 1755 MHz for head.",
@@ -167,9 +165,9 @@ def test_machines_that_differ_are_warned_of(h100: Run) -> None:
 
 def test_states_of_the_gpu_are_a_table() -> None:
     unknown = GpuState("main", "float32", "after", None, None, None, None, [])
-    rows = tables.cells(*gpu_table([state(throttle=["power cap", "thermal limit"]), unknown]))
+    rows = gpu_table([state(throttle=["power cap", "thermal limit"]), unknown]).texts
     assert rows[0][2:] == ["during", "1 980", "2 619", "40", "350", "power cap, thermal limit"]
-    assert rows[1][2:] == ["after", *[tables.MISSING] * 5]
+    assert rows[1][2:] == ["after", *[MISSING] * 5]
 
 
 # --- the length of a comment
@@ -186,7 +184,7 @@ def grown(run: Run, cases: int) -> ReportData:
     manifest = msgspec.structs.replace(
         run.manifest, cases=[case, *(msgspec.structs.replace(case, case=name) for name in names)]
     )
-    return tell(manifest, run.metrics, timings, run.compiled, samples)
+    return report_data(manifest, run.metrics, timings, run.compiled, samples)
 
 
 def test_longest_report_fits_into_a_comment_and_says_what_is_left_out(h100: Run, tmp_path: Path) -> None:
@@ -195,7 +193,7 @@ def test_longest_report_fits_into_a_comment_and_says_what_is_left_out(h100: Run,
     assert len(small) < LONGEST_COMMENT
     large = write_report(grown(h100, 400), tmp_path).read_text()
     assert len(large) < LONGEST_COMMENT
-    assert "> **Note** The times of every subject are left out of this text for its length" in large
+    assert "> **Note** The times of every provider are left out of this text for its length" in large
     assert large.splitlines()[2].startswith("**v1_grid is faster than v0_baseline** on main float32")
 
 
@@ -216,7 +214,7 @@ def test_thirteen_versions_are_told_in_five_seconds(h100: Run, tmp_path: Path) -
     metrics = pd.concat([own.assign(version=name) for name in names], ignore_index=True)
     versions = [msgspec.structs.replace(manifest.versions[1], version=name) for name in names]
     started = time.process_time()  # of the CPU: other tests may run beside this one
-    story = tell(msgspec.structs.replace(manifest, versions=versions), metrics, timings, h100.compiled, samples)
+    story = report_data(msgspec.structs.replace(manifest, versions=versions), metrics, timings, h100.compiled, samples)
     draw(story, tmp_path)
     report = write_report(story, tmp_path).read_text()
     assert time.process_time() - started < 5

@@ -11,7 +11,7 @@ from rooflift.analysis import compare, selection
 from rooflift.api.shown import html_table
 from rooflift.api.views import Advice, Comparison, Progress, Roofline, Suite
 from rooflift.errors import RunFault
-from rooflift.report.report import ReportData, tell
+from rooflift.report.data import ReportData, report_data
 from rooflift.runs import run as stored
 from rooflift.schema import Roofs
 
@@ -190,7 +190,7 @@ class Run(stored.Run):
     @property
     def figures(self) -> dict[str, Figure]:
         """The figures that the run has values for, drawn anew: roofline, metrics, stalls, suite."""
-        from rooflift.report.report import figures
+        from rooflift.report.pictures import figures
 
         return figures(self._data, self.roofs)
 
@@ -228,7 +228,7 @@ class Run(stored.Run):
     @cached_property
     def _data(self) -> ReportData:
         self._require_cases("show")
-        return tell(self.manifest, self.metrics, self.timings, self.compiled)
+        return report_data(self.manifest, self.metrics, self.timings, self.compiled)
 
     @cached_property
     def _summary(self) -> pd.DataFrame:

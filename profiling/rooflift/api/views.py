@@ -12,8 +12,8 @@ from rooflift.analysis.roofline import Roof
 from rooflift.analysis.selection import Selection
 from rooflift.api.shown import Picture, html_table
 from rooflift.report.advice import advice_text, verdict_text
-from rooflift.report.report import ReportData, suite_line
-from rooflift.report.verdicts import method_text, verdict_line
+from rooflift.report.data import ReportData
+from rooflift.report.text import method_text, suite_line, verdict_line
 
 if TYPE_CHECKING:
     import pandas as pd

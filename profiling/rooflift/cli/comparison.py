@@ -19,8 +19,10 @@ NOTHING_COMPARABLE = 1
 def print_comparisons(found: list[Comparison], as_json: bool) -> None:
     """Print comparisons and leave with 1 when none of them has a verdict."""
     from rooflift.analysis.compare import as_json as in_json
-    from rooflift.report import tables
-    from rooflift.report import verdicts as say
+    from rooflift.report import columns, tables
+    from rooflift.report.terminal import terminal
+    from rooflift.report.text import method_text, verdict_line
+    from rooflift.report.warnings import comparison_warnings
 
     code = 0 if any(c.count("not comparable") < len(c.cases) for c in found) else NOTHING_COMPARABLE
     if as_json:
@@ -31,17 +33,14 @@ def print_comparisons(found: list[Comparison], as_json: bool) -> None:
         if "main" in set(comparison.cases["case"]):
             first = next((c for c in comparison.head.manifest.cases if c.case == "main"), first)
         title = f"{comparison.head.name} against {comparison.base.name}"
-        console().print(tables.terminal(comparison.cases, say.COMPARISON_COLUMNS, title))
-        counters = say.main_metrics(comparison, first.case, first.dtype)
-        moved = counters[counters["moved"].astype(bool)]
-        if not moved.empty:
-            console().print(
-                tables.terminal(moved, say.METRIC_CHANGE_COLUMNS, f"Counters that moved, {first.case} {first.dtype}")
-            )
-        for line in say.comparison_warnings(comparison):
+        console().print(terminal(columns.table("comparison", comparison.cases), title))
+        moved = tables.metric_changes(comparison, first.case, first.dtype, moved=True)
+        if moved.rows:
+            console().print(terminal(moved, f"Metrics that moved, {first.case} {first.dtype}"))
+        for line in comparison_warnings(comparison):
             note(f"Warning: {line}")
-        console().print(say.verdict_line(comparison, first.case, first.dtype).replace("**", ""), markup=False)
-        console().print(say.method_text(comparison), markup=False)
+        console().print(verdict_line(comparison, first.case, first.dtype).replace("**", ""), markup=False)
+        console().print(method_text(comparison), markup=False)
     raise typer.Exit(code)
 
 
@@ -50,8 +49,9 @@ def print_compiled(request: Request, targets: list[int], *, as_json: bool, markd
     import msgspec
 
     from rooflift.measure.compiled import compile_kernels
-    from rooflift.report import tables
+    from rooflift.report.cells import markdown as in_markdown
     from rooflift.report.compiled import compiled_lines, compiled_table
+    from rooflift.report.terminal import terminal
 
     with progress_shown() as progress:
         progress("compiling")
@@ -59,12 +59,12 @@ def print_compiled(request: Request, targets: list[int], *, as_json: bool, markd
     if as_json:
         print_json({"about": request.about, "kernels": [msgspec.structs.asdict(kernel) for kernel in kernels]})
         return
-    frame, columns = compiled_table(kernels)
+    table = compiled_table(kernels)
     first = compiled_lines(kernels)
     if markdown:
         about = [f"# {escaped(request.operator.name)}, compiled", emphasised(first), escaped(request.about)]
-        typer.echo("\n\n".join([*about, tables.markdown(frame, columns)]))
+        typer.echo("\n\n".join([*about, in_markdown(table)]))
         return
     console().print(request.about, markup=False)
-    console().print(tables.terminal(frame, columns, "Compiled here, not run: base → head"))
+    console().print(terminal(table, "Compiled here, not run: base → head"))
     console().print(first.replace("**", ""), markup=False)

@@ -24,7 +24,8 @@ def compile_(
 
     from rooflift.measure.compiled import compile_kernels
     from rooflift.measure.environment import package_version
-    from rooflift.report import tables
+    from rooflift.report import columns, tables
+    from rooflift.report.terminal import terminal
 
     request = request_of(root, operator, version, case, dtype, use="bench", timeout_s=600)
     with progress_shown() as progress:
@@ -36,8 +37,7 @@ def compile_(
     import pandas as pd
 
     frame = pd.DataFrame([msgspec.structs.asdict(kernel) for kernel in kernels])
-    console().print(
-        tables.terminal(frame, tables.COMPILED_COLUMNS, f"Compiled by triton {package_version('triton')}, not run")
-    )
+    title = f"Compiled by triton {package_version('triton')}, not run"
+    console().print(terminal(columns.table("compiled", frame), title))
     mix = pd.DataFrame([{"version": k.version, "dtype": k.dtype, "target": k.target} | k.sass for k in kernels])
-    console().print(tables.terminal(mix.fillna(0), tables.mix_columns(mix), "Instructions in the binary"))
+    console().print(terminal(tables.mix_table(mix.fillna(0)), "Instructions in the binary"))

@@ -33,22 +33,22 @@ def console() -> Console:
 
 def print_run(told: Told) -> None:
     """Print a run's table, what bounds each version, the predictions with their verdicts, and the suite."""
-    from rooflift.report import tables
-    from rooflift.report.report import bottlenecks, suite_line
+    from rooflift.report import columns, tables
+    from rooflift.report.terminal import terminal
+    from rooflift.report.text import suite_line
 
     story = told.story
     manifest = story.manifest
     measured = f"on {manifest.machine.gpu} ({manifest.created[:10]})"
     title = f"{manifest.operator}, {story.case.case} {story.case.dtype}, {measured}"
-    console().print(tables.terminal(story.main, tables.SUMMARY_COLUMNS, title))
-    for row in bottlenecks(story.main):
+    console().print(terminal(columns.table("summary", story.main), title))
+    for row in tables.bottlenecks(story.main):
         console().print(f"Bottleneck of {row['version']}: {row['bottleneck']} ({row['evidence']})", markup=False)
-    for row in story.judged.to_dict("records"):
-        value = tables.PREDICTION_COLUMNS[2].text(row)
-        console().print(f"  {row['version']}: {row['prediction']}: measured {value}, {row['verdict']}", markup=False)
+    for version, prediction, value, verdict in columns.table("predictions", story.judged).texts:
+        console().print(f"  {version}: {prediction}: measured {value}, {verdict}", markup=False)
     if not story.suite.empty:
-        title = "Suite: percent of the copy floor, a device copy of the case's compulsory bytes"
-        console().print(tables.terminal(*tables.suite_table(story.suite), title))
+        title = "Suite: SOL %, the share of the copy floor, a device copy of the case's compulsory bytes"
+        console().print(terminal(tables.suite_table(story.suite), title))
         console().print(suite_line(story).replace("**", ""), markup=False)
 
 

@@ -40,8 +40,9 @@ def estimate(
 
     from rooflift.analysis import selection
     from rooflift.project.gpus import spec_for_key
+    from rooflift.report import columns
     from rooflift.report import estimate as forecast
-    from rooflift.report import tables
+    from rooflift.report.terminal import terminal
     from rooflift.runs import atomic
 
     run = find_run(root, what)
@@ -70,8 +71,7 @@ def estimate(
         print_json({"run": shown(run.folder), "target": target.name, "rows": records_of(rows), "assumed": assumptions})
         return
     title = f"{run.manifest.operator}, measured on {run.manifest.machine.gpu}, estimated to {target.name}"
-    columns = forecast.HELD_COLUMNS if truth else forecast.ESTIMATE_COLUMNS
-    console().print(tables.terminal(rows, columns, title))
+    console().print(terminal(columns.table("estimate errors" if truth else "estimate", rows), title))
     for text in assumptions:
         console().print(f"  {text}", markup=False)
     if out is not None:

@@ -78,11 +78,11 @@ def _as_dict(finding: Finding) -> dict[str, Any]:
 def _print_gate(findings: list[Finding], name: str, code: int) -> None:
     import pandas as pd
 
-    from rooflift.report import tables
-    from rooflift.report.verdicts import GATE_COLUMNS
+    from rooflift.report import columns
+    from rooflift.report.terminal import terminal
 
     frame = pd.DataFrame([_as_dict(finding) for finding in findings])
-    console().print(tables.terminal(frame, GATE_COLUMNS, f"Criterion: {name}"))
+    console().print(terminal(columns.table("gate", frame), f"Criterion: {name}"))
     counts = frame["status"].value_counts()
     told = ", ".join(f"{counts[word]} {word}" for word in ("passed", "broken", "not judged") if word in counts)
     verdict = ("passes the gate", "fails the gate", "cannot be judged, which is no pass")[code]

@@ -123,7 +123,8 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
     from rooflift.measure.compiled import compile_tables
     from rooflift.measure.environment import package_version
     from rooflift.measure.session import verify as verify_versions
-    from rooflift.report import tables
+    from rooflift.report import columns
+    from rooflift.report.terminal import terminal
     from rooflift.runs.find import find_runs, newest_run
     from rooflift.schema import MeasureOptions
 
@@ -151,7 +152,7 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
             title = (
                 f"Compiled here for sm_89 (RTX 4090) and sm_90 (H100) by triton {package_version('triton')}, not run"
             )
-            console().print(tables.terminal(compiled, tables.COMPILED_COLUMNS, title))
+            console().print(terminal(columns.table("compiled", compiled), title))
         once = replace(request, options=MeasureOptions(seeds=1))
         checks = verify_versions(once, request.operator.select_cases([], "test"), True, progress)
     if as_json:

@@ -31,7 +31,7 @@ def report(
     They are made of the run's reports and tables; the run itself stays as it is.
     """
     from rooflift import pipeline
-    from rooflift.report.report import first_lines
+    from rooflift.report.text import first_lines
 
     run = find_run(root, what, suite)
     if run.manifest.origin is not None:

@@ -28,7 +28,8 @@ def roofs(
 
     from rooflift.analysis.roofline import with_datasheet
     from rooflift.measure.roofs import measure
-    from rooflift.report import tables
+    from rooflift.report import columns
+    from rooflift.report.terminal import terminal
     from rooflift.runs.roofs import roofs_path, write_roofs
 
     top = project_root(root)
@@ -44,5 +45,5 @@ def roofs(
     import pandas as pd
 
     frame = pd.DataFrame(with_datasheet(found))
-    console().print(tables.terminal(frame, tables.ROOF_COLUMNS, f"Roofs of {found.machine.gpu} ({found.created[:10]})"))
+    console().print(terminal(columns.table("roofs", frame), f"Roofs of {found.machine.gpu} ({found.created[:10]})"))
     console().print(f"Wrote {shown(path)}", markup=False)

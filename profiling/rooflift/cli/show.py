@@ -48,9 +48,9 @@ def show(
 
 def _show_run(run: Run, as_json: bool) -> None:
     from rooflift.pipeline import Told
-    from rooflift.report.report import tell
+    from rooflift.report.data import report_data
 
-    told = Told(run.folder, tell(run.manifest, run.metrics, run.timings, run.compiled), [])
+    told = Told(run.folder, report_data(run.manifest, run.metrics, run.timings, run.compiled), [])
     if as_json:
         print_json(run_as_json(told))
         return
@@ -102,7 +102,8 @@ def _show_operators(root: Path | None, operator: str | None, as_json: bool) -> N
 
 def _show_report(path: Path, as_json: bool) -> None:
     from rooflift.ncu.report import read_reports, report_gpu
-    from rooflift.report import tables
+    from rooflift.report import columns
+    from rooflift.report.terminal import terminal
 
     frame = read_reports([path], path.parent)
     if as_json:
@@ -113,17 +114,18 @@ def _show_report(path: Path, as_json: bool) -> None:
     ):
         about = " ".join(filter(None, (version, case, dtype))) or "not made by rooflift"
         title = f"{kernel}, launch {launch} ({about}), on {report_gpu(path) or 'an unnamed GPU'}"
-        console().print(tables.terminal(rows, tables.METRIC_COLUMNS, title))
+        console().print(terminal(columns.table("metrics", rows), title))
 
 
 def _show_import(run: Run, as_json: bool) -> None:
-    from rooflift.report import tables
+    from rooflift.report import columns
+    from rooflift.report.terminal import terminal
 
     if as_json:
         print_json(records_of(run.metrics))
         return
     for kernel, rows in run.metrics.groupby("kernel", sort=False):
         title = f"{run.manifest.operator}, {kernel}, on {run.manifest.machine.gpu}"
-        console().print(tables.terminal(rows, tables.METRIC_COLUMNS, title))
+        console().print(terminal(columns.table("metrics", rows), title))
     for text in run.manifest.notes:
         console().print(text, markup=False)

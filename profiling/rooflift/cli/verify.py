@@ -65,7 +65,7 @@ def verify(
         )
     console().print(f"Checked in {where}." if interpret else f"Checked on {where}.")
     if sanitize:
-        from rooflift.report.text import in_words
+        from rooflift.report.text import sanitizer_text
 
-        console().print(in_words(findings), markup=False)
+        console().print(sanitizer_text(findings), markup=False)
     raise typer.Exit(code)

@@ -180,6 +180,7 @@ METRICS: tuple[Metric, ...] = (
         "sm__maximum_warps_per_active_cycle_pct",
         "Theoretical Occupancy",
         "warps that registers, shared memory and block size allow, share of the SM's maximum",
+        ("compiled",),
     ),
     _pipe(
         "alu_pct", "alu", "ALU pipe", "integer and logic instructions, share of the pipe's peak", ("panels", "estimate")

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rooflift.report.tables import MISSING, Column
+from rooflift.ncu.metrics import shown_in
+from rooflift.report import cells
+from rooflift.report.cells import MISSING, Cell, Column, Table, words
+from rooflift.report.columns import SPILLS
+from rooflift.schema import CompiledKernel
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rooflift.schema import CompiledKernel
-
-FIGURES = {
-    "registers": "registers",
-    "spill_instructions": "spills",
-    "shared_bytes": "shared B",
-    "occupancy_pct": "occupancy %",
-}
+FIGURES = {"spill_instructions": SPILLS.heading} | {metric.name: metric.heading for metric in shown_in("compiled")}
 Key = tuple[str, str, str, int, str]  # case, dtype, target, launch, configuration
 
 
@@ -26,7 +19,7 @@ def _by_key(kernels: Sequence[CompiledKernel], version: str) -> dict[Key, Compil
     return {(k.case, k.dtype, k.target, k.launch, k.config): k for k in kernels if k.version == version}
 
 
-def compiled_table(kernels: Sequence[CompiledKernel]) -> tuple[pd.DataFrame, list[Column]]:
+def compiled_table(kernels: Sequence[CompiledKernel]) -> Table:
     """Return a row a case, dtype, target, launch and configuration of base and head, the first and the last version."""
     import pandas as pd
 
@@ -43,9 +36,12 @@ def compiled_table(kernels: Sequence[CompiledKernel]) -> tuple[pd.DataFrame, lis
             group: _change(*(None if k is None else k.sass.get(group, 0) for k in (one, other))) for group in groups
         }
         rows.append(row)
-    texts = ("case", "dtype", "target", "kernel")
-    columns = [Column(n, itemgetter(n), right=n not in texts) for n in (*texts, *FIGURES.values(), *groups)]
-    return pd.DataFrame(rows), columns
+    names = ("case", "dtype", "target", "kernel")
+    return cells.table(pd.DataFrame(rows), [*map(words, names), *map(_changes, (*FIGURES.values(), *groups))])
+
+
+def _changes(name: str) -> Column:
+    return Column(name, lambda row: Cell(row[name]))
 
 
 def _both(base: CompiledKernel | None, head: CompiledKernel | None, name: str) -> str:

@@ -1,13 +1,162 @@
-"""Sentences about a run."""
+"""The sentences of a report: headline, verdict, suite, predictions, sanitizer. Computes nothing that a table shows."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rooflift.schema import SanitizerRecord
+from rooflift.analysis.compare import Comparison, Rule, Verdict
+from rooflift.analysis.suite import LARGE_BYTES, standing
+from rooflift.report.cells import duration, named, number
+from rooflift.report.columns import interval
+from rooflift.report.data import ReportData, counted_verdicts
+from rooflift.schema import UNKNOWN, SanitizerRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def in_words(records: Sequence[SanitizerRecord]) -> str:
+def first_lines(data: ReportData) -> list[str]:
+    """Return what a report opens with: the verdict, of a suite where the last version stands, then the headline."""
+    verdict = [] if data.comparison is None else [verdict_line(data.comparison, data.case.case, data.case.dtype)]
+    return [*verdict, *([] if data.suite.empty else [suite_line(data)]), headline(data)]
+
+
+def headline(data: ReportData) -> str:
+    """Return the first line of a report: the fastest version, how far it is from the floor, and which are as fast."""
+    timed = data.main.dropna(subset=["time_us"])
+    if timed.empty:
+        return "No version was timed."
+    best = timed.loc[timed["time_us"].idxmin()]
+    versus = f", {number(best['speedup'], 2)}x over {timed.iloc[0]['version']}" if len(timed) > 1 else ""
+    above = data.summary[data.summary["sol_pct"] > 100]
+    names = named([f"{row.version} ({row.case} {row.dtype})" for row in above.itertuples()])
+    near = timed[(timed["time_us"] <= (1 + Rule().min_effect) * best["time_us"]) & (timed.index != best.name)]
+    level = [str(version) for version in near.sort_values("time_us")["version"]]
+    close = f"; within {100 * Rule().min_effect:g} % of it: {named(level)}" if level else ""
+    suspect = f" **Suspect: above the measured roof: {names}.**" if names else ""
+    limit = "" if best["bottleneck"] == UNKNOWN else f", bottleneck {best['bottleneck']}"
+    return (
+        f"**{best['version']}** is the fastest: {duration(best['time_us'])}{versus}, "
+        f"{number(best['sol_pct'], 1)} % of the measured roof{limit}{close}.{suspect}"
+    )
+
+
+def suite_line(data: ReportData) -> str:
+    """Return where the last version stands: on the main case, on those larger than an L2, and on the smaller ones."""
+    rows = data.suite
+    main = rows[rows["case"] == data.case.case]
+    reached = [f"{number(row.sol_pct, 1)} % in {row.dtype}" for row in main.itertuples()]
+    parts = [
+        f"**{rows['version'].iloc[-1]}** on {data.case.case} reaches {', '.join(reached)} of the copy floor.",
+        _standing_text(rows[rows["is_large"]], small=False),
+        _standing_text(rows[~rows["is_large"]], small=True),
+    ]
+    return " ".join(filter(None, parts))
+
+
+def _standing_text(rows: pd.DataFrame, *, small: bool) -> str:
+    at = standing(rows, strictly=not small)
+    if at is None:
+        return ""
+    figures = (
+        f"geometric mean {number(at.geomean_pct, 1)} %, lowest {number(at.lowest['sol_pct'], 1)} % "
+        f"({at.lowest['case']} {at.lowest['dtype']})"
+    )
+    over = f"Over {at.count} cases and dtypes {'up to' if small else 'above'} {LARGE_BYTES / 1e6:.0f} MB: {figures}, "
+    ahead = f"{'as fast as the fastest' if small else 'faster than every'} baseline in {at.ahead} of {at.count}"
+    behind = [
+        f"{row.case} {row.dtype} ({number(row.lead, 2, 'x')} {row.baseline or 'no baseline'})"
+        for row in at.behind.itertuples()
+    ]
+    return over + ahead + (f"; behind on {named(behind)}." if behind else ".")
+
+
+def verdict_line(comparison: Comparison, case: str, dtype: str) -> str:
+    """Return what a comparison comes to in one line: the main case, the others by number, the geometric mean."""
+    base, head = (one.version for one in (comparison.base, comparison.head))
+    if base == head:
+        base, head = comparison.base.name, comparison.head.name
+    cases = comparison.cases
+    rows = cases[(cases["case"] == case) & (cases["dtype"] == dtype)].to_dict("records") or cases.to_dict("records")
+    first = rows[0]
+    if comparison.count("not comparable") == len(cases):
+        return f"**{head} and {base} are not comparable**: {first['reason']}."
+    what = {
+        "faster": f"**{head} is faster than {base}**",
+        "slower": f"**{head} is slower than {base}**",
+        "within noise": f"**{head} and {base} are within noise**",
+        "not comparable": f"**{head} and {base} are not comparable** ({first['reason']})",
+    }[first["verdict"]]
+    ratio = "" if math.isnan(first["time_x"]) else f": time ratio {interval(first)}"
+    line = f"{what} on {first['case']} {first['dtype']}{ratio}"
+    if first["verdict"] == "within noise" and not first["low"] <= 1 <= first["high"]:  # a change, and a small one
+        line += f", and below {100 * first['min_effect']:.2g} % a change is none"
+    line += f", {first['cause']}." if first["cause"] else "."
+    if len(cases) == 1:
+        return line
+    return f"{line} {_others(comparison)}"
+
+
+def _others(comparison: Comparison) -> str:
+    words: tuple[Verdict, ...] = ("faster", "slower", "within noise", "not comparable")
+    counts = [f"{word} in {comparison.count(word)}" for word in words if comparison.count(word)]
+    text = f"Of {len(comparison.cases)} cases and dtypes: {', '.join(counts)}"
+    if len(counts) == 1:
+        text = f"The same in all {len(comparison.cases)} cases and dtypes"
+    slower = comparison.cases[comparison.cases["verdict"] == "slower"].sort_values("time_x", ascending=False)
+    if not slower.empty:
+        names = [f"{row.case} {row.dtype} {row.time_x:.3f}x" for row in slower.itertuples()]
+        text += f" (slowest against base: {named(names)})"
+    return f"{text}. {mean_text(comparison)}"
+
+
+def mean_text(comparison: Comparison) -> str:
+    """Return the geometric mean of the ratios with its interval and what it is taken over."""
+    mean = comparison.mean
+    if mean is None:
+        return "No case has a ratio."
+    return (
+        f"Geometric mean of the time ratios over {mean.cases}: {mean.time_x:.4f}x ({mean.low:.4f} to {mean.high:.4f}, "
+        "for these cases)."
+    )
+
+
+def method_text(comparison: Comparison) -> str:
+    """Return how the verdicts came about."""
+    test = (
+        "timed in the same rounds of one process: Wilcoxon's signed ranks"
+        if comparison.paired
+        else "timed in two processes: Mann and Whitney's ranks"
+    )
+    least = comparison.cases["min_effect"].dropna()
+    farthest = f" to {100 * least.max():.1f} %" if not least.empty and least.max() > comparison.rule.min_effect else ""
+    confidence = number(100 * (1 - comparison.rule.alpha))
+    return (
+        f"head / base is a time ratio with its {confidence} % interval, below 1 faster; {test}, corrected by Holm "
+        f"for {len(comparison.cases)} case{'s' * (len(comparison.cases) > 1)} at level {comparison.rule.alpha:g}; a "
+        f"change below {100 * comparison.rule.min_effect:g} %{farthest} (the rule, or the measured noise) is none."
+    )
+
+
+def comparison_title(comparison: Comparison) -> str:
+    """Return the heading over a comparison."""
+    base, head = comparison.base, comparison.head
+    if base.manifest is head.manifest:
+        return f"{head.version} against {base.version}"
+    return f"{head.name} against {base.name}"
+
+
+def predictions_text(judged: pd.DataFrame) -> str:
+    """Return how the predictions came out, in one line."""
+    if judged.empty:
+        return "None is judged: the versions' headers make none, or not for the cases of this run."
+    told = counted_verdicts(judged["verdict"])
+    return f"Written into the versions' headers before the measurement. Of {len(judged)}: {told}."
+
+
+def sanitizer_text(records: Sequence[SanitizerRecord]) -> str:
     """Return one line for a report: what is clean, and each finding; "" without records."""
     if not records:
         return ""

@@ -1,4 +1,4 @@
-"""Figures of counters and stalls: takes a summary, returns matplotlib Figures; measures nothing, writes nothing."""
+"""Figures of metrics and stalls: takes a summary, returns matplotlib Figures; measures nothing, writes nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rooflift.ncu.metrics import BY_NAME, shown_in
+from rooflift.report.columns import EXCESS_TRAFFIC
 from rooflift.report.figures.style import (
     FONT_PT,
     GREY,
@@ -35,27 +37,16 @@ LEGEND_COLUMNS = 5
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One counter of `metrics_figure`: the axis ends at `limit`, or a little above the largest value without one."""
+    """One figure of `metrics_figure`: the axis ends at `limit`, or a little above the largest value without one."""
 
     column: str
-    label: str
-    unit: str
+    heading: str
     limit: float | None
 
 
 DEFAULT_PANELS = (
-    Panel("sm_pct", "SM throughput", "%", 100),
-    Panel("dram_pct", "DRAM throughput", "%", 100),
-    Panel("l1_pct", "L1 throughput", "%", 100),
-    Panel("l2_pct", "L2 throughput", "%", 100),
-    Panel("l2_hit_pct", "L2 hit rate", "%", 100),
-    Panel("warps_active_pct", "warps active", "%", 100),
-    Panel("issue_active_pct", "issue active", "%", 100),
-    Panel("alu_pct", "ALU pipe", "%", 100),
-    Panel("fma_pct", "FMA pipe", "%", 100),
-    Panel("lsu_pct", "LSU pipe", "%", 100),
-    Panel("registers", "registers", "per thread", None),
-    Panel("excess_traffic", "DRAM / compulsory", "x", None),
+    *(Panel(metric.name, metric.heading, 100 if metric.unit == "%" else None) for metric in shown_in("panels")),
+    Panel("excess_traffic", EXCESS_TRAFFIC.heading, None),
 )
 
 
@@ -63,9 +54,9 @@ DEFAULT_PANELS = (
 def metrics_figure(
     summary: pd.DataFrame, *, title: str, footnote: str, panels: Sequence[Panel] = DEFAULT_PANELS
 ) -> Figure:
-    """Draw one panel a counter and one bar a version (a row of `summary`, in order), its value printed at the right.
+    """Draw one panel a metric and one bar a version (a row of `summary`, in order), its value printed at the right.
 
-    A counter without a value, or without a column, reads "missing".
+    A metric without a value, or without a column, reads "missing".
     """
     values = summary.reindex(columns=[panel.column for panel in panels]).astype(float)
     versions = [str(version) for version in summary["version"]]
@@ -78,7 +69,7 @@ def metrics_figure(
         largest = max((value for value in column if value > 0), default=1.0)
         axes.hlines(range(len(versions)), 0, column, colors=colours, linewidth=BAR_PT)  # a third of barh's SVG
         axes.set_xlim(0, panel.limit or 1.05 * largest)
-        axes.set_title(f"{panel.label}, {panel.unit}", loc="left", fontsize=FONT_PT + 1)
+        axes.set_title(panel.heading, loc="left", fontsize=FONT_PT + 1)
         axes.locator_params(axis="x", nbins=2 if panel.limit else 4)
         _name_rows(axes, versions, shown=place % PANELS_A_ROW == 0)
         for row, value in enumerate(column):
@@ -103,7 +94,7 @@ def stalls_figure(summary: pd.DataFrame, *, title: str, footnote: str) -> Figure
         axes.text(0.5, 0.5, "No stall reasons: no version has a value in a stall_* column.", ha="center", va="center")
         return spec
     top = stalls.max().sort_values(ascending=False, kind="stable").index[:6]
-    parts = stalls[top].rename(columns=lambda name: str(name).removeprefix("stall_").replace("_", " "))
+    parts = stalls[top].rename(columns=lambda name: BY_NAME[name].label.removeprefix("Stall "))
     if len(stalls.columns) > len(top):
         parts["other"] = stalls.drop(columns=top).sum(axis="columns")
     left = [0.0] * len(versions)

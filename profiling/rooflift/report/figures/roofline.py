@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rooflift.analysis.roofline import Roof, attainable_flops_per_s
+from rooflift.report.cells import duration
 from rooflift.report.figures.style import (
     FONT_PT,
     GREY,
@@ -22,7 +23,6 @@ from rooflift.report.figures.style import (
     styled,
     version_numbers,
 )
-from rooflift.report.tables import duration
 
 if TYPE_CHECKING:  # matplotlib and pandas cost a second; importing this module costs nothing
     import pandas as pd

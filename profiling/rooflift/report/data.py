@@ -1,0 +1,115 @@
+"""A run with its meaning: what tables, figures, report and notebooks show. Writes nothing, measures nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rooflift.analysis.compare import Comparison, Rule, Side, compare
+from rooflift.analysis.suite import has_suite, suite
+from rooflift.analysis.summary import judge, main_case, summarize
+from rooflift.schema import CaseRecord, Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What a report shows of one run."""
+
+    manifest: Manifest
+    summary: pd.DataFrame  # every case, with the column `predictions` for the main one
+    judged: pd.DataFrame
+    timings: pd.DataFrame
+    compiled: pd.DataFrame
+    suite: pd.DataFrame  # the last version beside the best baseline; empty for a run of one case
+    comparison: Comparison | None = None  # with base: every case; without: the last version against the one before it
+    steps: tuple[Comparison, ...] = ()  # every version against the one before it, on the main case
+
+    @property
+    def case(self) -> CaseRecord:
+        """The case that the headers speak of."""
+        return main_case(self.manifest.cases)
+
+    @property
+    def main(self) -> pd.DataFrame:
+        """The summary of the main case, one row a version."""
+        return self.of(self.case)
+
+    def of(self, case: CaseRecord) -> pd.DataFrame:
+        """The summary of one case and dtype."""
+        return _of_case(self.summary, case)
+
+    @property
+    def provenance(self) -> str:
+        """Where and with what the figures were measured, in one line."""
+        m = self.manifest.machine
+        ncu = f", ncu {m.ncu}" if m.ncu else ""
+        clocks = "left alone" if self.manifest.clock_control == "none" else self.manifest.clock_control
+        return (
+            f"Measured on {m.gpu}, driver {m.driver}, CUDA {m.cuda}{ncu}, torch {m.torch}, triton {m.triton}; "
+            f"{self.manifest.created[:10]}, clocks {clocks}."
+        )
+
+
+def report_data(
+    manifest: Manifest,
+    metrics: pd.DataFrame,
+    timings: pd.DataFrame,
+    compiled: pd.DataFrame,
+    samples: pd.DataFrame | None = None,
+    base: Side | None = None,
+    rule: Rule | None = None,
+) -> ReportData:
+    """Return what a report shows of a run's tables; with its samples, also how its versions compare.
+
+    The run's last version is compared with `base`, a version of another run, or else with the version before it.
+    """
+    summary = summarize(manifest, metrics, timings)
+    judged = judge(manifest, summary)
+    beside = suite(manifest, timings)
+    return ReportData(
+        manifest,
+        with_predictions(summary, judged),
+        judged,
+        timings,
+        compiled,
+        beside if has_suite(manifest) else beside.iloc[:0],
+        *((None, ()) if samples is None else _comparisons(manifest, metrics, samples, base, rule)),
+    )
+
+
+def with_predictions(summary: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
+    """Return the summary with a column `predictions`: "3 hit, 2 missed" of each version, "" without any."""
+    texts = {version: counted_verdicts(verdicts) for version, verdicts in judged.groupby("version")["verdict"]}
+    return summary.assign(predictions=[texts.get(version, "") for version in summary["version"]])
+
+
+def counted_verdicts(verdicts: pd.Series) -> str:
+    """Return how many predictions came true: "3 hit, 2 missed, 1 not judged"."""
+    counts = {"hit": (verdicts == "hit").sum(), "missed": (verdicts == "miss").sum()}
+    counts["not judged"] = len(verdicts) - sum(counts.values())
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
+def _comparisons(
+    manifest: Manifest, metrics: pd.DataFrame, samples: pd.DataFrame, base: Side | None, rule: Rule | None
+) -> tuple[Comparison | None, tuple[Comparison, ...]]:
+    timed = set(samples["provider"])
+    sides = [Side(manifest, v.version, samples, metrics) for v in manifest.versions if v.version in timed]
+    case = main_case(manifest.cases)
+    alone = msgspec.structs.replace(manifest, cases=[case])
+    few, none = _of_case(samples, case), metrics.iloc[:0]  # of the steps the times are shown, no metrics
+    short = [Side(alone, side.version, few, none) for side in sides]
+    steps = tuple(compare(one, other, rule) for one, other in pairwise(short))
+    if base is None and len(sides) > 1:
+        base = sides[-2]
+    return (compare(base, sides[-1], rule) if base is not None and sides else None), steps
+
+
+def _of_case(frame: pd.DataFrame, case: CaseRecord) -> pd.DataFrame:
+    return frame[(frame["case"] == case.case) & (frame["dtype"] == case.dtype)]

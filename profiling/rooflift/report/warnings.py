@@ -1,0 +1,76 @@
+"""What makes a reader of a run or a comparison careful: machines, dirty trees, throttling, noise, suspect results."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rooflift.analysis.compare import Comparison
+from rooflift.report.cells import named
+from rooflift.schema import GpuState, Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CLOCKS_DIFFER = 0.02
+
+
+def warnings(manifest: Manifest, summary: pd.DataFrame, comparison: Comparison | None) -> list[str]:
+    """Return what makes a reader careful: machines, dirty trees, throttling, noise, results above the roof."""
+    found = _run_warnings([manifest]) if comparison is None else comparison_warnings(comparison)
+    above = summary[summary["sol_pct"] > 100]
+    if not above.empty:
+        names = named([f"{row.version} ({row.case} {row.dtype})" for row in above.itertuples()])
+        found.append(f"Above the measured roof, which is suspect: {names}.")
+    return found
+
+
+def comparison_warnings(comparison: Comparison) -> list[str]:
+    """Return what makes a reader of a comparison careful."""
+    base, head = comparison.base.manifest, comparison.head.manifest
+    found = [f"Base and head differ: {difference}." for difference in comparison.differences]
+    found += [] if base is head else _clocks(base.gpu_states, head.gpu_states)
+    return found + _noise(comparison) + _run_warnings([head] if base is head else [base, head])
+
+
+def _run_warnings(manifests: Sequence[Manifest]) -> list[str]:
+    found = []
+    for one in manifests:
+        which = f" ({one.name})" if len(manifests) > 1 else ""
+        if one.dirty:
+            found.append(f"The tree held uncommitted changes{which}: the commit alone does not give these kernels.")
+        found += [f"{text}{which}." for text in _throttled(one.gpu_states)]
+    return found
+
+
+def _throttled(states: Iterable[GpuState]) -> list[str]:
+    own = [state for state in states if state.at == "during"]
+    reasons: dict[str, int] = {}
+    for state in own:
+        for reason in state.throttle:
+            reasons[reason] = reasons.get(reason, 0) + 1
+    return [
+        f"The GPU throttled its clocks ({reason}) in {count} of {len(own)} samples" for reason, count in reasons.items()
+    ]
+
+
+def _clocks(base: Iterable[GpuState], head: Iterable[GpuState]) -> list[str]:
+    clocks = [[s.sm_mhz for s in states if s.at == "during" and s.sm_mhz is not None] for states in (base, head)]
+    if not all(clocks):
+        return []
+    one, other = (statistics.median(own) for own in clocks)
+    if abs(other / one - 1) < CLOCKS_DIFFER:
+        return []
+    return [f"The SM clock was {one:.0f} MHz for base and {other:.0f} MHz for head."]
+
+
+def _noise(comparison: Comparison) -> list[str]:
+    """Name the cases whose noise, or drift between two runs, is above the rule's minimum effect."""
+    rows = comparison.cases.dropna(subset=["min_effect"])
+    noisy = rows[rows["min_effect"] > comparison.rule.min_effect].sort_values("min_effect", ascending=False)
+    if noisy.empty:
+        return []
+    names = [f"{row.case} {row.dtype} {100 * row.min_effect:.1f} %" for row in noisy.itertuples()]
+    what = "the noise of the measurement" if comparison.paired else "the noise, or what unchanged providers differ by,"
+    return [f"Noise above {100 * comparison.rule.min_effect:g} %: {what} is {named(names)}."]
