@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import inspect
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from rooflift.measure import environment
 from rooflift.measure.request import Request
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "python-api.md"
 HEAVY = {"pandas", "numpy", "matplotlib", "torch", "triton", "msgspec", "jinja2", "rich", "typer", "pyarrow"}
 
 
@@ -79,6 +81,15 @@ def test_examples_of_the_docstrings_run(example: doctest.DocTest) -> None:
     said: list[str] = []
     failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=said.append)
     assert not failed, "".join(said)
+
+
+def test_the_page_of_the_api_runs_and_has_every_name() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    quick = [block for block in blocks if not block.startswith(("# needs a GPU", "# takes a while"))]
+    assert len(blocks) - len(quick) == 3
+    exec("".join(quick), {})
+    assert {f"rl.{name}" for name in rl.__all__} <= {*re.findall(r"rl\.\w+", text)}
 
 
 def test_runs_are_a_sequence_and_a_table() -> None:
@@ -221,7 +232,7 @@ def test_profile_records_the_command_that_asks_for_the_same(monkeypatch: pytest.
     [request] = seen
     words = "rooflift profile rms_norm --version v0 --dtype float16 --suite --metrics basic --precision 0.5%"
     assert request.command == words.split()
-    assert (request.suite, request.precision, request.slow_baselines) == (True, 0.005, True)
+    assert (request.suite, request.options.precision, request.options.slow_baselines) == (True, 0.005, True)
     with pytest.raises(CatalogError, match="no metric set 'standart'"):
         rl.profile("rms_norm", metrics="standart")
     with pytest.raises(CatalogError, match="no dtype 'float61'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from rooflift.compile.module import load_module
 
 ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +28,24 @@ def texts(notebook: Any) -> list[str]:
     return [output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs]
 
 
-@pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "notebooks").glob("*.ipynb"))])
+@pytest.mark.parametrize("name", [path.name for path in NOTEBOOKS])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of jupyter's own packages
 def test_notebook_runs_and_gives_its_committed_outputs(notebooks: ModuleType, name: str) -> None:
     committed = nbformat.read(ROOT / "notebooks" / name, as_version=4)
     assert texts(notebooks.execute(ROOT / "notebooks" / name)) == texts(committed)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_is_short_and_calls_the_public_api_alone(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    assert len(cells) < 25
+    code = "\n".join(cell.source.replace("%matplotlib inline", "") for cell in cells if cell.cell_type == "code")
+    nodes = list(ast.walk(ast.parse(code)))
+    assert [node.lineno for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda)] == []
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert "rooflift" in imported
+    assert [name for name in imported if name.startswith("rooflift.")] == []
 
 
 def test_committed_notebooks_name_no_path_of_a_machine() -> None:

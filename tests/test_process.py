@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from rooflift.process import Ended, capture, stream
+from rooflift.process import Ended, capture, run_to_end, stream
 
 PARENT = """
 import subprocess, sys, time
@@ -210,3 +212,31 @@ def test_pipe_that_is_still_open_at_the_end_is_closed(tmp_path: Path, monkeypatc
         assert run(f"import subprocess; {stays}; print('gone')", tmp_path) == Ended(0, "gone")
         gc.collect()
     assert [str(warning.message) for warning in caught if warning.category is ResourceWarning] == []
+
+
+def test_a_child_runs_where_an_event_loop_runs_already(tmp_path: Path) -> None:
+    """A notebook has one."""
+
+    async def notebook() -> Ended:
+        return run_to_end(stream([sys.executable, "-c", "print(6 * 7)"], tmp_path, {}, lambda line: None))
+
+    assert asyncio.run(notebook()) == Ended(0, "42")
+
+
+def test_interrupting_a_notebook_ends_the_child(tmp_path: Path, ends: Callable[[int], bool]) -> None:
+    seen: list[str] = []
+
+    def interrupt(line: str) -> None:
+        seen.append(line)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    async def notebook() -> None:
+        run_to_end(stream([sys.executable, "-c", PARENT], tmp_path, {}, interrupt))
+
+    loop = asyncio.new_event_loop()  # asyncio.run would take the signal itself
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(notebook())
+    finally:
+        loop.close()
+    assert ends(int(seen[0]))

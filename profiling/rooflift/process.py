@@ -8,9 +8,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
+
+Result = TypeVar("Result")
 
 PACKAGE = Path(__file__).parent  # of this program
 LAST_WORDS_S = 5  # a grandchild may hold the output open after its parent has ended
@@ -136,6 +140,32 @@ async def stream(
         await _end_group(process)
     assert process.returncode is not None  # it has been waited for
     return Ended(process.returncode, "\n".join(lines))
+
+
+def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end, as asyncio.run does, and also where an event loop runs already, as in a notebook.
+
+    There it runs in a thread of its own; Ctrl-C cancels it, so that its children are ended.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    begun: Future[Callable[[], object]] = Future()
+
+    async def cancellable() -> Result:
+        task = asyncio.current_task()
+        assert task is not None  # a coroutine runs in a task
+        begun.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
+        return await work
+
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(asyncio.run, cancellable())
+        try:
+            return ended.result()
+        finally:
+            if not ended.done():
+                begun.result()()
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:

@@ -94,6 +94,11 @@ class Comparison:
         return self.found.metrics
 
     @property
+    def rule(self) -> compare.Rule:
+        """When a difference counts: `alpha` and `min_effect`."""
+        return self.found.rule
+
+    @property
     def verdict(self) -> compare.Verdict:
         """The verdict on the main case: faster, slower, within noise or not comparable."""
         rows = self.found.cases

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rooflift.measure.request import Request
 from rooflift.measure.session import Measurement, Progress, in_turn, run_worker, staged
+from rooflift.process import run_to_end
 from rooflift.runs.run import to_frame
 from rooflift.schema import CompiledKernel, CompiledRow
 from rooflift.worker.protocol import Plan
@@ -34,7 +34,7 @@ def compile_kernels(request: Request, targets: Sequence[int], progress: Progress
             partial(run_worker, stage, "compile", {}, seen, progress, f"{index}/{processes}")
             for index in range(processes)
         ]
-        asyncio.run(in_turn([jobs], request.timeout_s))
+        run_to_end(in_turn([jobs], request.timeout_s))
     cases = {(plan.case, plan.dtype): place for place, plan in enumerate(work)}
     versions = {version.name: place for place, version in enumerate(request.versions)}
     return sorted(seen.compiled, key=lambda kernel: (cases[kernel.case, kernel.dtype], versions[kernel.version]))

@@ -21,7 +21,7 @@ import msgspec
 
 from rooflift.errors import CatalogError, KernelFault
 from rooflift.measure.session import Progress, describe
-from rooflift.process import Ended
+from rooflift.process import Ended, run_to_end
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator
 from rooflift.sandbox.sandbox import OverLimit, Sandbox
@@ -119,7 +119,7 @@ def evaluate(
         shutil.copy(candidate, theirs / "candidate.py")
         (theirs / "results").mkdir()
         progress("running the candidate")
-        ended = asyncio.run(_within(sandbox, worker_command("candidate"), theirs, interpret, lambda _: None))
+        ended = run_to_end(_within(sandbox, worker_command("candidate"), theirs, interpret, lambda _: None))
         if isinstance(ended, Fault):
             return Evaluation([ended], 0)
         if ended.returncode != 0:
@@ -162,7 +162,7 @@ def _last_words(folder: Path, ended: Ended) -> str:
 def _judged(sandbox: Sandbox, folder: Path, interpret: bool) -> Evaluation:
     """Return what the judge says; results that take it past a limit are a fault of who made them."""
     lines: list[str] = []
-    ended = asyncio.run(_within(sandbox, worker_command("judge"), folder, interpret, lines.append))
+    ended = run_to_end(_within(sandbox, worker_command("judge"), folder, interpret, lines.append))
     if isinstance(ended, Fault):
         return Evaluation([Fault(ended.criterion, f"when its results were judged, {ended.what}")], 0)
     found = [event for event in map(read_event, lines) if isinstance(event, Judgement)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from rooflift.errors import EnvironmentFault
 from rooflift.measure import environment
 from rooflift.measure.session import Progress
-from rooflift.process import stream, target_environment
+from rooflift.process import run_to_end, stream, target_environment
 from rooflift.project.git import git_state
 from rooflift.schema import Machine, RoofRow, Roofs
 from rooflift.worker import protocol
@@ -46,7 +46,7 @@ def measure(root: Path, timeout_s: float, progress: Progress) -> Roofs:
                 return await stream(worker_command("roofs"), Path(folder), target_environment(), hear)
 
     try:
-        code, output = asyncio.run(run())
+        code, output = run_to_end(run())
     except TimeoutError:
         raise EnvironmentFault(
             f"the roofs were not measured within {timeout_s:g} s", "Give it more time with --timeout."

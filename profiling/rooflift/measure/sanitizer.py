@@ -19,7 +19,7 @@ from typing import NamedTuple
 from rooflift.errors import CatalogError, KernelFault, SanitizerFault
 from rooflift.measure.request import Request, case_plans
 from rooflift.measure.session import Progress, staged
-from rooflift.process import stream, target_environment
+from rooflift.process import run_to_end, stream, target_environment
 from rooflift.project.cases import Case
 from rooflift.project.operator import Version
 from rooflift.schema import SanitizerRecord
@@ -146,7 +146,7 @@ def sanitize(request: Request, cases: Sequence[Case], progress: Progress) -> lis
         return [task.result() for task in tasks]
 
     try:
-        return asyncio.run(all_of_them())
+        return run_to_end(all_of_them())
     except ExceptionGroup as faults:
         raise faults.exceptions[0] from None
     except TimeoutError:

@@ -25,7 +25,7 @@ from rooflift.measure.checkpoint import Parts
 from rooflift.measure.request import Request, case_plans
 from rooflift.ncu.command import find_ncu, ncu_command, parse_version, progress_line
 from rooflift.ncu.failures import explain
-from rooflift.process import stream, target_environment
+from rooflift.process import run_to_end, stream, target_environment
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator, Version
 from rooflift.runs import atomic
@@ -147,7 +147,7 @@ def measure(
         jobs: list[Job] = [partial(profile, wanted)] if wanted is not None and profiled is None else []
         jobs += [time] if timed is None else []
         before: list[list[Job]] = [checks, [check_done]] if processes and jobs and not seen.checks else []
-        asyncio.run(in_turn([*before, jobs], request.timeout_s))
+        run_to_end(in_turn([*before, jobs], request.timeout_s))
     if profiled is not None:
         seen.ncu_command, seen.ncu_version = profiled.command, profiled.version
     seen.checks = _in_order(seen.checks, work)
@@ -334,7 +334,7 @@ def verify(request: Request, cases: Sequence[Case], interpret: bool, progress: P
             partial(run_worker, stage, "check", environment, seen, with_count, f"{index}/{processes}")
             for index in range(processes)
         ]
-        asyncio.run(in_turn([jobs], request.timeout_s))
+        run_to_end(in_turn([jobs], request.timeout_s))
     return _in_order(seen.checks, work)
 
 
