@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from rooflift.analysis.advice import REMEDIES, STAGES, STOP_PCT, Roof, diagnose
-from rooflift.analysis.bottleneck import SOME_UNIT
+from rooflift.analysis.advice import STOP_PCT, Roof, diagnose
+from rooflift.analysis.bottleneck import SOME_UNIT, remedies
 from rooflift.analysis.selection import advise, roof, select
 from rooflift.errors import CatalogError
-from rooflift.ncu.metrics import RESOURCES
+from rooflift.ncu.metrics import RESOURCES, STALLS
 from rooflift.project.stages import stages
 from rooflift.runs.run import read_run
 
@@ -23,14 +23,15 @@ NO_ROOF = Roof(math.nan, "no roof")
 QUIET = dict.fromkeys(RESOURCES, 10.0) | {"waves": 8.0, "time_us": 100.0, "excess_traffic": 1.0, "ncu_time_ns": 99e3}
 
 
-def test_stages_are_those_of_the_prompt() -> None:
-    assert tuple(stages()) == STAGES
-    assert {stage for relief in REMEDIES.values() for stage in relief.stages} <= set(STAGES)
+def test_every_bottleneck_has_a_remedy() -> None:
+    others = {SOME_UNIT, "too few programs", "latency", "few warps", "compulsory traffic", "launch", "unknown"}
+    assert set(remedies()) == set(RESOURCES.values()) | others
 
 
-def test_every_limit_has_a_relief() -> None:
-    others = {SOME_UNIT, "too few programs", "latency", "launch", "unknown"}
-    assert set(REMEDIES) == set(RESOURCES.values()) | others
+def test_stages_address_bottlenecks_and_stalls_that_exist() -> None:
+    for name, stage in stages().items():
+        assert {*stage.addresses, *stage.helps_with} <= {*remedies(), *STALLS}, name
+        assert not {*stage.addresses} & {*stage.helps_with}, name
 
 
 def test_on_the_rtx_4090_of_the_seed_the_grid_stage_cannot_pay() -> None:
@@ -38,7 +39,7 @@ def test_on_the_rtx_4090_of_the_seed_the_grid_stage_cannot_pay() -> None:
     assert found.resource == "DRAM"
     advice = {stage.stage: stage for stage in found.stages}
     assert not advice["grid"].pays
-    assert "cannot pay: the limit is DRAM" in advice["grid"].why
+    assert "cannot pay: the bottleneck is DRAM" in advice["grid"].why
     assert found.stage == "memory"
     assert found.gain_at_most == pytest.approx(100 / 92.71)
     assert "the bytes it moves now" in found.gain_reason  # the excess is unknown

@@ -1,7 +1,7 @@
 """What to try next: the distance to the roof, the limit and its evidence, the stage that addresses it. No files.
 
 A gain is a bound, not a forecast: time cannot fall below the roof, nor below what DRAM needs at its peak for the bytes
-that remain; a stage that leaves the work alone (tuning) cannot bring it below what the busiest resource needs at its
+that remain; a stage that leaves the work alone cannot bring it below what the busiest resource needs at its
 peak.
 """
 
@@ -9,58 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from rooflift.analysis.bottleneck import SOME_UNIT, Bottleneck, find_bottleneck
+from rooflift.analysis.bottleneck import SOME_UNIT, Bottleneck, find_bottleneck, remedies
 from rooflift.ncu.metrics import BY_NAME, PIPES, RESOURCES
+from rooflift.project.stages import stages, stages_for
 
-STAGES = ("grid", "tiling", "memory", "tuning")
 STOP_PCT = 95  # of the roof: what is left is less than a run differs from the next in clocks and placement
 LEAN = 1.05  # excess traffic up to it is none: less than a stage could win back
 LAUNCH_SHARE = 0.5  # a kernel that fills less of the measured time leaves most of it to launches
 FEW_WARPS_PCT = 40  # below it long latencies can hardly be hidden by other warps
 
 
-@dataclass(frozen=True, slots=True)
-class Remedy:
-    """What addresses a limit: stages in the order to try them, and how."""
-
-    stages: tuple[str, ...]
-    how: str
-
-
-REMEDIES = {
-    "DRAM": Remedy(
-        ("memory", "tiling"), "move fewer bytes: load each once, write whole sectors, keep shared rows in L2"
-    ),
-    "L2": Remedy(("tiling", "memory"), "reuse what a program has loaded, so that less is asked of L2"),
-    "L1": Remedy(("memory", "tiling"), "load wider and each value once: fewer bytes through L1"),
-    "ALU pipe": Remedy(
-        ("grid", "tiling"), "fewer integer instructions an output: indices from program ids, shared by several outputs"
-    ),
-    "FMA pipe": Remedy(
-        ("tiling",),
-        "integer multiplies share this pipe: compute addresses once for several outputs; tl.dot for matrix products",
-    ),
-    "XU pipe": Remedy(("grid", "tiling"), "integer division and conversions run here: take indices from program ids"),
-    "LSU pipe": Remedy(("memory", "tiling"), "load and store wider, and each value once"),
-    "Tensor pipe": Remedy((), "a narrower type for the products, or fewer of them"),
-    "Issue Slots": Remedy(("tiling", "memory"), "fewer instructions an output: wider loads, several outputs a thread"),
-    SOME_UNIT: Remedy(
-        ("grid", "tiling"), "fewer instructions an output; collect the standard counters to see of which kind"
-    ),
-    "too few programs": Remedy(("grid",), "more programs: spread over more dimensions, then smaller blocks"),
-    "launch": Remedy((), "fuse kernels, or replay the launches from a CUDA graph; no stage shortens a launch"),
-    "latency": Remedy(("tuning", "memory"), "more warps or more independent loads in flight"),
-    "unknown": Remedy((), "collect the standard counters: `rooflift profile` does by default"),
-}
-BY_STALL = {  # what a latency-bound kernel waits for -> the stages that shorten the wait
-    "stall_long_scoreboard": ("memory", "tuning"),
-    "stall_lg_throttle": ("memory",),
-    "stall_barrier": ("tuning", "tiling"),
-    "stall_short_scoreboard": ("tiling", "tuning"),
-    "stall_mio_throttle": ("tiling", "tuning"),
-}
 FEWER_BYTES = "Only fewer bytes help now: fuse the operator with the one before or behind it, or store a narrower type."
 
 
@@ -123,19 +83,22 @@ def diagnose(
     stages of this version and those before it, `missing` the reasons why metrics have no value.
     """
     time_us, excess = _figure(figures, "time_us"), _figure(figures, "excess_traffic")
-    limit = _limit(figures)
+    limit = _bottleneck(figures)
     sol_pct = 100 * roof.time_us / time_us
-    relief = _relief(figures, limit, excess)
+    topics = _topics(figures, limit, excess)
+    ordered = list(dict.fromkeys(stage for topic in topics for stage in stages_for(topic)))
     bounds = _bounds(figures, limit, sol_pct, excess)
     gain, gain_reason = _least(bounds)
     at_peak = math.isnan(sol_pct) and limit.resource == "DRAM" and gain <= 100 / STOP_PCT
     stop = sol_pct >= STOP_PCT or at_peak
     tuned, tuned_reason = _least(bounds | _peak(figures))
-    stages = tuple(_advice(s, relief, limit, tuned if s == "tuning" else gain, stop) for s in STAGES)
-    useful = [advice.stage for advice in stages if advice.pays]
-    ordered = sorted(useful, key=relief.stages.index)
-    next_stage = next((s for s in ordered if s not in tried), ordered[-1] if ordered else None)
-    if next_stage == "tuning":
+    useful = [] if stop else ordered
+    next_stage = next((s for s in useful if s not in tried), useful[-1] if useful else None)
+    advice = tuple(
+        _advice(name, limit, tuned if about.same_work else gain, stop=stop, pays=name in useful)
+        for name, about in stages().items()
+    )
+    if next_stage and stages()[next_stage].same_work:
         gain, gain_reason = tuned, tuned_reason
     return Diagnosis(
         time_us=_known(time_us),
@@ -148,33 +111,30 @@ def diagnose(
         shares=_shares(figures, missing or {}),
         stop=stop,
         stage=next_stage,
-        how=FEWER_BYTES if stop else relief.how,
+        how=FEWER_BYTES if stop else remedies()[topics[0] if topics[0] in remedies() else limit.resource],
         gain_at_most=_known(gain),
         gain_reason=gain_reason,
-        next_limit=_next_limit(figures, limit),
-        stages=stages,
+        next_limit=_next_bottleneck(figures, limit),
+        stages=advice,
         warnings=tuple(_warnings(sol_pct, excess)),
     )
 
 
-def _limit(figures: Mapping[str, float]) -> Bottleneck:
+def _bottleneck(figures: Mapping[str, float]) -> Bottleneck:
     time_us, kernel_us = _figure(figures, "time_us"), _figure(figures, "ncu_time_ns") / 1e3
     if kernel_us < LAUNCH_SHARE * time_us:
         return Bottleneck("launch", f"the kernels take {kernel_us:.1f} us of {time_us:.1f} us")
     return find_bottleneck(figures)
 
 
-def _relief(figures: Mapping[str, float], limit: Bottleneck, excess: float) -> Remedy:
-    relief = REMEDIES[limit.resource]
+def _topics(figures: Mapping[str, float], limit: Bottleneck, excess: float) -> list[str]:
+    """Return what stages.toml knows the bottleneck by: its special cases and stalls, the most pressing first."""
     if limit.resource == "DRAM" and excess <= LEAN:
-        how = "the traffic is the compulsory one: only its rate can rise, by wider accesses and order"
-        return replace(relief, stages=("memory",), how=how)
+        return ["compulsory traffic"]
     if limit.resource == "latency":
-        stall = limit.evidence.split()[0]
-        few = _figure(figures, "warps_active_pct") < FEW_WARPS_PCT
-        stages = BY_STALL.get(stall, relief.stages)
-        return replace(relief, stages=("tuning", *(s for s in stages if s != "tuning")) if few else stages)
-    return relief
+        few = ["few warps"] if _figure(figures, "warps_active_pct") < FEW_WARPS_PCT else []
+        return [*few, limit.stall if stages_for(limit.stall) else limit.resource]
+    return [limit.resource]
 
 
 def _bounds(figures: Mapping[str, float], limit: Bottleneck, sol_pct: float, excess: float) -> dict[str, float]:
@@ -208,7 +168,7 @@ def _least(bounds: Mapping[str, float]) -> tuple[float, str]:
     return known[reason], reason
 
 
-def _next_limit(figures: Mapping[str, float], limit: Bottleneck) -> str:
+def _next_bottleneck(figures: Mapping[str, float], limit: Bottleneck) -> str:
     others = {n: _figure(figures, n) for n, resource in RESOURCES.items() if resource != limit.resource}
     if any(resource == limit.resource for resource in map(RESOURCES.get, PIPES)):
         others.pop("issue_active_pct", None)  # a pipe's instructions fill issue slots, too
@@ -221,24 +181,23 @@ def _next_limit(figures: Mapping[str, float], limit: Bottleneck) -> str:
     return f"{RESOURCES.get(name, 'some SM unit')} ({name} {known[name]:.0f})"
 
 
-def _advice(stage: str, relief: Remedy, limit: Bottleneck, gain: float, stop: bool) -> StageAdvice:
+def _advice(stage: str, limit: Bottleneck, gain: float, *, stop: bool, pays: bool) -> StageAdvice:
     at_most = "" if math.isnan(gain) else f", at most {gain:.2f}x"
     if stop:
         return StageAdvice(stage, False, f"cannot pay: the version is done{at_most}")
-    if stage in relief.stages:
-        return StageAdvice(stage, True, f"addresses the limit, {limit.resource}{at_most}")
+    if pays:
+        return StageAdvice(stage, True, f"addresses the bottleneck, {limit.resource}{at_most}")
     if limit.resource == "unknown":
-        return StageAdvice(stage, False, "nothing is known of the limit")
-    return StageAdvice(stage, False, f"cannot pay: the limit is {limit.resource} ({limit.evidence})")
+        return StageAdvice(stage, False, "the bottleneck is unknown")
+    return StageAdvice(stage, False, f"cannot pay: the bottleneck is {limit.resource} ({limit.evidence})")
 
 
 def _shares(figures: Mapping[str, float], missing: Mapping[str, str]) -> tuple[Share, ...]:
     found = []
     for name in ("sm_pct", *RESOURCES, "warps_active_pct"):
         pct = _known(_figure(figures, name))
-        resource = RESOURCES.get(name) or ("busiest SM unit" if name == "sm_pct" else "resident warps")
         reason = "" if pct is not None else missing.get(name) or "not collected"
-        found.append(Share(resource, name, BY_NAME[name].ncu[0], pct, reason))
+        found.append(Share(BY_NAME[name].label, name, BY_NAME[name].ncu[0], pct, reason))
     return tuple(found)
 
 

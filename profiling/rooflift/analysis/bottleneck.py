@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
+from importlib import resources
 from typing import NamedTuple
+
+import msgspec
 
 from rooflift.ncu.metrics import PIPES, RESOURCES, STALLS
 
@@ -50,6 +54,13 @@ def find_bottleneck(metrics: Mapping[str, float]) -> Bottleneck:
     worst = max(stalls, key=lambda n: stalls[n])
     evidence = f"{worst} {stalls[worst]:.1f}; the busiest resource is {name} {known[name]:.0f}"
     return Bottleneck("latency", evidence, worst)
+
+
+@cache
+def remedies() -> dict[str, str]:
+    """Return what to do about each bottleneck, from bottlenecks.toml."""
+    text = resources.files("rooflift.analysis").joinpath("bottlenecks.toml").read_bytes()
+    return msgspec.toml.decode(text, type=dict[str, str])
 
 
 def _by_speed_of_light(metrics: Mapping[str, float]) -> Bottleneck:

@@ -22,8 +22,9 @@ def optimize(
     agent: Annotated[str, typer.Option(help="The command that gets a prompt and prints a candidate.")],
     base: Annotated[str, typer.Option(help="The version to start from.")] = "v0",
     stages: Annotated[
-        str, typer.Option(help="In this order, with commas between.", autocompletion=completion.stages)
-    ] = "grid,tiling,memory,tuning",
+        str | None,
+        typer.Option(help="In this order, with commas between. Default: all.", autocompletion=completion.stages),
+    ] = None,
     iterations: Annotated[int, typer.Option(help="Candidates to ask for in each stage.", min=1)] = 3,
     gpu: SomeGpu = None,
     no_gpu: Annotated[
@@ -52,6 +53,7 @@ def optimize(
     The loop ends when every stage had its iterations or the version is at its SOL.
     """
     from rooflift.optimize import optimize as loops
+    from rooflift.project.stages import stages as every_stage
     from rooflift.sandbox.sandbox import Limits
 
     top = project_root(root)
@@ -60,7 +62,7 @@ def optimize(
         operator=operator,
         agent=shlex.split(agent),
         folder=folder,
-        stages=[name.strip() for name in stages.split(",")],
+        stages=[name.strip() for name in stages.split(",")] if stages else list(every_stage()),
         iterations=iterations,
         base=base,
         gpu=gpu,

@@ -34,7 +34,9 @@ def _known_dtype(name: str | None) -> str | None:
 
 
 _GPU = typer.Option("--gpu", help="A GPU, by its spec: rtx4090, h100, ...", autocompletion=completion.gpus)
-_STAGE = typer.Option("--stage", help="One of stages.toml's: grid, tiling, ...", autocompletion=completion.stages)
+_STAGE = typer.Option(
+    "--stage", help="A stage of the loop, by its name in stages.toml.", autocompletion=completion.stages
+)
 _OPERATOR = typer.Option("--operator", "-o", help="The operator it is of.", autocompletion=completion.operators)
 
 # what is named

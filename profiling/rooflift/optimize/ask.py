@@ -27,7 +27,7 @@ def prompt(
     """Return all that the author of the next version needs: target, stage, code, metrics, diagnosis, rules.
 
     `what` is a run, or an operator: then its newest run on `gpu`, else its newest. `version` is the one to start from,
-    `stage` grid, tiling, memory or tuning. `str(prompt)` is Markdown.
+    `stage` a name of stages.toml. `str(prompt)` is Markdown.
 
     >>> import rooflift as rl
     >>> prompt = rl.prompt("depthwise_conv2d", "v7", stage="memory", gpu="h100")

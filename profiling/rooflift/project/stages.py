@@ -50,6 +50,9 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     title: Text
     focus: Text
+    addresses: tuple[Text, ...] = ()  # bottlenecks, and stalls of latency, for which it is the first to try
+    helps_with: tuple[Text, ...] = ()  # and for which it is the next
+    same_work: bool = False  # it changes neither the bytes that are moved nor the instructions
     metrics: Annotated[tuple[Wanted, ...], msgspec.Meta(min_length=1)]
     rules: Annotated[tuple[Rule, ...], msgspec.Meta(min_length=1)]
     safety: tuple[Text, ...] = ()
@@ -84,6 +87,17 @@ def parse_stages(text: bytes) -> dict[str, Stage]:
         name: msgspec.structs.replace(s, safety=every.safety + s.safety, autotune=every.autotune + s.autotune)
         for name, s in found.items()
     }
+
+
+def stages_for(bottleneck: str) -> list[str]:
+    """Return the stages that address a bottleneck, the one to try first in front; [] where none does.
+
+    Example:
+        >>> stages_for("DRAM")
+        ['memory', 'tiling']
+    """
+    first = [name for name, found in stages().items() if bottleneck in found.addresses]
+    return first + [name for name, found in stages().items() if bottleneck in found.helps_with]
 
 
 def stage(name: str) -> Stage:
