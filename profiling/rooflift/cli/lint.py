@@ -9,7 +9,6 @@ import typer
 
 from rooflift.cli.console import note, print_json
 from rooflift.cli.options import AsJson, OfOperator, Root, SomeStage
-from rooflift.cli.resolve import project_root
 from rooflift.escape import printable
 
 
@@ -28,20 +27,19 @@ def lint(
     """
     from dataclasses import asdict
 
-    from rooflift.lint.lint import lint_file, unchecked
-    from rooflift.project.operator import load_operator
+    from rooflift.api.work import lint
 
-    findings = lint_file(file, load_operator(project_root(root), operator).reference, stage, base)
-    gaps = unchecked(stage, base)
+    judged = lint(file, operator, stage=stage, base=base, root=root)
     if as_json:
-        found = [asdict(finding) for finding in findings]
-        print_json({"file": str(file), "accepted": not found, "findings": found, "unchecked": gaps})
+        found = [asdict(finding) for finding in judged.findings]
+        print_json({"file": str(file), "accepted": judged.accepted, "findings": found, "unchecked": judged.unchecked})
     else:
-        for finding in findings:
+        for finding in judged.findings:
             found_at = f"{file}:{finding.line}:{finding.column}: {finding.rule}"
             typer.echo(printable(f"{found_at}: {finding.what}\n  {finding.remedy}"))
-        typer.echo(f"{file}: {f'rejected, findings: {len(findings)}' if findings else 'accepted'}")
-        for gap in gaps:
+        verdict = "accepted" if judged.accepted else f"rejected, findings: {len(judged.findings)}"
+        typer.echo(f"{file}: {verdict}")
+        for gap in judged.unchecked:
             note(gap)
-    if findings:
+    if not judged.accepted:
         raise typer.Exit(1)
