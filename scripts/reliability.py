@@ -38,7 +38,7 @@ REPORTS = [FIXTURES / "h100_flat_depthwise.ncu-rep", FIXTURES / "h100_run" / "nc
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- reliability: begin -->", "<!-- reliability: end -->"
 MUTANTS, RUNS, CASES, KILLS = 2000, 1000, 500, 150
-COMMANDS = ("profile", "compare", "climb")
+COMMANDS = ("profile", "compare", "optimize")
 NAMES = [name for metric in METRICS for name in metric.ncu]
 
 

@@ -1,4 +1,4 @@
-"""Kill `rooflift profile`, `compare` and `climb` at random moments, over and over, and look at what they leave.
+"""Kill `rooflift profile`, `compare` and `optimize` at random moments, over and over, and look at what they leave.
 
 `python tests/killing.py COMMAND KILLS SEED` prints one JSON object: what was done and what was wrong. The command line
 is rooflift's own; in the place of GPU, target program and ncu are stand-ins that tell a recorded run, figures are a
@@ -37,7 +37,7 @@ H100_RUN = CHECKOUT / "tests" / "fixtures" / "h100_run"
 OPERATOR = "depthwise_conv2d"
 CHANGES = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link", "os.truncate", "shutil.rmtree"}
 MODES = os.O_WRONLY | os.O_RDWR
-TIMES_US = (2300, 1000, 720)  # of the candidates of a climb: slower, kept, kept
+TIMES_US = (2300, 1000, 720)  # of the candidates of a loop: slower, kept, kept
 CASES = """
 [main]
 init = { in_channels = 64, kernel_size = 3 }
@@ -55,7 +55,7 @@ for name, file in plan["versions"].items():
     text = Path(file).read_text()
     told["checks"] += [{**check, "record": {**check["record"], "version": name}} for check in told["check"]]
     factor = float((re.findall("# takes ([0-9]+) us", text) or ["2015"])[0]) / told["median_us"]
-    twice = plan["noise"] and file == list(plan["versions"].values())[-1]
+    twice = plan["options"].get("noise") and file == list(plan["versions"].values())[-1]
     for repeat in range(1 + twice):
         times = [factor * time for time in told["version"]["times_us"]]
         told["times"].append({**told["version"], "provider": name, "repeat": repeat, "times_us": times})
@@ -162,19 +162,21 @@ class Stage:
             return ["profile", OPERATOR, *root, "-v", "v0", "-v", "v1"]
         if self.command == "compare":
             return ["compare", "HEAD..", OPERATOR, *root]
-        writer = shlex.join([sys.executable, str(CHECKOUT / "tests" / "prompt" / "play.py"), str(self.folder / "list")])
+        agent = shlex.join(
+            [sys.executable, str(CHECKOUT / "tests" / "optimize" / "play.py"), str(self.folder / "list")]
+        )
         text = (CHECKOUT / "kernels" / OPERATOR / "v1_grid.py").read_text()
         for time_us in TIMES_US:
             (self.folder / f"{time_us}.txt").write_text(f"{text}# takes {time_us} us\n")
         (self.folder / "list").write_text("".join(f"{time_us}.txt\n" for time_us in TIMES_US))
-        places = ["--out", str(self.folder / f"climb-{number}"), "--keep", str(self.folder / f"kept-{number}")]
+        places = ["--out", str(self.folder / f"loop-{number}"), "--keep", str(self.folder / f"kept-{number}")]
         return [
             "optimize",
             OPERATOR,
             *root,
             *places,
             "--agent",
-            writer,
+            agent,
             "--stages",
             "grid",
             "--iterations",
@@ -250,7 +252,7 @@ class Killer:
         places = [self.stage.project / "reports", self.stage.project / "build"]
         if self.stage.command == "optimize":
             places = [
-                path for top in self.stage.folder.glob("climb-*") for path in (top / "tries", top / "reports", top)
+                path for top in self.stage.folder.glob("loop-*") for path in (top / "iterations", top / "reports", top)
             ]
         return list(dict.fromkeys(path for place in places for path in find.find_runs(place)))
 
@@ -285,9 +287,9 @@ class Killer:
         tables = [(folder / name).read_text() for name in ("metrics.csv", "timings.csv")]
         return [manifest, *tables, run.samples.to_csv()]
 
-    def climbed(self, number: int) -> Any:
-        """Return what a climb came to: journal without its seed, kept versions, handed-over files, runs."""
-        folder = self.stage.folder / f"climb-{number}"
+    def looped(self, number: int) -> Any:
+        """Return what a loop came to: journal without its seed, kept versions, handed-over files, runs."""
+        folder = self.stage.folder / f"loop-{number}"
         journal = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
         journal[0].pop("seed")
         places = (folder / "kernels", self.stage.folder / f"kept-{number}")
@@ -312,7 +314,7 @@ class Killer:
         if self.stage.command != "optimize" and sorted(done) != sorted({"times", "counters"} - ready):
             self.wrong.append(f"{ready} had been finished, and {done} was measured")
         if self.stage.command == "optimize":
-            found = self.climbed(number)
+            found = self.looped(number)
         else:
             new = [path for path in self.look() if path not in before]
             found = self.outcome(new[0]) if len(new) == 1 else f"{len(new)} new runs"
@@ -352,7 +354,7 @@ class Killer:
         """Remove the runs, so that looking at them takes no longer each time."""
         for folder in self.store():
             shutil.rmtree(folder)
-        for folder in self.stage.folder.glob("climb-*"):
+        for folder in self.stage.folder.glob("loop-*"):
             shutil.rmtree(folder)
         shutil.rmtree(self.stage.home)
         self.stage.home.mkdir()

@@ -1,5 +1,5 @@
-"""Whatever moment `profile`, `compare` and `climb` are killed at: every run that is shown is whole, and the next call
-goes on. `make reliability` kills them more often.
+"""Whatever moment `profile`, `compare` and `optimize` are killed at: every run that is shown is whole, and the next
+call goes on. `make reliability` kills them more often.
 """
 
 from __future__ import annotations
@@ -30,4 +30,4 @@ def test_killed_command_leaves_whole_runs_and_is_taken_up(command: str) -> None:
     found = json.loads(ended.stdout)
     assert found["wrong"] == []
     assert found["kills"] >= KILLS[command]
-    assert found["taken_up"] > 0 or command == "optimize"  # of a climb the journal takes up most
+    assert found["taken_up"] > 0 or command == "optimize"  # of a loop the journal takes up most

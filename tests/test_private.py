@@ -1,7 +1,7 @@
 """Nothing that a command leaves behind names its author: every byte of every file is searched, unpacked, for plants.
 
 The commands run as somebody types them: home, user, host, checkout and environment are somebody's. What ncu and a
-writer of kernels say is full of them.
+agent say is full of them.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def test_bundle_holds_what_was_told_and_nothing_that_lay_beside_it(somebody: Som
     assert leaks(told, somebody.secrets) == set()
 
 
-def test_climb_leaves_nothing_private_of_what_replies_and_faults_said(somebody: Somebody, checkout: Path) -> None:
+def test_loop_leaves_nothing_private_of_what_candidates_and_faults_said(somebody: Somebody, checkout: Path) -> None:
     right = (checkout / "kernels" / "depthwise_conv2d" / "v1_grid.py").read_text()
     said = "".join(f"# {line}\n" for line in somebody.all_said.splitlines())
     candidates = somebody.folder / "candidates"
@@ -235,10 +235,10 @@ def test_climb_leaves_nothing_private_of_what_replies_and_faults_said(somebody: 
     for number, candidate in enumerate((somebody.all_said, f"{right}# breaks\n{said}", right + said), 1):
         (candidates / f"{number}.txt").write_text(candidate)
     (candidates / "list").write_text("1.txt\n2.txt\n3.txt\n")
-    writer = shlex.join([sys.executable, str(TESTS / "prompt" / "play.py"), str(candidates / "list")])
-    words = ["optimize", "depthwise_conv2d", "--no-gpu", "--trust", "--stages", "grid", "--agent", writer, "--json"]
-    told = json.loads(somebody.types(*words, "--out", "build/climb", "--keep", "build/kept"))
-    assert [one["at"] for one in told["iterations"]] == ["check", "evaluation", None]
+    agent = shlex.join([sys.executable, str(TESTS / "optimize" / "play.py"), str(candidates / "list")])
+    words = ["optimize", "depthwise_conv2d", "--no-gpu", "--trust", "--stages", "grid", "--agent", agent, "--json"]
+    told = json.loads(somebody.types(*words, "--out", "build/optimize", "--keep", "build/kept"))
+    assert [one["at"] for one in told["iterations"]] == ["lint", "evaluation", None]
     assert "site-packages" in told["iterations"][1]["why"][0]
     assert "HF_TOKEN=xxx" in (somebody.project / "build" / "optimize" / "iterations" / "003" / "prompt.md").read_text()
     assert len(list((somebody.project / "build" / "kept").iterdir())) == 1
@@ -254,8 +254,8 @@ def test_climb_leaves_nothing_private_of_what_replies_and_faults_said(somebody: 
         "advise build/run v1 --json",
         "compare build/run:v0 :v1 --json",
         "gate build/run --max-slowdown 2% --min-sol 10% --json",
-        "project build/run --against recorded --out build/table.md --json",
-        "list --json",
+        "estimate build/run --against recorded --out build/table.md --json",
+        "show --json",
     ],
 )
 def test_answer_that_goes_into_a_file_names_nobody(somebody: Somebody, command: str, tmp_path: Path) -> None:
