@@ -1,6 +1,6 @@
 PYTHON := .venv/bin/python
 
-.PHONY: check fix test notebooks readme reliability lock audit
+.PHONY: check fix test notebooks readme metrics reliability lock audit
 
 check: ## look, and rewrite nothing
 	$(PYTHON) -m ruff check
@@ -20,6 +20,9 @@ notebooks: ## run the notebooks again and keep their outputs
 
 readme: ## write the README's table and picture again from the newest run
 	$(PYTHON) scripts/readme.py
+
+metrics: ## write docs/metrics.md again from the metric registry
+	$(PYTHON) scripts/metrics.py
 
 reliability: ## drive the readers with strange reports, and write the table of docs/reliability.md again
 	$(PYTHON) scripts/reliability.py
