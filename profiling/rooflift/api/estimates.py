@@ -12,6 +12,7 @@ from rooflift.analysis.selection import Selection
 from rooflift.api.run import Run
 from rooflift.api.shown import html_table
 from rooflift.project.gpus import GpuSpec, spec_for_key, spec_for_name
+from rooflift.report import columns
 from rooflift.report.estimate import estimate_rows
 from rooflift.runs.roofs import newest_roofs
 
@@ -33,7 +34,7 @@ class Estimates:
         return self.found[0][1].assumptions
 
     def table(self) -> pd.DataFrame:
-        """Return one row a version: source_time_us, time_us (there), resource (that binds there), its shares there."""
+        """Return one row a version: source_time_us, time_us (there), bottleneck (there), its shares there."""
         return estimate_rows(self.found)
 
     def against(self, truth: Run) -> pd.DataFrame:
@@ -50,8 +51,7 @@ class Estimates:
         return f"<Estimates: {len(self.found)} versions, {self.run.gpu} to {self.target.name}>"
 
     def _repr_html_(self) -> str:
-        shown = ["version", "case", "dtype", "source_time_us", "time_us", "resource"]
-        return html_table(self.table()[shown], repr(self)[1:-1])
+        return html_table(columns.table("estimate", self.table()), repr(self)[1:-1])
 
 
 def estimate(

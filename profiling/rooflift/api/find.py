@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from rooflift.api.run import Run
-from rooflift.api.shown import html_table
+from rooflift.api.shown import html_table, texts
 from rooflift.errors import CatalogError, RunFault
 from rooflift.project import operator as project
 from rooflift.project.gpus import GpuSpec, spec_for_key, spec_for_name
@@ -80,7 +80,7 @@ class Runs(Sequence[Run]):
         return f"<Runs: {len(self)}, {', '.join(dict.fromkeys(run.operator for run in self)) or 'none'}>"
 
     def _repr_html_(self) -> str:
-        return html_table(self.table(), repr(self))
+        return html_table(texts(frame := self.table(), list(frame)), repr(self)[1:-1])
 
 
 def runs(operator: str | None = None, *, gpu: str = "", root: Path | str | None = None) -> Runs:
@@ -214,7 +214,7 @@ class Operator(project.Operator):
         return f"<Operator {self.name}: {len(self.versions)} versions, {len(self.cases)} cases>"
 
     def _repr_html_(self) -> str:
-        return html_table(self.table()[["version", "stage", "title"]], repr(self))
+        return html_table(texts(self.table(), ["version", "stage", "title"]), repr(self)[1:-1])
 
 
 def operator(name: str, *, root: Path | str | None = None) -> Operator:

@@ -11,6 +11,7 @@ from rooflift.analysis import compare, selection
 from rooflift.api.shown import html_table
 from rooflift.api.views import Advice, Comparison, Progress, Roofline, Suite
 from rooflift.errors import RunFault
+from rooflift.report import columns
 from rooflift.report.data import ReportData, report_data
 from rooflift.runs import run as stored
 from rooflift.schema import Roofs
@@ -18,8 +19,6 @@ from rooflift.schema import Roofs
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-SHOWN = ["version", "time_us", "speedup", "sol_pct", "bottleneck", "predictions"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -221,9 +220,9 @@ class Run(stored.Run):
     def _repr_html_(self) -> str:
         if not self.manifest.cases:
             known = self.metrics[self.metrics["missing"] == ""]
-            return html_table(known[["kernel", "metric", "value", "unit"]], repr(self))
+            return html_table(columns.table("metrics", known), repr(self)[1:-1])
         rows, title = self._of(None, None)
-        return html_table(rows[SHOWN], f"{repr(self)[1:-1]}; {title}")
+        return html_table(columns.table("summary", rows), f"{repr(self)[1:-1]}; {title}")
 
     @cached_property
     def _data(self) -> ReportData:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import html
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
 
 from rooflift.escape import plain
+from rooflift.report import cells
+from rooflift.report.cells import Table
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 
-def html_table(frame: pd.DataFrame, caption: str) -> str:
-    """Return a frame as HTML under a caption; numbers have four significant digits, a dash stands for no value."""
-    body: str = frame.map(_cell).to_html(index=False, border=0)
-    return f"<p>{html.escape(plain(caption))}</p>\n{body}"
+def html_table(shown: Table, caption: str) -> str:
+    """Return a table as HTML under a caption."""
+    sides = ["right" if right else "left" for right in shown.right]
+    rows = [_row("th", shown.headings, sides), *(_row("td", texts, sides) for texts in shown.texts)]
+    return f"<p>{escape(plain(caption))}</p>\n<table>\n{''.join(rows)}</table>"
 
 
-def _cell(value: Any) -> str:
-    if value is None or value != value:  # NaN alone differs from itself
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else plain(str(value))
+def _row(tag: str, texts: Sequence[str], sides: Sequence[str]) -> str:
+    found = (
+        f'<{tag} style="text-align: {side}">{escape(text)}</{tag}>' for text, side in zip(texts, sides, strict=True)
+    )
+    return f"<tr>{''.join(found)}</tr>\n"
+
+
+def texts(frame: pd.DataFrame, names: Sequence[str]) -> Table:
+    """Return columns of a frame as a table of texts."""
+    return cells.table(frame.fillna(""), map(cells.words, names))
 
 
 class Picture:

@@ -10,7 +10,8 @@ from rooflift.analysis import compare
 from rooflift.analysis.advice import Diagnosis
 from rooflift.analysis.roofline import Roof
 from rooflift.analysis.selection import Selection
-from rooflift.api.shown import Picture, html_table
+from rooflift.api.shown import Picture, html_table, texts
+from rooflift.report import columns
 from rooflift.report.advice import advice_text, verdict_text
 from rooflift.report.data import ReportData
 from rooflift.report.text import method_text, suite_line, verdict_line
@@ -18,8 +19,6 @@ from rooflift.report.text import method_text, suite_line, verdict_line
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-VERDICT = ["case", "dtype", "base_us", "head_us", "time_x", "low", "high", "verdict", "cause"]
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class Comparison:
         return f"<Comparison {self.found.head.name} against {self.found.base.name}: {counts}>"
 
     def _repr_html_(self) -> str:
-        return html_table(self.table()[VERDICT], self.text)
+        return html_table(columns.table("comparison", self.table()), self.text)
 
 
 @dataclass(frozen=True)
@@ -203,4 +202,6 @@ class Advice:
             "Next bottleneck": words.next_limit,
             **{f"Stage {name}": why for name, why in words.stages.items()},
         }
-        return html_table(pd.DataFrame({"": [*lines], "advice": [*lines.values()]}), str(self.about))
+        return html_table(
+            texts(pd.DataFrame({"": [*lines], "advice": [*lines.values()]}), ["", "advice"]), str(self.about)
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rooflift.api.find import project_root
 from rooflift.api.run import Run
-from rooflift.api.shown import html_table
+from rooflift.api.shown import html_table, texts
 from rooflift.errors import CatalogError, NoGpu, did_you_mean
 from rooflift.lint.findings import Finding
 from rooflift.measure.request import Request
@@ -197,7 +197,7 @@ class Lint:
         return f"<Lint {self.file.name}: {'accepted' if self.accepted else f'{len(self.findings)} findings'}>"
 
     def _repr_html_(self) -> str:
-        return html_table(self.table(), repr(self)[1:-1])
+        return html_table(texts(frame := self.table(), list(frame)), repr(self)[1:-1])
 
 
 def lint(
