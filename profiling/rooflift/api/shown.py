@@ -31,7 +31,7 @@ def _row(tag: str, texts: Sequence[str], sides: Sequence[str]) -> str:
 
 def texts(frame: pd.DataFrame, names: Sequence[str]) -> Table:
     """Return columns of a frame as a table of texts."""
-    return cells.table(frame.fillna(""), map(cells.words, names))
+    return cells.table(frame.astype(object).where(frame.notna(), ""), map(cells.words, names))
 
 
 class Picture:
