@@ -47,7 +47,7 @@ def get_init_inputs():
 
 VERSION = '''"""Twice: the smallest kernel that can be right.
 
-Stage:   baseline
+Stage:   tiling
 Change:  none
 Why:     none
 Expect:  none

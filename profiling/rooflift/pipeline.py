@@ -32,7 +32,7 @@ from rooflift.report.markdown import write_report
 from rooflift.report.pictures import PICTURES, SUITE_PICTURE, draw
 from rooflift.runs import atomic, redact
 from rooflift.runs import run as runs
-from rooflift.runs.find import dated_name, recorded_cases
+from rooflift.runs.find import dated_name, ladder_label, recorded_cases
 from rooflift.runs.roofs import newest_roofs
 from rooflift.runs.verify import sha256, write_manifest
 from rooflift.schema import (
@@ -209,12 +209,12 @@ def compiled_kernels(run: runs.Run, root: Path) -> pd.DataFrame | None:
         return run.compiled
     manifest = run.manifest
     try:
-        operator = load_operator(root, manifest.operator)
+        operator = load_operator(root, ladder_label(manifest))
     except CatalogError:
         return None
     versions = [v for v in operator.versions if v.name in {record.version for record in manifest.versions}]
     files = [operator.reference, *(version.path for version in versions)]
-    same = {f"kernels/{operator.name}/{path.name}": sha256(path) for path in files}
+    same = {operator.file_name(path): sha256(path) for path in files}
     if len(versions) != len(manifest.versions) or not same.items() <= manifest.sha256.items():
         return None
     cases = [case for case in operator.select_cases([], "bench") if case.name in {c.case for c in manifest.cases}]
@@ -249,7 +249,7 @@ def known_flop(request: Request) -> dict[tuple[str, str], int | None]:
     """Return the FLOP that the operator's newest runs have of the same cases of the same reference file."""
     operator = request.operator
     recorded = recorded_cases(request.root / "reports", operator.name)
-    name, digest = f"kernels/{operator.name}/reference.py", sha256(operator.reference)
+    name, digest = operator.file_name(operator.reference), sha256(operator.reference)
     asked = {(plan.case, plan.dtype): (plan.init, plan.inputs) for plan in request.timed}
     return {
         key: case.flop
@@ -284,8 +284,10 @@ def timing_tables(seen: Measurement) -> tuple[pd.DataFrame, pd.DataFrame]:
 def default_folder(
     request: Request, seen: Measurement, started: datetime.datetime, commit: str | None, dirty: bool
 ) -> Path:
-    """Return reports/<operator>/<date>-<gpu>-<commit>."""
-    return request.root / "reports" / request.operator.name / dated_name(_device(seen).gpu, started, commit, dirty)
+    """Return reports/<operator>/<date>-<gpu>-<commit>, with the ladder's name at the end of other ladders' runs."""
+    name = dated_name(_device(seen).gpu, started, commit, dirty)
+    ladder = f"-{request.operator.ladder}" if request.operator.ladder else ""
+    return request.root / "reports" / request.operator.name / f"{name}{ladder}"
 
 
 def _device(seen: Measurement) -> Device:
@@ -319,6 +321,8 @@ def _manifest(
     kernel_files = [request.operator.reference, *(version.path for version in request.versions)]
     return Manifest(
         operator=request.operator.name,
+        ladder=request.operator.ladder,
+        main=request.operator.main,
         name=name,
         created=f"{started:%Y-%m-%dT%H:%M:%SZ}",
         machine=Machine(
@@ -342,7 +346,7 @@ def _manifest(
         options=request.options,
         suite=request.suite and not request.named and not request.dtypes,
         notes=_notes(request, seen),
-        sha256={f"kernels/{request.operator.name}/{path.name}": sha256(path) for path in kernel_files},
+        sha256={request.operator.file_name(path): sha256(path) for path in kernel_files},
     )
 
 

@@ -217,6 +217,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     schema: int = SCHEMA_VERSION
     operator: str
+    ladder: str = ""  # the folder of its versions below the operator's; "" is the general ladder
+    main: str = "main"  # the case that the ladder is about
     name: str
     created: str  # UTC, ISO 8601
     machine: Machine

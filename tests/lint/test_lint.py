@@ -20,7 +20,7 @@ CHECKOUT = Path(__file__).parents[2]
 REPLIES = CHECKOUT / "tests" / "fixtures" / "candidates"
 GOOD = sorted((REPLIES / "good").glob("*.txt"))
 BAD = sorted((REPLIES / "bad").glob("*.txt"))
-VERSIONS = sorted((CHECKOUT / "kernels").glob("*/v*.py"))
+VERSIONS = sorted((CHECKOUT / "kernels").rglob("v*.py"))
 RIGHT = REPLIES / "good" / "grid_2d.txt"
 LAUNCH = "    rms_norm_kernel[grid](x, out, inner, eps, FEATURES=features, BLOCK_SIZE=BLOCK_SIZE)\n"
 FORWARD = "        return rms_norm(x, self.eps)\n"
@@ -68,7 +68,8 @@ def test_the_set_of_replies_is_large_enough() -> None:
 
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_version_of_the_project_is_accepted(path: Path) -> None:
-    assert lint_file(path, path.parent / "reference.py") == []
+    operator = CHECKOUT / "kernels" / path.relative_to(CHECKOUT / "kernels").parts[0]
+    assert lint_file(path, operator / "reference.py") == []
 
 
 @pytest.mark.parametrize(

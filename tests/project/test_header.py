@@ -161,6 +161,20 @@ def test_ranges_include_their_ends_and_less_and_greater_do_not(
     assert [value for value in inside + outside if parsed.holds(value)] == inside
 
 
+@pytest.mark.parametrize(
+    ("text", "case", "dtype"),
+    [
+        ("k7_56/float16: time_x 0.65..0.80", "k7_56", "float16"),
+        ("k7_56: time_x 0.65..0.80", "k7_56", ""),
+        ("time_x 0.65..0.80", "", ""),
+    ],
+)
+def test_prediction_may_name_its_case_and_dtype(text: str, case: str, dtype: str) -> None:
+    parsed = parse_prediction(text)
+    assert (parsed.case, parsed.dtype, parsed.metric, parsed.text) == (case, dtype, "time_x", text)
+    assert (parsed.low, parsed.high) == (0.65, 0.80)
+
+
 @given(low=FINITE, high=FINITE, value=FINITE)
 def test_any_range_is_read_as_it_is_written(low: float, high: float, value: float) -> None:
     if low > high:

@@ -272,6 +272,82 @@ def test_file_that_is_not_utf8_is_named_with_its_line(make_operator: MakeFamily,
     assert caught.value.message.startswith(f"{path}:3: not UTF-8 text")
 
 
+# --- ladders
+
+LADDER = """
+[ladder.large]
+case = "main"
+dtypes = ["float16"]
+serves = ["main"]
+"""
+
+
+@pytest.fixture
+def with_ladder(make_operator: MakeFamily, twice: str) -> Operator:
+    """Return the general ladder of an operator that has another one, too."""
+    operator = make_operator(twice)
+    with (operator.folder / "cases.toml").open("a") as cases:
+        cases.write(LADDER)
+    (operator.folder / "large").mkdir()
+    for number in range(3):
+        (operator.folder / "large" / f"v{number}_other.py").write_text(twice)
+    return operator
+
+
+def test_folder_with_versions_is_a_ladder_of_its_own(with_ladder: Operator) -> None:
+    root = with_ladder.folder.parents[1]
+    assert operator_names(root) == ["twice", "twice/large"]
+    ladder = load_operator(root, "twice/large")
+    assert (ladder.name, ladder.ladder, ladder.label, ladder.main) == ("twice", "large", "twice/large", "main")
+    assert [version.name for version in ladder.versions] == ["v0_other", "v1_other", "v2_other"]
+    assert (ladder.folder, ladder.reference) == (with_ladder.folder, with_ladder.reference)
+    assert ladder.file_name(ladder.versions[0].path) == "kernels/twice/large/v0_other.py"
+    assert [version.name for version in again(with_ladder).versions] == ["v0_probe"]
+
+
+def test_ladder_serves_its_cases_in_its_dtypes(with_ladder: Operator) -> None:
+    ladder = load_operator(with_ladder.folder.parents[1], "twice/large")
+    assert list(ladder.cases) == ["main"]
+    assert (ladder.cases["main"].dtypes, ladder.cases["main"].metrics) == (("float16",), ("float16",))
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("", r"cases\.toml: no table \[ladder\.large\] for the versions in large/"),
+        (LADDER.replace('["main"]', '["mian"]'), r"\[ladder\.large\]: no case 'mian'\nDid you mean main"),
+        (LADDER.replace('["main"]', '["small"]'), "small has no float16"),
+        (
+            LADDER.replace('["main"]', '["small"]').replace("float16", "float32"),
+            "main is not a bench case that it serves",
+        ),
+        (LADDER.replace("float16", "float8"), r"Invalid enum value 'float8'"),
+        (LADDER.replace("case =", "about ="), r"unknown field `about`|missing required field `case`"),
+    ],
+)
+def test_ladder_without_a_right_table_is_refused(with_ladder: Operator, table: str, said: str) -> None:
+    path = with_ladder.folder / "cases.toml"
+    path.write_text(path.read_text().replace(LADDER, table))
+    with pytest.raises(CatalogError, match=said):
+        load_operator(with_ladder.folder.parents[1], "twice/large")
+
+
+def test_stage_that_no_table_knows_is_refused(make_operator: MakeFamily, twice: str) -> None:
+    with pytest.raises(CatalogError, match=r"v0_probe\.py:1: Stage: no stage 'luck' in stages\.toml\nName one of"):
+        make_operator(twice.replace("Stage:   tiling", "Stage:   luck"))
+
+
+def test_the_first_version_of_a_ladder_may_be_the_baseline_and_no_other(make_operator: MakeFamily, twice: str) -> None:
+    baseline = twice.replace("Stage:   tiling", "Stage:   baseline")
+    with pytest.raises(CatalogError, match=r"v1_probe\.py:1: Stage: no stage 'baseline'"):
+        make_operator(baseline, baseline)
+
+
+def test_prediction_for_a_case_that_the_ladder_lacks_is_refused(make_operator: MakeFamily, twice: str) -> None:
+    with pytest.raises(CatalogError, match=r"Expect: k7_56/float16: time_x 0.6..0.8: the ladder has no such case"):
+        make_operator(twice.replace("Expect:  none", "Expect:  k7_56/float16: time_x 0.6..0.8"))
+
+
 # --- the project's own
 
 
@@ -279,7 +355,8 @@ def test_file_that_is_not_utf8_is_named_with_its_line(make_operator: MakeFamily,
 def test_own_family_loads_with_a_main_case_for_the_bench_and_cases_to_test(name: str) -> None:
     operator = load_operator(PROJECT, name)
     assert operator.versions[0].header.stage == "baseline"
-    assert "main" in {case.name for case in operator.select_cases([], "bench")}
+    assert operator.main in {case.name for case in operator.select_cases([], "bench")}
+    assert operator.cases[operator.main].metrics
     assert operator.select_cases([], "test")
 
 

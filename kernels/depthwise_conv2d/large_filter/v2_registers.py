@@ -1,12 +1,12 @@
 """Registers: a large filter leaves at most 128 registers a lane to the compiler, and the tensor cores are given up.
 
-Stage:   tuning
-Change:  for K > 5 one warp a program and maxnreg=128; for K = 5 in 16 bits 8 rows with 3 ahead; v11's bands are gone.
-Why:     v11's bands lost on the H100 by trial: k7_56 float16 73 us (v10: 56), k5_large 1274 us (v10: 818). The products
+Stage:   tiling
+Change:  for K > 5 one warp a program and maxnreg=128; for K = 5 in 16 bits 8 rows with 3 ahead; v1's bands are gone.
+Why:     v1's bands lost on the H100 by trial: k7_56 float16 73 us (v0: 56), k5_large 1274 us (v0: 818). The products
          are cheap, but a band of 2-byte elements passes through shared memory for 14 rows of use; with bands kept for
-         all 56 rows it took 61 us. v10's loop spends its time waiting: more warps an SM hide it, 68 us instead of 70 in
-         float32 by trial. The main case keeps v10's path.
-Expect:  time_x 0.99..1.01, dram_pct > 88, excess_traffic < 1.05
+         all 56 rows it took 61 us. v0's loop spends its time waiting: more warps an SM hide it, 68 us instead of 70 in
+         float32 by trial.
+Expect:  none
 """
 
 import math
@@ -231,71 +231,6 @@ def depthwise_conv2d_kernel(
             window = window[VEC:]
 
 
-@triton.jit
-def output_at(
-    columns, weights, start, top: tl.constexpr, left: tl.constexpr, H: tl.constexpr, W: tl.constexpr, K: tl.constexpr
-):
-    """The output of every lane's plane whose filter begins at a place known to the compiler: no tap beyond an edge."""
-    acc = start
-    for kh in tl.static_range(K):
-        for kw in tl.static_range(K):
-            if top + kh >= 0 and top + kh < H and left + kw >= 0 and left + kw < W:
-                acc = tl.fma(columns[(top + kh) * W + left + kw].to(tl.float32), weights[kh * K + kw], acc)
-    return acc
-
-
-@triton.jit
-def planes_kernel(
-    x_ptr,
-    weight_ptr,
-    bias_ptr,
-    out_ptr,
-    n_planes,
-    C: tl.constexpr,
-    H: tl.constexpr,
-    W: tl.constexpr,
-    H_OUT: tl.constexpr,
-    W_OUT: tl.constexpr,
-    KERNEL_SIZE: tl.constexpr,
-    STRIDE: tl.constexpr,
-    PADDING: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    COLUMNS: tl.constexpr,  # the power of two from H * W
-    COLUMNS_OUT: tl.constexpr,
-    LANES: tl.constexpr,
-    OFFSET: tl.constexpr,
-):
-    plane = tl.program_id(0).to(OFFSET) * LANES + tl.arange(0, LANES)
-    lane_inside = plane < n_planes
-    column = tl.arange(0, COLUMNS)
-    offsets = plane[:, None] * (H * W) + column[None, :]
-    loaded = tl.load(x_ptr + offsets, mask=lane_inside[:, None] & (column < H * W)[None, :], other=0.0)
-    channel = (plane % C).to(tl.int32)
-    weights = ()
-    for tap in tl.static_range(KERNEL_SIZE * KERNEL_SIZE):
-        weight = tl.load(weight_ptr + channel * (KERNEL_SIZE * KERNEL_SIZE) + tap, mask=lane_inside, other=0.0)
-        weights = weights + (weight.to(tl.float32),)
-    start = tl.zeros([LANES], dtype=tl.float32)
-    if HAS_BIAS:
-        start += tl.load(bias_ptr + channel, mask=lane_inside, other=0.0).to(tl.float32)
-    columns = split_columns(loaded)
-    results = ()
-    for row in tl.static_range(H_OUT):
-        for col in tl.static_range(W_OUT):
-            result = output_at(
-                columns, weights, start, row * STRIDE - PADDING, col * STRIDE - PADDING, H, W, KERNEL_SIZE
-            )
-            results = results + (result.to(out_ptr.dtype.element_ty),)
-    for _ in tl.static_range(COLUMNS_OUT - H_OUT * W_OUT):
-        results = results + (results[0],)  # never stored
-    column_out = tl.arange(0, COLUMNS_OUT)
-    tl.store(
-        out_ptr + plane[:, None] * (H_OUT * W_OUT) + column_out[None, :],
-        join_columns(results, 0, COLUMNS_OUT),
-        mask=lane_inside[:, None] & (column_out < H_OUT * W_OUT)[None, :],
-    )
-
-
 def power_of_2_from(columns):
     """Return the smallest power of two that holds so many columns, 0 for none."""
     return triton.next_power_of_2(columns) if columns > 0 else 0
@@ -326,35 +261,6 @@ def blocks_for(item_bytes, H_OUT, W, W_OUT, K, stride):
     return VEC, SPAN, ROWS, AHEAD, CHUNKS, LANES, SHUFFLE
 
 
-def by_planes(x, weight, bias, stride, padding, out):
-    """The convolution of planes of at most 64 elements, into out."""
-    N, C, H, W = x.shape
-    H_OUT, W_OUT = out.shape[2:]
-    LANES = 32
-    planes_kernel[(triton.cdiv(N * C, LANES),)](
-        x,
-        weight,
-        x if bias is None else bias.contiguous(),
-        out,
-        N * C,
-        C=C,
-        H=H,
-        W=W,
-        H_OUT=H_OUT,
-        W_OUT=W_OUT,
-        KERNEL_SIZE=weight.shape[-1],
-        STRIDE=stride,
-        PADDING=padding,
-        HAS_BIAS=bias is not None,
-        COLUMNS=power_of_2_from(H * W),
-        COLUMNS_OUT=power_of_2_from(H_OUT * W_OUT),
-        LANES=LANES,
-        OFFSET=tl.int64 if max(x.numel(), out.numel()) + 64 * LANES >= 2**31 else tl.int32,
-        num_warps=1,
-    )
-    return out
-
-
 def depthwise_conv2d(x, weight, bias, stride, padding):
     """x (N, C, H, W), weight (C, 1, K, K), bias (C,) or None -> (N, C, H_out, W_out) in x's dtype."""
     if x.dim() != 4 or x.shape[1] != weight.shape[0]:
@@ -374,8 +280,6 @@ def depthwise_conv2d(x, weight, bias, stride, padding):
     out = torch.empty((N, C, H_OUT, W_OUT), device=x.device, dtype=x.dtype)
     if out.numel() == 0:
         return out
-    if max(H * W, H_OUT * W_OUT) <= 64 and K <= 5:
-        return by_planes(x, weight, bias, stride, padding, out)
     VEC, SPAN, ROWS, AHEAD, CHUNKS, LANES, SHUFFLE = blocks_for(x.element_size(), H_OUT, W, W_OUT, K, stride)
     programs = triton.cdiv(N * C, LANES // CHUNKS) if SHUFFLE else triton.cdiv(N * C * CHUNKS, LANES)
     depthwise_conv2d_kernel[(triton.cdiv(H_OUT, ROWS) * programs,)](

@@ -120,7 +120,7 @@ def _measured(request: Request, out: Path | None, rule: Rule, as_json: bool) -> 
     from rooflift.analysis.compare import side
     from rooflift.runs.run import read_run
 
-    folder = out or request.root / "build" / "compare" / request.operator.name
+    folder = out or request.root / "build" / "compare" / request.operator.label
     with progress_shown() as progress:
         told = pipeline.profile(request, folder, progress, numbered=out is None)
     run = read_run(told.folder)

@@ -62,7 +62,7 @@ def print_compiled(request: Request, targets: list[int], *, as_json: bool, markd
     table = compiled_table(kernels)
     first = compiled_lines(kernels)
     if markdown:
-        about = [f"# {escaped(request.operator.name)}, compiled", emphasised(first), escaped(request.about)]
+        about = [f"# {escaped(request.operator.label)}, compiled", emphasised(first), escaped(request.about)]
         typer.echo("\n\n".join([*about, in_markdown(table)]))
         return
     console().print(request.about, markup=False)

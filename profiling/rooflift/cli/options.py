@@ -40,7 +40,9 @@ _STAGE = typer.Option(
 _OPERATOR = typer.Option("--operator", "-o", help="The operator it is of.", autocompletion=completion.operators)
 
 # what is named
-OperatorName = Annotated[str, typer.Argument(help="A folder below kernels/.", autocompletion=completion.operators)]
+OperatorName = Annotated[
+    str, typer.Argument(help="A folder below kernels/, or OPERATOR/LADDER.", autocompletion=completion.operators)
+]
 RunName = Annotated[
     str, typer.Argument(help="A run folder or its name, or an operator: its newest.", autocompletion=completion.runs)
 ]

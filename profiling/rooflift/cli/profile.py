@@ -131,14 +131,14 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
     if out is not None and out.exists():
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
     reports = request.root / "reports"
-    run = newest_run(reports, request.operator.name) if find_runs(reports, request.operator.name) else None
+    run = newest_run(reports, request.operator.label) if find_runs(reports, request.operator.label) else None
     if run is not None and request.suite:
         with suppress(RunFault):  # without a suite the newest run is all there is
-            run = newest_run(reports, request.operator.name, suite=True)
+            run = newest_run(reports, request.operator.label, suite=True)
     told = None
     note(absent.message[0].upper() + absent.message[1:] + ".")
     if run is not None:
-        folder = out or request.root / "build" / request.operator.name / run.folder.name
+        folder = out or request.root / "build" / request.operator.label / run.folder.name
         note(f"Working from the newest run, {shown(run.folder)}, measured on {run.manifest.machine.gpu}.")
         told = pipeline.rerender(run, folder)
         if not as_json:
@@ -168,4 +168,4 @@ def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: boo
             else "Not checked here: the operator has no small case (use = ['test'] in cases.toml)."
         )
     if told is None:
-        raise NoGpu(f"{request.operator.name} has no run yet, and {absent.message}", absent.remedy)
+        raise NoGpu(f"{request.operator.label} has no run yet, and {absent.message}", absent.remedy)

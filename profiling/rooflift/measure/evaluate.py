@@ -108,7 +108,7 @@ def evaluate(
     """
     cases = operator.select_cases([], "test")
     if not cases:
-        raise CatalogError(f"{operator.name}: no case to check", "Give a small case use = ['test'] in cases.toml.")
+        raise CatalogError(f"{operator.label}: no case to check", "Give a small case use = ['test'] in cases.toml.")
     plan = Trials("reference.py", "candidate.py", trials(cases, seeds))
     with tempfile.TemporaryDirectory(prefix="rooflift-", ignore_cleanup_errors=True) as one, \
             tempfile.TemporaryDirectory(prefix="rooflift-", ignore_cleanup_errors=True) as other:  # fmt: skip

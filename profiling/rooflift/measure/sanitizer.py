@@ -132,7 +132,7 @@ def sanitize(request: Request, cases: Sequence[Case], progress: Progress) -> lis
     work = case_plans(cases, request.dtypes)
     if not work:
         remedy = "Give a small case use = ['test'] in cases.toml."
-        raise CatalogError(f"{request.operator.name}: no case for compute-sanitizer", remedy)
+        raise CatalogError(f"{request.operator.label}: no case for compute-sanitizer", remedy)
     turns = asyncio.Semaphore(min(AT_ONCE, os.cpu_count() or 1))
 
     async def one(tool: str, version: Version) -> SanitizerRecord:

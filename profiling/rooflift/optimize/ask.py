@@ -42,7 +42,7 @@ def prompt(
     operator = load_operator(top, what if isinstance(what, str) else what.operator)
     start = operator.select_versions([version])[0]
     spec = spec_for_name(gpu) or spec_for_key(gpu.casefold())
-    run = newest_on(top, operator.name, spec.matches) if isinstance(what, str) else what
+    run = newest_on(top, operator.label, spec.matches) if isinstance(what, str) else what
     about = select(run, start.name, case, dtype)
     here, there = (newest_roofs(top / "reports", name) for name in (run.manifest.machine.gpu, spec.matches[0]))
     return data.prompt(operator, start, stage, spec, run, about, here, there)

@@ -96,7 +96,7 @@ class Loop:
 
     def __init__(self, setting: Setting, started: Started) -> None:
         self.setting = setting
-        self.kernels = setting.folder / "kernels" / setting.operator.name
+        self.kernels = setting.folder / "kernels" / setting.operator.label
         self.hidden = redact.secrets(setting.root)
         self.state = self._open(started)
 
@@ -116,7 +116,7 @@ class Loop:
             self.kernels.mkdir(parents=True, exist_ok=True)
             for path in (self.setting.operator.reference, self.setting.operator.folder / "cases.toml"):
                 if path.exists():
-                    shutil.copy(path, self.kernels)
+                    shutil.copy(path, folder / "kernels" / self.setting.operator.name)
             shutil.copy(self.setting.base.path, self.kernels / f"{started.base}.py")
             atomic.write_file(journal, _line(started))
         data = journal.read_bytes()
@@ -145,7 +145,7 @@ class Loop:
 
     def operator(self) -> Operator:
         """Return the loop's operator: the base and what was kept, and no version that the journal lacks."""
-        found = load_operator(self.setting.folder, self.setting.operator.name)
+        found = load_operator(self.setting.folder, self.setting.operator.label)
         return replace(found, versions=found.versions[: self.state.next_version])
 
     def run(self) -> None:
@@ -278,7 +278,7 @@ class Loop:
         """Return a run with the current version, and where in it; without a GPU a recorded run of the project."""
         setting = self.setting
         if self.state.started.gpu is None:
-            run = newest_on(setting.root, setting.operator.name, setting.spec.matches)
+            run = newest_on(setting.root, setting.operator.label, setting.spec.matches)
             return run, select(run, setting.base.name)
         if self.state.kept:
             run = read_run(setting.folder / "iterations" / f"{self.state.kept[-1].number:03}" / "run")
@@ -301,7 +301,7 @@ class Loop:
                 timeout_s=self.setting.timeout_s,
                 command=command_line(
                     "optimize",
-                    operator.name,
+                    operator.label,
                     base=self.setting.base.name,
                     stages=",".join(started.stages),
                     iterations=started.iterations,

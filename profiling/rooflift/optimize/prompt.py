@@ -20,6 +20,7 @@ from rooflift.project.gpus import GpuSpec, overruled, spec_for_name
 from rooflift.project.operator import Operator, Version
 from rooflift.project.stages import stage, stages
 from rooflift.report.advice import Advice, advice_text, ncu_rules
+from rooflift.runs.find import ladder_label
 from rooflift.runs.run import Run
 from rooflift.runs.verify import sha256
 from rooflift.schema import Roofs
@@ -232,7 +233,7 @@ def _measured_on(run: Run, version: Version, is_target: bool) -> str:
     manifest = run.manifest
     where = f"{manifest.machine.gpu}, {manifest.created[:10]}, run {manifest.name}"
     origin = f", imported from {manifest.origin.file}" if manifest.origin else ""
-    measured = manifest.sha256.get(f"kernels/{manifest.operator}/{version.path.name}")
+    measured = manifest.sha256.get(f"kernels/{ladder_label(manifest)}/{version.path.name}")
     changed = "; the file below has changed since" if measured not in (None, sha256(version.path)) else ""
     return f"{where}{origin}" + ("" if is_target else "; this is not the target GPU") + changed
 

@@ -7,7 +7,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rooflift.errors import CatalogError
@@ -52,7 +52,7 @@ def pair(root: Path, revisions: tuple[str, str], name: str, wanted: str | None) 
         sides, texts = [], []
         for side, revision in zip(("base", "head"), revisions, strict=True):
             folder = top / side
-            commit = _export(root, revision, name, folder)
+            commit = _export(root, revision, name.partition("/")[0], folder)
             operator = load_operator(folder, name)
             version = operator.select_versions([wanted] if wanted else [])[-1]
             sides.append((operator, version))
@@ -68,14 +68,18 @@ def pair(root: Path, revisions: tuple[str, str], name: str, wanted: str | None) 
 
 
 def _side_by_side(folder: Path, head: Operator, old: Version, new: Version) -> Operator:
+    """Copy head's reference and cases into a folder, and the two versions beside them; the names are `pair`'s."""
     both = folder / "kernels" / head.name
-    both.mkdir(parents=True)
+    (both / head.ladder).mkdir(parents=True)
     for path in (head.reference, head.folder / "cases.toml"):
         if path.exists():
             shutil.copy(path, both / path.name)
-    shutil.copy(old.path, both / "v0_base.py")
-    shutil.copy(new.path, both / "v1_head.py")
-    return load_operator(folder, head.name)
+    versions = []
+    for number, (name, version) in enumerate((("v0_base", old), ("v1_head", new))):
+        path = both / head.ladder / f"{name}.py"
+        shutil.copy(version.path, path)
+        versions.append(Version(number, name, path, version.header))
+    return replace(head, folder=both, versions=tuple(versions))
 
 
 def _export(root: Path, revision: str, operator: str, folder: Path) -> str:

@@ -14,20 +14,27 @@ FIELDS = ("Stage", "Change", "Why", "Expect")
 _FIELD = re.compile(r"^(?P<name>[A-Z][a-z]+):\s*(?P<text>.*)$")
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
 _PREDICTION = re.compile(
-    rf"^(?P<metric>[a-z][a-z0-9_]*)\s*(?:(?P<op><=|>=|<|>)\s*(?P<bound>{_NUMBER})"
+    rf"^(?:(?P<case>\w+)(?:/(?P<dtype>\w+))?:\s*)?"
+    rf"(?P<metric>[a-z][a-z0-9_]*)\s*(?:(?P<op><=|>=|<|>)\s*(?P<bound>{_NUMBER})"
     rf"|(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER}))$"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One checkable expectation: `low <= metric <= high`, bounds strict after `<` and `>`."""
+    """One checkable expectation: `low <= metric <= high`, bounds strict after `<` and `>`.
+
+    `case` and `dtype` say where it holds; "" stands for the case that the ladder is about, and for the first dtype in
+    which the metrics of the case are collected.
+    """
 
     metric: str
     low: float
     high: float
     strict: bool
     text: str
+    case: str = ""
+    dtype: str = ""
 
     def holds(self, value: float) -> bool:
         """Tell whether a measured value meets the prediction."""
@@ -46,7 +53,10 @@ class Header:
 
 
 def parse_prediction(text: str) -> Prediction:
-    """Parse `metric 0.40..0.55`, `metric < 60` or `metric >= 60`.
+    """Parse `metric 0.40..0.55`, `metric < 60` or `metric >= 60`, with or without its case in front.
+
+    >>> parse_prediction("k7_56/float16: time_x 0.65..0.80").case
+    'k7_56'
 
     Raises:
         ValueError: the text is none of these, or its range is upside down.
@@ -54,7 +64,8 @@ def parse_prediction(text: str) -> Prediction:
     match = _PREDICTION.match(text.strip())
     if match is None:
         raise ValueError(
-            f"{text.strip()!r} is not of the form `metric low..high`, `metric < number`, `metric > number`"
+            f"{text.strip()!r} is not of the form `metric low..high`, `metric < number`, `metric > number`,"
+            " or one of them behind `case/dtype:`"
         )
     op, inf = match["op"], float("inf")
     if op is None:
@@ -65,7 +76,8 @@ def parse_prediction(text: str) -> Prediction:
         low, high = -inf, float(match["bound"])
     else:
         low, high = float(match["bound"]), inf
-    return Prediction(match["metric"], low, high, strict=op in ("<", ">"), text=text.strip())
+    case, dtype = match["case"] or "", match["dtype"] or ""
+    return Prediction(match["metric"], low, high, op in ("<", ">"), text.strip(), case, dtype)
 
 
 def parse_header(tree: ast.Module, path: Path) -> Header:

@@ -1,18 +1,25 @@
-"""Operators and their versions, found from file names; no kernel file is imported."""
+"""Operators, their ladders and versions, found from file names; no kernel file is imported.
+
+The versions beside reference.py are the operator's general ladder, those in a folder below a ladder of their own. An
+`Operator` is one ladder: "conv" names the general one, "conv/large" another.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rooflift.errors import CatalogError, did_you_mean
-from rooflift.project.cases import Case, read_cases
+from rooflift.project.cases import MAIN, Case, ladder_cases, read_cases
 from rooflift.project.header import Header, parse_header
+from rooflift.project.stages import stages
 
 _VERSION_FILE = re.compile(r"^v(?P<number>0|[1-9]\d*)_[a-z0-9_]+\.py$")
+
+BASELINE = "baseline"  # the stage of a ladder's first version, which changes nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +34,29 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator: its reference, its versions in order, its cases by name."""
+    """One ladder of an operator: the reference, the ladder's versions in order, the cases that it serves by name."""
 
     name: str
-    folder: Path
+    folder: Path  # of the operator, whichever ladder it is
     versions: tuple[Version, ...]
     cases: dict[str, Case]
+    ladder: str = ""  # the folder of its versions below the operator's; "" is the general ladder
+    main: str = MAIN  # the case that the ladder is about
+
+    @property
+    def label(self) -> str:
+        """What names the ladder in commands: "conv", or "conv/large"."""
+        return f"{self.name}/{self.ladder}" if self.ladder else self.name
+
+    def file_name(self, path: Path) -> str:
+        """Return a file of the operator by the name that run.json gives it: kernels/<operator>/..."""
+        return f"kernels/{self.name}/{path.relative_to(self.folder).as_posix()}"
+
+    @property
+    def dispatch(self) -> Path | None:
+        """The module that chooses the version that serves an input, of the general ladder; None without one."""
+        path = self.folder / "dispatch.py"
+        return path if not self.ladder and path.exists() else None
 
     @property
     def reference(self) -> Path:
@@ -53,7 +77,7 @@ class Operator:
             if wanted in (version.name, f"v{version.number}", str(version.number)):
                 return version
         remedy = did_you_mean(wanted, [version.name for version in self.versions])
-        raise CatalogError(f"{self.name}: no version {wanted!r}", remedy)
+        raise CatalogError(f"{self.label}: no version {wanted!r}", remedy)
 
     def select_cases(self, wanted: Sequence[str], use: str) -> list[Case]:
         """Return the named cases, or all that serve `use`.
@@ -63,7 +87,7 @@ class Operator:
         """
         for name in wanted:
             if name not in self.cases:
-                raise CatalogError(f"{self.name}: no case {name!r}", did_you_mean(name, self.cases))
+                raise CatalogError(f"{self.label}: no case {name!r}", did_you_mean(name, self.cases))
         return [c for c in self.cases.values() if c.name in wanted or (not wanted and use in c.use)]
 
 
@@ -80,21 +104,36 @@ def find_root(start: Path) -> Path:
 
 
 def operator_names(root: Path) -> list[str]:
-    """Return the names of the operators: the folders below kernels/ with a reference.py."""
-    return sorted(path.parent.name for path in (root / "kernels").glob("*/reference.py"))
+    """Return the names of all ladders: folders below kernels/ with a reference.py, and those below with versions."""
+    folders = sorted(path.parent for path in (root / "kernels").glob("*/reference.py"))
+    return [name for folder in folders for name in (folder.name, *(f"{folder.name}/{x}" for x in _ladders(folder)))]
+
+
+def _ladders(folder: Path) -> list[str]:
+    return sorted({path.parent.name for path in folder.glob("*/v[0-9]*.py")})
 
 
 def load_operator(root: Path, name: str) -> Operator:
-    """Read one operator.
+    """Read one ladder of an operator.
 
     Raises:
-        CatalogError: the operator is unknown, or one of its files is malformed; with file and line.
+        CatalogError: the operator or ladder is unknown, or one of its files is malformed; with file and line.
     """
     if name not in operator_names(root):
         raise CatalogError(f"no operator {name!r} in {root / 'kernels'}", did_you_mean(name, operator_names(root)))
-    folder = root / "kernels" / name
+    operator, _, ladder = name.partition("/")
+    folder = root / "kernels" / operator
     _require(_parse(folder / "reference.py"), folder / "reference.py", ["Model", "get_inputs", "get_init_inputs"])
-    versions = sorted(map(_read_version, folder.glob("v[0-9]*.py")), key=lambda version: (version.number, version.name))
+    main, cases = MAIN, read_cases(folder / "cases.toml")
+    if ladder:
+        main, cases = ladder_cases(folder / "cases.toml", ladder, cases)
+    return Operator(operator, folder, _versions(folder / ladder, cases), cases, ladder, main)
+
+
+def _versions(folder: Path, cases: Mapping[str, Case]) -> tuple[Version, ...]:
+    """Return the versions in a folder in order, counted from v0 without a gap."""
+    read = (_read_version(path, cases) for path in folder.glob("v[0-9]*.py"))
+    versions = sorted(read, key=lambda version: (version.number, version.name))
     if not versions:
         raise CatalogError(
             f"{folder}: no version", "Add v0_baseline.py, the version that the others are measured against."
@@ -106,17 +145,30 @@ def load_operator(root: Path, name: str) -> Operator:
                 f"{version.path}:1: version number {version.number} stands here {fault}",
                 "Versions count up from v0 without a gap; a version that lost keeps its number.",
             )
-    return Operator(name, folder, tuple(versions), read_cases(folder / "cases.toml"))
+    return tuple(versions)
 
 
-def _read_version(path: Path) -> Version:
+def _read_version(path: Path, cases: Mapping[str, Case]) -> Version:
     match = _VERSION_FILE.match(path.name)
     if match is None:
         raise CatalogError(f"{path}:1: not a version's file name", "Name it v<number>_<idea>.py, such as v2_tiling.py.")
     tree = _parse(path)
     header = parse_header(tree, path)
+    _require_known(header, path, int(match["number"]), cases)
     _require(tree, path, ["ModelNew"])
     return Version(int(match["number"]), path.stem, path, header)
+
+
+def _require_known(header: Header, path: Path, number: int, cases: Mapping[str, Case]) -> None:
+    """Refuse a stage that stages.toml lacks, and a prediction for a case that the ladder does not serve."""
+    if header.stage not in stages() and not (number == 0 and header.stage == BASELINE):
+        known = f"Name one of {', '.join(stages())}; the first version of a ladder may be the {BASELINE}."
+        raise CatalogError(f"{path}:1: Stage: no stage {header.stage!r} in stages.toml", known)
+    for prediction in header.expect:
+        case = cases.get(prediction.case)
+        if prediction.case and (case is None or (prediction.dtype and prediction.dtype not in case.dtypes)):
+            remedy = "Write `case/dtype: metric low..high` with a case and dtype that the ladder serves."
+            raise CatalogError(f"{path}:1: Expect: {prediction.text}: the ladder has no such case", remedy)
 
 
 def _parse(path: Path) -> ast.Module:

@@ -22,27 +22,41 @@ DATA = (".csv", ".ncu-rep")  # of a run; samples say so themselves, texts and pi
 
 
 def find_runs(reports: Path, operator: str | None = None) -> list[Path]:
-    """Return the run folders below `reports`, oldest first; unreadable ones before all others."""
+    """Return the run folders below `reports`, of one ladder of an operator or of all, as `list_runs` does."""
     return [folder for folder, _ in list_runs(reports, operator)]
 
 
 def list_runs(reports: Path, operator: str | None = None) -> list[tuple[Path, Manifest | RunFault]]:
     """Return the run folders below `reports` with their manifests, or why one cannot be read; oldest first.
 
-    Unreadable ones stand before all others. Nothing but the manifests is read.
+    `operator` names a ladder: "conv" the general one, "conv/large" another. Unreadable
+    runs stand before all others. Nothing but the manifests is read.
     """
     found: list[tuple[Path, Manifest | RunFault]] = []
-    for path in reports.glob(f"{operator or '*'}/[!.]*/run.json"):  # what is being written begins with a point
+    name, _, ladder = (operator or "*").partition("/")
+    for path in reports.glob(f"{name}/[!.]*/run.json"):  # what is being written begins with a point
         try:
-            found.append((path.parent, read_run(path.parent).manifest))
+            manifest = read_run(path.parent).manifest
         except RunFault as fault:
             found.append((path.parent, fault))
+        else:
+            if operator is None or manifest.ladder == ladder:
+                found.append((path.parent, manifest))
     return sorted(found, key=lambda run: ("" if isinstance(run[1], RunFault) else run[1].created, run[0].name))
 
 
+def ladder_label(manifest: Manifest) -> str:
+    """Return what names the ladder of a run in commands: "conv" or "conv/large"."""
+    return f"{manifest.operator}/{manifest.ladder}" if manifest.ladder else manifest.operator
+
+
 def recorded_cases(reports: Path, operator: str) -> dict[tuple[str, str], tuple[CaseRecord, Manifest]]:
-    """Return, by case and dtype, what the newest run that timed it recorded of it, with that run's manifest."""
-    measured = (run for _, run in list_runs(reports, operator) if isinstance(run, Manifest) and run.origin is None)
+    """Return, by case and dtype, what the newest run that timed it recorded of it, with that run's manifest.
+
+    Runs of all of the operator's ladders count.
+    """
+    of_operator = (run for folder, run in list_runs(reports) if folder.parent.name == operator)
+    measured = (run for run in of_operator if isinstance(run, Manifest) and run.origin is None)
     return {(case.case, case.dtype): (case, run) for run in measured for case in run.cases}
 
 
@@ -56,7 +70,7 @@ def newest_run(
     with_metrics: bool = False,
     cases: Collection[str] = (),
 ) -> Run:
-    """Return the newest run of an operator, with `suite` the newest that timed every bench case; on a GPU of that name.
+    """Return the newest run of a ladder, with `suite` the newest that timed every bench case; on a GPU of that name.
 
     Only a run that holds all of `versions` ("v10" or "v10_shapes") and of `cases` ("main" or "main/float16") counts,
     and `with_metrics` one that collected some, of those cases if they are named. Without `suite` a run of the suite,
@@ -102,7 +116,7 @@ def _cases(run: Run, *, with_metrics: bool) -> set[str]:
 
 
 def resolve_run(reports: Path, wanted: str, suite: bool = False) -> Run:
-    """Return the run named by a folder, by its name, or by an operator (its newest, or its newest with a suite).
+    """Return the run named by a folder, by its name, or by a ladder (its newest, or its newest with a suite).
 
     Raises:
         RunFault: nothing of that name; near names are suggested. Or a table or a report of the run is gone.
@@ -126,19 +140,24 @@ def _resolve_run(reports: Path, wanted: str, suite: bool) -> Run:
 
 
 def resolve_folders(reports: Path, wanted: str) -> list[Path]:
-    """Return the run folders that a folder, a name or an operator stand for, readable or not, oldest first.
+    """Return the run folders that a folder, a name or a ladder stand for, readable or not, oldest first.
 
     Raises:
         RunFault: nothing of that name; near names are suggested.
     """
     if (Path(wanted) / "run.json").exists():
         return [Path(wanted)]
-    runs = find_runs(reports)
-    found = [path for path in runs if path.name == wanted] or [path for path in runs if path.parent.name == wanted]
+    runs = {path: _label(path, found) for path, found in list_runs(reports)}
+    found = [path for path in runs if path.name == wanted] or [path for path, of in runs.items() if of == wanted]
     if found:
         return found
-    known = dict.fromkeys([*(path.parent.name for path in runs), *(path.name for path in runs)])
+    known = dict.fromkeys([*runs.values(), *(path.name for path in runs)])
     raise RunFault(f"{wanted}: no such run", did_you_mean(wanted, known))
+
+
+def _label(folder: Path, manifest: Manifest | RunFault) -> str:
+    ladder = manifest.ladder if isinstance(manifest, Manifest) else ""
+    return f"{folder.parent.name}/{ladder}" if ladder else folder.parent.name
 
 
 def dated_name(gpu: str, started: datetime.datetime, commit: str | None, dirty: bool) -> str:
