@@ -18,9 +18,10 @@ import pandas as pd
 
 from rooflift.analysis.compare import RatioEstimates, Rule, estimate_ratios, verdicts
 from rooflift.compile.module import load_module
+from rooflift.project.cases import Case
 from rooflift.project.operator import find_root, load_operator
 from rooflift.schema import Sampling
-from rooflift.worker.protocol import PRECISE_BUDGET_S, CasePlan
+from rooflift.worker.protocol import PRECISE_BUDGET_S
 from rooflift.worker.tensors import make_inputs, make_model
 from rooflift.worker.timing import Timed, time_providers
 
@@ -29,9 +30,9 @@ COMPARISONS = 100
 PRECISION = 0.005
 IMAGES = 50  # and one more: 2 %
 PLANES = {"in_channels": 64, "kernel_size": 3}
-MAIN = CasePlan("main", "float32", PLANES, [[16, 64, 512, 512]])
-SMALL = CasePlan("planes_14", "float16", {"in_channels": 576, "kernel_size": 3, "padding": 1}, [[128, 576, 14, 14]])
-WORK = CasePlan("images", "float32", PLANES, [[IMAGES + 1, 64, 256, 256]])
+MAIN = Case("main", PLANES, [[16, 64, 512, 512]], ("float32",))
+SMALL = Case("planes_14", {"in_channels": 576, "kernel_size": 3, "padding": 1}, [[128, 576, 14, 14]], ("float16",))
+WORK = Case("images", PLANES, [[IMAGES + 1, 64, 256, 256]], ("float32",))
 
 Call = Callable[[], Any]
 Timer = Callable[[Mapping[str, Call], Sampling, str], Timed]
@@ -41,7 +42,7 @@ class Experiment(NamedTuple):
     """Base and head, and by how much head does more work."""
 
     name: str
-    case: CasePlan
+    case: Case
     base: Call
     head: Call
     work_x: float
@@ -76,7 +77,7 @@ def compare_once(experiment: Experiment, number: int, timer: Timer) -> dict[str,
     p, (verdict,) = verdicts(found, np.array([rule.min_effect]), rule)
     return {
         "experiment": experiment.name,
-        "case": experiment.case.case,
+        "case": experiment.case.name,
         "dtype": experiment.case.dtype,
         "work_x": experiment.work_x,
         "number": number,

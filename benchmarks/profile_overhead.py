@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from rooflift.measure.request import case_plans
+from rooflift.measure.request import in_dtypes
 from rooflift.measure.session import staged, worker_command
 from rooflift.ncu.command import find_ncu, ncu_command
 from rooflift.ncu.metrics import ncu_names
@@ -37,7 +37,7 @@ def main(rounds: int) -> None:
     """Time both commands `rounds` times after one round that fills triton's cache."""
     root = find_root(Path(__file__).resolve().parent)
     operator = load_operator(root, OPERATOR)
-    work = case_plans([operator.cases["main"]], ["float32"])
+    work = in_dtypes([operator.cases["main"]], ["float32"])
     bare, whole = [], []
     plan = Plan(work=work, profiled=work)
     with staged(operator, operator.versions, plan) as stage, tempfile.TemporaryDirectory() as out:

@@ -23,7 +23,7 @@ from rooflift.ncu.command import find_ncu
 from rooflift.project.operator import Operator, load_operator
 from rooflift.runs.run import read_run, to_frame
 from rooflift.runs.verify import write_manifest
-from rooflift.schema import CaseRecord, RoofRow, Roofs, TimingRow
+from rooflift.schema import ResolvedCase, RoofRow, Roofs, TimingRow
 
 CHECKOUT = Path(__file__).parents[1]
 H100_RUN = CHECKOUT / "tests" / "fixtures" / "h100_run"
@@ -177,7 +177,7 @@ def suite_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert case.inputs is not None
         for dtype in case.dtypes:
             size = 2 * math.prod(case.inputs[0]) * (4 if dtype == "float32" else 2)
-            cases.append(CaseRecord(case.name, dtype, case.init, case.inputs, size, None, "none"))
+            cases.append(ResolvedCase(case.name, dtype, case.init, case.inputs, size, None, "none"))
             floor = size / 3e6 + 2
             times = {"v0_baseline": 2.5, "v1_grid": half if dtype == "float16" else 1.25, "torch_eager": 2.0}
             times |= {} if dtype == "bfloat16" else {"torch_compile": 1.5}

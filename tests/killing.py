@@ -59,7 +59,7 @@ for name, file in plan["versions"].items():
     for repeat in range(1 + twice):
         times = [factor * time for time in told["version"]["times_us"]]
         told["times"].append({**told["version"], "provider": name, "repeat": repeat, "times_us": times})
-for event in [told["device"], *told["checks"], told["seen"], *told["times"], told["counted"]]:
+for event in [told["device"], *told["checks"], *told["times"], told["resolved"]]:
     print(json.dumps(event), flush=True)
 with log.open("a") as file:
     file.write("times\\n")
@@ -98,7 +98,6 @@ class Stage:
         """Put the stand-ins in their places."""
         run = runs.read_run(H100_RUN)
         manifest, (case,) = run.manifest, run.manifest.cases
-        plan = protocol.CasePlan(case.case, case.dtype, case.init, case.inputs)
         samples = dict(iter(run.samples.groupby("provider", sort=False)))
         told = {
             "device": protocol.Device(
@@ -106,8 +105,7 @@ class Stage:
             ),
             "check": [protocol.Checked(check) for check in manifest.checks if check.version == "v1_grid"],
             "checks": [],
-            "seen": protocol.CaseSeen(plan, case.inputs, case.compulsory_bytes),
-            "counted": protocol.Counted(case.case, case.dtype, case.flop),
+            "resolved": protocol.Resolved(case),
             "version": self.samples("v1_grid", samples["v1_grid"]),
             "times": [self.samples(str(n), own) for n, own in samples.items() if not str(n).startswith("v")],
             "median_us": float(samples["v1_grid"]["time_us"].median()),

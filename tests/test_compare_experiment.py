@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from rooflift.compile.module import load_module
+from rooflift.project.cases import Case
 from rooflift.schema import Sampling
-from rooflift.worker.protocol import CasePlan
 from rooflift.worker.timing import Timed
 
 CHECKOUT = Path(__file__).parents[1]
@@ -33,7 +33,7 @@ def simulated(calls: Mapping[str, Callable[[], Any]], sampling: Sampling, about:
 
 
 def test_experiments_tell_the_same_from_two_per_cent_more(script: ModuleType) -> None:
-    case = CasePlan("main", "float32", {}, [[1]])
+    case = Case("main", {}, [[1]], ("float32",))
     every = [
         script.Experiment("same", case, lambda: 100.0, lambda: 100.0, 1.0),
         script.Experiment("more", case, lambda: 100.0, lambda: 102.0, 1.02),

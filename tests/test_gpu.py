@@ -13,11 +13,11 @@ import pytest
 
 from rooflift.compile.module import load_module
 from rooflift.ncu.metrics import ncu_names
+from rooflift.project.cases import Case
 from rooflift.project.operator import Operator, Version, load_operator, operator_names
 from rooflift.runs.run import read_run
 from rooflift.schema import CheckRecord, MeasureOptions
 from rooflift.worker.correctness import compare
-from rooflift.worker.protocol import CasePlan
 from rooflift.worker.tensors import make_inputs, make_pair
 
 pytestmark = pytest.mark.gpu
@@ -26,7 +26,7 @@ CHECKOUT = Path(__file__).parents[1]
 FAMILIES = [load_operator(CHECKOUT, name) for name in operator_names(CHECKOUT)]
 DEPTHWISE = load_operator(CHECKOUT, "depthwise_conv2d")
 # 3.2e9 elements: 67 planes begin beyond element 2^31, plane 127 lies across it
-LARGE = CasePlan("large", "float16", {"in_channels": 64, "kernel_size": 3, "padding": 1}, [[3, 64, 4096, 4100]])
+LARGE = Case("large", {"in_channels": 64, "kernel_size": 3, "padding": 1}, [[3, 64, 4096, 4100]], ("float16",))
 PLANES = (0, 127, 128, 191)
 
 
@@ -77,7 +77,7 @@ def test_offsets_beyond_2_to_the_31_are_right(version: Version) -> None:
 )
 def test_tensor_of_the_cpu_is_refused_in_words(operator: Operator, version: Version) -> None:
     case = operator.select_cases([], "test")[0]
-    plan = CasePlan(case.name, "float32", case.init, case.inputs)
+    plan = Case(case.name, case.init, case.inputs, ("float32",))
     reference, module = load_module(operator.reference), load_module(version.path)
     _, model = make_pair(reference, module, plan, "cuda", seed=0)
     with pytest.raises((TypeError, ValueError), match=r"(?i)cpu|cuda"):

@@ -155,13 +155,11 @@ class Somebody:
         (case,) = manifest.cases
         device = {field: getattr(manifest.machine, field) for field in protocol.Device.__struct_fields__}
         checks = [protocol.Checked(check) for check in manifest.checks]
-        plan = protocol.CasePlan(case.case, case.dtype, case.init, case.inputs)
         times = [
             protocol.Samples(str(name), 0, case.case, case.dtype, own["time_us"].to_list(), own["position"].to_list())
             for name, own in recorded.samples.groupby("provider", sort=False)
         ]
-        seen = protocol.CaseSeen(plan, case.inputs, case.compulsory_bytes)
-        told = [protocol.Device(**device), *checks, seen, *times, protocol.Counted(case.case, case.dtype, case.flop)]
+        told = [protocol.Device(**device), *checks, *times, protocol.Resolved(case)]
         for task, events in (("time", told), ("profile", checks)):
             (self.stand / f"{task}.jsonl").write_bytes(b"".join(msgspec.json.encode(e) + b"\n" for e in events))
         data = recorded.reports[0].read_bytes()

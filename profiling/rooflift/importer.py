@@ -19,7 +19,7 @@ from rooflift.runs import run as runs
 from rooflift.runs.find import recorded_cases
 from rooflift.runs.run import Run
 from rooflift.runs.verify import sha256, write_manifest
-from rooflift.schema import UNKNOWN, CaseRecord, Machine, Manifest, MetricRow, Origin, TimingRow, VersionRecord
+from rooflift.schema import UNKNOWN, Machine, Manifest, MetricRow, Origin, ResolvedCase, TimingRow, VersionRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +176,7 @@ def _machine(label: Label, device: Device, origin: Origin) -> tuple[Machine, lis
     ), notes
 
 
-def _cases(operator: Operator | None, metrics: pd.DataFrame, root: Path) -> tuple[list[CaseRecord], list[str]]:
+def _cases(operator: Operator | None, metrics: pd.DataFrame, root: Path) -> tuple[list[ResolvedCase], list[str]]:
     """Return the cases as the operator's newest runs recorded them, with compulsory traffic, and those runs' names.
 
     None at all unless every case of the import was recorded and its versions are named: a summary has a row for each.

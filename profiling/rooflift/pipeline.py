@@ -36,18 +36,18 @@ from rooflift.runs.find import dated_name, ladder_label, recorded_cases
 from rooflift.runs.roofs import newest_roofs
 from rooflift.runs.verify import sha256, write_manifest
 from rooflift.schema import (
-    CaseRecord,
     CompiledRow,
     Machine,
     Manifest,
     MeasureOptions,
     MetricRow,
+    ResolvedCase,
     Sampling,
     SanitizerRecord,
     TimingRow,
     VersionRecord,
 )
-from rooflift.worker.protocol import BUDGET_S, PRECISE_BUDGET_S, CaseSeen, Device
+from rooflift.worker.protocol import BUDGET_S, PRECISE_BUDGET_S, Device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ def profile(request: Request, out: Path | None, progress: Progress, *, numbered:
             findings = sanitizer.sanitize(request, request.operator.select_cases([], "test"), progress)
             parts.put("sanitizer", findings)
         metric_set = _metric_request(request.metric_set, parts.report)
-        seen = measure(request, metric_set, begun.sampling, prepared, known_flop(request), parts)
+        seen = measure(request, metric_set, begun.sampling, prepared, known_cases(request), parts)
         prepared("reading the report and drawing")
         draws.join()  # matplotlib draws in one thread at a time
         wanted = out or default_folder(request, seen, begun.at, commit, dirty)
@@ -245,17 +245,17 @@ def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
     )
 
 
-def known_flop(request: Request) -> dict[tuple[str, str], int | None]:
-    """Return the FLOP that the operator's newest runs have of the same cases of the same reference file."""
+def known_cases(request: Request) -> list[ResolvedCase]:
+    """Return what the operator's newest runs have of the same cases of the same reference file."""
     operator = request.operator
     recorded = recorded_cases(request.root / "reports", operator.name)
     name, digest = operator.file_name(operator.reference), sha256(operator.reference)
-    asked = {(plan.case, plan.dtype): (plan.init, plan.inputs) for plan in request.timed}
-    return {
-        key: case.flop
+    asked = {(case.name, case.dtype): (case.init, case.inputs) for case in request.timed}
+    return [
+        case
         for key, (case, run) in recorded.items()
         if run.sha256.get(name) == digest and asked.get(key) in ((case.init, case.inputs), (None, None))
-    }
+    ]
 
 
 def timing_tables(seen: Measurement) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -341,7 +341,7 @@ def _manifest(
             for v in request.versions
             for h in [v.header]
         ],
-        cases=[_case_record(case, seen.flop[case.plan.case, case.plan.dtype]) for case in seen.cases],
+        cases=seen.cases,
         checks=seen.checks,
         options=request.options,
         suite=request.suite and not request.named and not request.dtypes,
@@ -359,14 +359,6 @@ def _notes(request: Request, seen: Measurement) -> list[str]:
     return notes + [
         f"{baseline} is left out ({error}) on {', '.join(cases)}." for (baseline, error), cases in where.items()
     ]
-
-
-def _case_record(seen: CaseSeen, flop: int | None) -> CaseRecord:
-    source = "torch's FLOP counter" if flop is not None else "ncu's instruction metric_set"
-    plan = seen.plan
-    return CaseRecord(
-        plan.case, plan.dtype, [] if plan.init is None else plan.init, seen.shapes, seen.compulsory_bytes, flop, source
-    )
 
 
 def _target(manifest: Manifest) -> int:

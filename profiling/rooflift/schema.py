@@ -120,8 +120,11 @@ class VersionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expect: list[str]
 
 
-class CaseRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A case and dtype with its compulsory traffic: input, parameter and output bytes, each once."""
+class ResolvedCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A case in one dtype as the reference's tensors have it: arguments, input shapes, compulsory traffic and FLOP.
+
+    The child reports it and run.json records it. The traffic is the input, parameter and output bytes, each once.
+    """
 
     case: str
     dtype: str
@@ -229,7 +232,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     commit: str | None
     dirty: bool
     versions: list[VersionRecord]
-    cases: list[CaseRecord]
+    cases: list[ResolvedCase]
     checks: list[CheckRecord]
     suite: bool = False  # every bench case was timed
     notes: list[str]  # warnings a reader needs, such as counters that were refused

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from rooflift.runs.run import read_run, to_frame
-from rooflift.schema import CaseRecord, Manifest, MetricRow, TimingRow, VersionRecord
+from rooflift.schema import Manifest, MetricRow, ResolvedCase, TimingRow, VersionRecord
 
 Key = tuple[str, str, str]
 
@@ -56,7 +56,7 @@ def manifest_of(h100_run: Path) -> Callable[..., Manifest]:
             measured,
             machine=msgspec.structs.replace(measured.machine, gpu=gpu),
             versions=[VersionRecord(name, "", "", "", "", list(expect)) for name, expect in versions.items()],
-            cases=[CaseRecord(name, dtype, {}, [[250]], 1000, flop, "") for name, dtype, flop in cases],
+            cases=[ResolvedCase(name, dtype, {}, [[250]], 1000, flop, "") for name, dtype, flop in cases],
         )
 
     return manifest

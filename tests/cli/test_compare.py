@@ -117,7 +117,12 @@ def test_revisions_are_measured_in_one_run(
     assert "v1_head is faster than v0_base" in said.out
     (request,) = asked
     assert [version.name for version in request.versions] == ["v0_base", "v1_head"]
-    assert (request.metric_set, request.precision, request.noise, request.suite) == ("none", 0.005, True, True)
+    assert (request.metric_set, request.options.precision, request.options.noise, request.suite) == (
+        "none",
+        0.005,
+        True,
+        True,
+    )
     assert request.command[:4] == ["rooflift", "compare", "HEAD..", "rms_norm"]
     assert request.about.endswith("of the working tree.")
 

@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -19,6 +18,7 @@ from rooflift.compile.kernels import CompiledKernel, compile_version
 from rooflift.compile.occupancy import theoretical_occupancy
 from rooflift.compile.sass import SASS_GROUPS, cuobjdump_command, parse_opcodes, parse_resources, sass_mix
 from rooflift.errors import CatalogError, EnvironmentFault, KernelFault
+from rooflift.project.cases import Case
 from rooflift.project.gpus import GpuSpec, spec_for_target, specs
 
 DEPTHWISE = Path(__file__).parents[2] / "kernels" / "depthwise_conv2d"
@@ -78,14 +78,8 @@ def hungry(x_ptr, y_ptr, BLOCK: tl.constexpr):
 """
 
 
-@dataclass(frozen=True)
-class Case:
-    name: str = "small"
-    init: Mapping[str, Any] | Sequence[Any] = ()
-    inputs: Sequence[Sequence[int]] = field(default=((4096,),))
-
-
-MAIN = Case("main", {"in_channels": 64, "kernel_size": 3}, [(16, 64, 512, 512)])
+SMALL = Case("small", {}, [[4096]], ("float32",))
+MAIN = Case("main", {"in_channels": 64, "kernel_size": 3}, [[16, 64, 512, 512]], ("float32",))
 
 
 @pytest.fixture(autouse=True)
@@ -100,13 +94,13 @@ def inspect_text(
     forward = f"    def forward(self, x):\n        y = torch.empty_like(x)\n        {launch}\n        return y\n"
     path = folder / "v7_probe.py"
     path.write_text(f"{HEAD}{kernel}\nclass ModelNew(nn.Module):\n{forward}")
-    return compile_version(path, "v7_probe", Case(), dtype, targets)
+    return compile_version(path, "v7_probe", SMALL.with_dtype(dtype), targets)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("version", ["v0_baseline", "v1_grid"])
 def test_depthwise_versions_compile_for_ada_and_hopper_without_spills(version: str, dtype: str) -> None:
-    found = compile_version(DEPTHWISE / f"{version}.py", version, MAIN, dtype, [89, 90])
+    found = compile_version(DEPTHWISE / f"{version}.py", version, MAIN.with_dtype(dtype), [89, 90])
     assert [kernel.target for kernel in found] == ["sm_89", "sm_90"]
     for kernel in found:
         assert (kernel.version, kernel.case, kernel.dtype, kernel.launch) == (version, "main", dtype, 0)
@@ -120,7 +114,7 @@ def test_depthwise_versions_compile_for_ada_and_hopper_without_spills(version: s
 
 def test_grid_and_warps_are_those_of_the_launch() -> None:
     grids = {
-        version: compile_version(DEPTHWISE / f"{version}.py", version, MAIN, "float32", [90])[0].grid
+        version: compile_version(DEPTHWISE / f"{version}.py", version, MAIN, [90])[0].grid
         for version in ("v0_baseline", "v1_grid")
     }
     assert grids == {"v0_baseline": (1040400,), "v1_grid": (4, 128, 1024)}  # 16 x 64 x 510 x 510 outputs, 256 a program
@@ -128,7 +122,7 @@ def test_grid_and_warps_are_those_of_the_launch() -> None:
 
 def test_init_arguments_may_be_positional() -> None:
     by_name, by_position = (
-        compile_version(DEPTHWISE / "v0_baseline.py", "v0_baseline", Case("main", init, MAIN.inputs), "float32", [90])
+        compile_version(DEPTHWISE / "v0_baseline.py", "v0_baseline", replace(MAIN, init=init), [90])
         for init in (MAIN.init, [64, 3])
     )
     assert by_name == by_position

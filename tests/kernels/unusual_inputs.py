@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from rooflift.compile.module import load_module
+from rooflift.project.cases import Case
 from rooflift.schema import CheckRecord
 from rooflift.worker.correctness import check_version, compare, poisoned_memory
 from rooflift.worker.interpreter import fix_interpreter
-from rooflift.worker.protocol import CasePlan
 
 Inputs = Callable[[], tuple[dict[str, Any], torch.Tensor]]  # arguments of the constructor, and x
 
@@ -77,7 +77,7 @@ def outcome(reference: ModuleType, version: ModuleType, init: dict[str, Any], x:
             got = model(x)
     except (TypeError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
-    found = compare(got, expected.double()(x.double()), "", CasePlan("", "float32", init, None), 0)
+    found = compare(got, expected.double()(x.double()), "", Case("", init, None, ("float32",)), 0)
     return "agrees" if isinstance(found, CheckRecord) else str(found)
 
 
@@ -93,7 +93,7 @@ def many_launches(reference: ModuleType, version: ModuleType) -> str:
             return kernel[grid]
 
     version.depthwise_conv2d_kernel, version.MAX_GRID_YZ = Counted(), 4
-    case = CasePlan("planes", "float32", {"in_channels": 3, "kernel_size": 3, "bias": True}, [[3, 3, 21, 9]])
+    case = Case("planes", {"in_channels": 3, "kernel_size": 3, "bias": True}, [[3, 3, 21, 9]], ("float32",))
     found = check_version("", version, reference, case, "cpu", 0)
     if launches != 3:
         return f"{launches} launches for 9 planes, 4 at a time"

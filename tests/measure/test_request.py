@@ -10,8 +10,9 @@ import pytest
 
 from rooflift.measure.request import Request
 from rooflift.measure.session import checking_processes
+from rooflift.project.cases import Case
 from rooflift.project.operator import Operator
-from rooflift.worker.protocol import CasePlan, shard
+from rooflift.worker.protocol import shard
 
 CASES = """
 main = { init = {}, inputs = [[4, 8]], metrics = ["float32", "float16"], use = ["bench"] }
@@ -21,8 +22,8 @@ small = { init = {}, inputs = [[3, 5]], use = ["test"] }
 THREE = ("float32", "float16", "bfloat16")
 
 
-def names(plans: Sequence[CasePlan]) -> list[tuple[str, str]]:
-    return [(plan.case, plan.dtype) for plan in plans]
+def names(plans: Sequence[Case]) -> list[tuple[str, str]]:
+    return [(case.name, case.dtype) for case in plans]
 
 
 @pytest.fixture
@@ -83,10 +84,10 @@ def test_command_line_asks_for_what_it_says(
 
 
 def test_shards_hold_all_of_the_work_once_and_the_large_cases_apart() -> None:
-    work = [CasePlan(f"case_{size}", "float32", {}, [[size, 2]]) for size in (1, 50, 2, 40, 3, 30, 4)]
+    work = [Case(f"case_{size}", {}, [[size, 2]], ("float32",)) for size in (1, 50, 2, 40, 3, 30, 4)]
     shards = [shard(work, f"{index}/3") for index in range(3)]
-    assert [part[0].case for part in shards] == ["case_50", "case_40", "case_30"]
-    assert sorted(plan.case for part in shards for plan in part) == sorted(plan.case for plan in work)
+    assert [part[0].name for part in shards] == ["case_50", "case_40", "case_30"]
+    assert sorted(case.name for part in shards for case in part) == sorted(case.name for case in work)
     assert shard(work, "0/1") == work
 
 

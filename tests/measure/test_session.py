@@ -21,7 +21,7 @@ from rooflift import pipeline
 from rooflift.errors import CounterPermission, KernelFault, NcuFault, ReportFault, RoofliftError, RunFault, WrongResult
 from rooflift.measure import environment, sanitizer, session
 from rooflift.measure.checkpoint import record
-from rooflift.measure.request import Request, case_plans
+from rooflift.measure.request import Request, in_dtypes
 from rooflift.ncu.report import read_reports
 from rooflift.pipeline import Told
 from rooflift.project.cases import Case
@@ -61,14 +61,11 @@ class Stand:
         parts = {field: getattr(manifest.machine, field) for field in protocol.Device.__struct_fields__}
         samples = run.samples.groupby("provider", sort=False)
         checks = [protocol.Checked(check) for check in manifest.checks]
-        plan = protocol.CasePlan(case.case, case.dtype, case.init, case.inputs)
-        seen = protocol.CaseSeen(plan, case.inputs, case.compulsory_bytes)
-        counted = protocol.Counted(case.case, case.dtype, case.flop)
         times = [
             protocol.Samples(str(name), 0, case.case, case.dtype, own["time_us"].to_list(), own["position"].to_list())
             for name, own in samples
         ]
-        return {"time": [protocol.Device(**parts), *checks, seen, *times, counted], "profile": list(checks)}
+        return {"time": [protocol.Device(**parts), *checks, *times, protocol.Resolved(case)], "profile": list(checks)}
 
     def file(self, name: str, told: Iterable[protocol.Event]) -> Path:
         path = self.folder / f"{name}.jsonl"
@@ -434,11 +431,9 @@ def in_dtype(event: protocol.Event, dtype: str) -> protocol.Event:
     """The event as another dtype's."""
     if isinstance(event, protocol.Checked):
         return protocol.Checked(msgspec.structs.replace(event.record, dtype=dtype))
-    if isinstance(event, protocol.CaseSeen):
-        return msgspec.structs.replace(event, plan=msgspec.structs.replace(event.plan, dtype=dtype))
-    return (
-        msgspec.structs.replace(event, dtype=dtype) if isinstance(event, protocol.Samples | protocol.Counted) else event
-    )
+    if isinstance(event, protocol.Resolved):
+        return protocol.Resolved(msgspec.structs.replace(event.case, dtype=dtype))
+    return msgspec.structs.replace(event, dtype=dtype) if isinstance(event, protocol.Samples) else event
 
 
 def test_everyday_request_checks_where_it_measures(stand: Stand, request_: Request) -> None:
@@ -475,14 +470,14 @@ def test_staging_folder_holds_copies_and_no_private_name(request_: Request) -> N
         plan = msgspec.json.decode(text, type=protocol.Plan)
         assert plan.versions == {"v0_baseline": "v0_baseline.py", "v1_grid": "v1_grid.py"}
         assert (plan.reference, plan.options, plan.sampling) == ("reference.py", MeasureOptions(), SAMPLING)
-        assert [(case.case, case.dtype) for case in plan.work] == [("main", "float32")]
+        assert [(case.name, case.dtype) for case in plan.work] == [("main", "float32")]
         assert str(request_.operator.folder) not in text
     assert not stage.exists()
 
 
 def test_chosen_dtypes_go_before_those_of_the_cases(request_: Request) -> None:
-    plans = case_plans(request_.cases, ["float16", "bfloat16"])
-    assert [(plan.case, plan.dtype) for plan in plans] == [("main", "float16"), ("main", "bfloat16")]
+    plans = in_dtypes(request_.cases, ["float16", "bfloat16"])
+    assert [(case.name, case.dtype) for case in plans] == [("main", "float16"), ("main", "bfloat16")]
 
 
 def test_program_finds_this_package_beside_what_the_user_added(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,3 +128,10 @@ def test_file_that_is_not_utf8_is_named(written: Path) -> None:
     written.write_bytes(GOOD.encode() + b"# caf\xe9\n")
     with pytest.raises(CatalogError, match=r"cases\.toml: "):
         read_cases(written)
+
+
+def test_a_case_that_is_work_to_do_has_one_dtype() -> None:
+    case = Case("main", {}, [[4]], ("float32", "float16"))
+    assert case.with_dtype("float16").dtype == "float16"
+    with pytest.raises(ValueError, match="too many values"):
+        _ = case.dtype

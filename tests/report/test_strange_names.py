@@ -34,7 +34,7 @@ from rooflift.report.pictures import draw
 from rooflift.report.terminal import terminal
 from rooflift.runs.run import Run, read_run, to_frame
 from rooflift.runs.verify import write_manifest
-from rooflift.schema import CaseRecord, CompiledRow, Manifest, SanitizerRecord
+from rooflift.schema import CompiledRow, Manifest, ResolvedCase, SanitizerRecord
 
 STRANGE = {
     "script": "<script>alert(1)</script>",
@@ -300,5 +300,5 @@ def test_bold_parts_stay_bold_and_an_odd_mark_is_a_sign() -> None:
 
 def test_case_record_fields_are_those_that_are_renamed() -> None:
     """A new text field of a case has to be renamed above."""
-    texts = [field.name for field in msgspec.structs.fields(CaseRecord) if field.type is str]
+    texts = [field.name for field in msgspec.structs.fields(ResolvedCase) if field.type is str]
     assert texts == ["case", "dtype", "flop_source"]

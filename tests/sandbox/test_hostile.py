@@ -24,12 +24,13 @@ from rooflift.errors import KernelFault
 from rooflift.measure import session
 from rooflift.measure.evaluate import Evaluation, evaluate
 from rooflift.measure.request import Request
+from rooflift.project.cases import Case
 from rooflift.project.operator import Operator
 from rooflift.runs.run import read_run
 from rooflift.sandbox.enter import PROFILER_PLACES, Extent
 from rooflift.sandbox.sandbox import Limits, find_sandbox
 from rooflift.schema import MeasureOptions
-from rooflift.worker.protocol import CasePlan, Plan
+from rooflift.worker.protocol import Plan
 
 pytestmark = pytest.mark.skipif(bool(find_sandbox().missing), reason=f"not sandboxed here: {find_sandbox().missing}")
 BREAKOUTS = (Path(__file__).parent / "breakouts.py").read_text()
@@ -140,7 +141,7 @@ def test_what_is_timed_is_confined_as_in_the_gates(
     operator = make_operator(version_text(top=BREAKOUTS, launch=f"raise ValueError(tries({outside}))"))
     environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     task = "check" if interpret else "time"
-    plan = Plan(work=[CasePlan("small", "float32", {}, [[3, 5]])], options=MeasureOptions(seeds=1))
+    plan = Plan(work=[Case("small", {}, [[3, 5]], ("float32",))], options=MeasureOptions(seeds=1))
     with session.staged(operator, operator.versions, plan) as stage:
         running = session.run_worker(
             stage, task, environment, session.Measurement(), lambda _: None, sandbox=find_sandbox()

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from rooflift.project.cases import Case
 from rooflift.schema import CheckRecord
 from rooflift.worker.correctness import TOLERANCE, check_version, compare, poisoned_memory
-from rooflift.worker.protocol import CasePlan, Mismatch
+from rooflift.worker.protocol import Mismatch
 
-F32 = CasePlan("small", "float32", {}, [[4, 8]])
+F32 = Case("small", {}, [[4, 8]], ("float32",))
 # Numbers next to each other in a dtype at 1.0, where they lie farthest apart for their size.
 STEP = {dtype: torch.finfo(getattr(torch, dtype)).eps for dtype in TOLERANCE}
 
@@ -37,14 +38,14 @@ def check(forward: Callable[[torch.Tensor], Any], reference: type[torch.nn.Modul
 
 def wrong(got: Any, expected: Any, dtype: str = "float32") -> Mismatch:
     """Compare two results that must not agree."""
-    found = compare(got, expected, "v1_probe", CasePlan("small", dtype, {}, None), 0)
+    found = compare(got, expected, "v1_probe", Case("small", {}, None, (dtype,)), 0)
     assert isinstance(found, Mismatch), found
     return found
 
 
 def agrees(got: Any, expected: Any, dtype: str = "float32") -> CheckRecord:
     """Compare two results that must agree."""
-    found = compare(got, expected, "v1_probe", CasePlan("small", dtype, {}, None), 0)
+    found = compare(got, expected, "v1_probe", Case("small", {}, None, (dtype,)), 0)
     assert isinstance(found, CheckRecord), found
     return found
 

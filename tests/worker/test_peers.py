@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from rooflift.project.cases import Case
 from rooflift.worker.program import slow_baselines
-from rooflift.worker.protocol import CasePlan
 
-CASE = CasePlan("small", "float32", {}, [[2, 3, 4, 5]])
+CASE = Case("small", {}, [[2, 3, 4, 5]], ("float32",))
 
 
 @pytest.fixture(autouse=True)

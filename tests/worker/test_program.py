@@ -14,9 +14,10 @@ from rooflift.errors import KernelFault, RoofliftError, WrongResult
 from rooflift.measure import session
 from rooflift.measure.request import Request
 from rooflift.measure.session import verify
+from rooflift.project.cases import Case
 from rooflift.project.operator import Operator
 from rooflift.schema import CheckRecord, MeasureOptions
-from rooflift.worker.protocol import CasePlan, Plan
+from rooflift.worker.protocol import Plan
 
 REFERENCE = """
 import torch
@@ -95,7 +96,7 @@ def test_part_of_the_work_is_checked_alone_and_the_reference_is_computed_once_fo
     operator = make_operator(
         version_text(), version_text(), reference=REFERENCE.replace("        return 2 * x", computes)
     )
-    work = [CasePlan(f"of_{size}", "float32", {}, [[size, 5]]) for size in (2, 9, 4)]
+    work = [Case(f"of_{size}", {}, [[size, 5]], ("float32",)) for size in (2, 9, 4)]
     seen = session.Measurement()
     with session.staged(operator, operator.versions, Plan(work=work, options=MeasureOptions(seeds=1))) as stage:
         environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}

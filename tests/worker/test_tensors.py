@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from rooflift.compile.module import load_module
+from rooflift.project.cases import Case
 from rooflift.project.operator import load_operator
-from rooflift.worker.protocol import CasePlan
 from rooflift.worker.tensors import (
     compulsory_bytes,
     count_flop,
@@ -53,7 +53,7 @@ def get_inputs():
 def get_init_inputs():
     return []  # No special initialization inputs needed
 """
-OWN = CasePlan("main", "float32", None, None)
+OWN = Case("main", None, None, ("float32",))
 
 
 class Linear(torch.nn.Module):
@@ -85,12 +85,12 @@ def reference_of(checkout: Path, operator: str) -> ModuleType:
     return load_module(checkout / "kernels" / operator / "reference.py")
 
 
-def main_case(checkout: Path, operator: str, dtype: str = "float32") -> CasePlan:
+def main_case(checkout: Path, operator: str, dtype: str = "float32") -> Case:
     case = load_operator(checkout, operator).cases["main"]
-    return CasePlan("main", dtype, case.init, case.inputs)
+    return Case("main", case.init, case.inputs, (dtype,))
 
 
-def traffic(reference: ModuleType, plan: CasePlan) -> int:
+def traffic(reference: ModuleType, plan: Case) -> int:
     """Return the compulsory bytes of a case, without holding them."""
     with torch.device("meta"):
         model = make_model(reference.Model, reference, plan, "meta", seed=0)
@@ -116,7 +116,7 @@ def test_half_the_bytes_in_half_precision_and_as_many_flop(checkout: Path) -> No
 
 
 def test_flop_of_a_case_that_no_machine_could_hold_are_counted_without_holding_it(checkout: Path) -> None:
-    case = CasePlan("huge", "float32", {"in_channels": 64, "kernel_size": 3}, [[2**20, 64, 512, 512]])
+    case = Case("huge", {"in_channels": 64, "kernel_size": 3}, [[2**20, 64, 512, 512]], ("float32",))
     assert count_flop(reference_of(checkout, "depthwise_conv2d"), case) == 2 * 9 * 2**20 * 64 * 510 * 510
 
 
@@ -157,7 +157,7 @@ def test_problem_file_gives_its_own_inputs_fresh_for_each_seed(matmul: ModuleTyp
     assert [list(a.shape), list(b.shape)] == [[16, 40], [40, 24]]
     torch.testing.assert_close([a, b], make_inputs(matmul, OWN, "cpu", seed=1), rtol=0, atol=0)
     assert not torch.equal(a, make_inputs(matmul, OWN, "cpu", seed=2)[0])
-    half = make_inputs(matmul, CasePlan("main", "float16", None, None), "cpu", seed=1)
+    half = make_inputs(matmul, Case("main", None, None, ("float16",)), "cpu", seed=1)
     assert [x.dtype for x in half] == [torch.float16] * 2
 
 
@@ -168,7 +168,7 @@ def test_traffic_of_a_problem_file_is_that_of_its_own_inputs(matmul: ModuleType)
 
 def test_integers_and_plain_values_among_the_inputs_stay_what_they_are() -> None:
     reference = problem(torch.nn.Identity, lambda: [torch.rand(3), torch.arange(4), torch.tensor([True]), 5, "sum"])
-    inputs = make_inputs(reference, CasePlan("main", "float16", None, None), "cpu", seed=0)
+    inputs = make_inputs(reference, Case("main", None, None, ("float16",)), "cpu", seed=0)
     assert [x.dtype for x in inputs[:3]] == [torch.float16, torch.int64, torch.bool]
     assert inputs[3:] == [5, "sum"]
 
@@ -222,7 +222,7 @@ def test_parameters_are_equal_by_seed_where_their_names_differ() -> None:
 
 
 def test_arguments_of_the_case_go_before_those_of_the_reference() -> None:
-    case = CasePlan("wide", "bfloat16", {"wide": 2, "high": 7}, [[1, 2]])
+    case = Case("wide", {"wide": 2, "high": 7}, [[1, 2]], ("bfloat16",))
     reference = problem(Linear, list, [3, 5])
     expected, _ = make_pair(reference, SimpleNamespace(ModelNew=Linear), case, "cpu", seed=0)
     assert (expected.weight.shape, expected.weight.dtype) == ((7, 2), torch.bfloat16)

@@ -22,7 +22,7 @@ from rooflift.analysis.bottleneck import NO_STALL
 from rooflift.analysis.summary import KEY, combine
 from rooflift.errors import RunFault
 from rooflift.ncu.metrics import BY_NAME, METRICS
-from rooflift.schema import CaseRecord, Manifest, NoiseRecord
+from rooflift.schema import Manifest, NoiseRecord, ResolvedCase
 
 if TYPE_CHECKING:
     import numpy as np
@@ -257,7 +257,7 @@ def compare(base: Side, head: Side, rule: Rule | None = None, *, force: bool = F
     return Comparison(base, head, rule, differences, frame, metrics, _mean(drawn, rule))
 
 
-def _records(manifest: Manifest) -> dict[tuple[str, str], CaseRecord]:
+def _records(manifest: Manifest) -> dict[tuple[str, str], ResolvedCase]:
     return {(case.case, case.dtype): case for case in manifest.cases}
 
 
@@ -351,7 +351,9 @@ def machine_differences(base: Manifest, head: Manifest) -> list[str]:
     return [f"{name} {one} and {other}" for (name, one), (_, other) in zip(*told, strict=True) if one != other]
 
 
-def _case_differences(base: CaseRecord | None, head: CaseRecord | None, times: Sequence[pd.Series | None]) -> list[str]:
+def _case_differences(
+    base: ResolvedCase | None, head: ResolvedCase | None, times: Sequence[pd.Series | None]
+) -> list[str]:
     if base is None or head is None:
         return [f"only in {'head' if base is None else 'base'}"]
     fields = ("init", "inputs", "compulsory_bytes")

@@ -15,7 +15,7 @@ from rooflift.errors import CatalogError, RunFault, did_you_mean
 from rooflift.ncu.report import RuleResult, read_rules, report_device
 from rooflift.project.gpus import GpuSpec, overruled, spec_for_name, specs
 from rooflift.runs.run import Run
-from rooflift.schema import CaseRecord, Roofs
+from rooflift.schema import ResolvedCase, Roofs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ def counted(run: Run, about: Selection) -> bool:
     return bool((run.metrics[KEY] == [about.version, about.case, about.dtype]).all(axis=1).any())
 
 
-def roof(row: dict[str, Any], case: CaseRecord | None, measured: Roofs | None) -> Roof:
+def roof(row: dict[str, Any], case: ResolvedCase | None, measured: Roofs | None) -> Roof:
     """Return the time at the roof: of the compulsory bytes, or of the FLOP where that takes longer.
 
     The bytes go at the rate of the run's own copy, else at that of `measured`, the roofs of the run's GPU.

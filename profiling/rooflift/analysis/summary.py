@@ -12,7 +12,7 @@ from rooflift.analysis.roofline import TENSOR, Roof, datasheet_roofs, measured_r
 from rooflift.ncu.metrics import BY_NAME, FLOP_OF_INSTRUCTION
 from rooflift.project.gpus import spec_for_name
 from rooflift.project.header import parse_prediction
-from rooflift.schema import CaseRecord, Manifest, Roofs
+from rooflift.schema import Manifest, ResolvedCase, Roofs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,7 @@ def summarize(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame) 
 
 
 def _figures(
-    case: CaseRecord, measured: dict[str, float], times: pd.DataFrame, key: tuple[str, str, str]
+    case: ResolvedCase, measured: dict[str, float], times: pd.DataFrame, key: tuple[str, str, str]
 ) -> dict[str, object]:
     time_us, q20_us, q80_us = (
         times.loc[key, ["median_us", "q20_us", "q80_us"]] if key in times.index else [math.nan] * 3
@@ -158,6 +158,6 @@ def judge(manifest: Manifest, summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["version", "prediction", "metric", "value", "verdict"])
 
 
-def main_case(cases: Sequence[CaseRecord]) -> CaseRecord:
+def main_case(cases: Sequence[ResolvedCase]) -> ResolvedCase:
     """Return the case that the headers speak of, or the first where it was not measured."""
     return next((case for case in cases if case.case == MAIN), cases[0])

@@ -10,30 +10,15 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 from rooflift.compile.module import load_module
 from rooflift.compile.occupancy import theoretical_occupancy
 from rooflift.compile.sass import disassemble, parse_opcodes, parse_resources, sass_mix
 from rooflift.errors import CatalogError, EnvironmentFault, KernelFault, did_you_mean
+from rooflift.project.cases import DTYPES, Case
 from rooflift.project.gpus import GpuSpec, spec_for_target
 from rooflift.schema import CompiledKernel
-
-
-class CaseLike(Protocol):
-    """What the inspector asks of a case: a name, ModelNew's arguments and the shapes of the inputs."""
-
-    @property
-    def name(self) -> str:
-        """The case's name."""
-
-    @property
-    def init(self) -> Mapping[str, Any] | Sequence[Any]:
-        """Arguments of ModelNew."""
-
-    @property
-    def inputs(self) -> Sequence[Sequence[int]]:
-        """Shapes of the inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +31,11 @@ class _Launch:
     cubin: bytes
 
 
-def compile_version(
-    module_path: Path, version: str, case: CaseLike, dtype: str, targets: Sequence[int]
-) -> list[CompiledKernel]:
+def compile_version(module_path: Path, version: str, case: Case, targets: Sequence[int]) -> list[CompiledKernel]:
     """Compile the kernels that a version's forward launches, for each target (89, 90, ...), and read their binaries.
 
     The forward runs on meta tensors: every launch compiles and none runs. Of an autotuned kernel the first
-    configuration is compiled. `dtype` is torch's name (`float16`).
+    configuration is compiled. The case has arguments and shapes of its own, and one dtype.
     Raises KernelFault when a kernel does not compile or the forward does not run on meta tensors, CatalogError for a
     dtype or target that is unknown, EnvironmentFault without cuobjdump or under TRITON_INTERPRET.
     """
@@ -61,19 +44,17 @@ def compile_version(
     dumps: dict[bytes, Future[str]] = {}
     with ThreadPoolExecutor() as pool:  # cuobjdump takes 0.3 s a binary; it reads one target while the next compiles
         for sm, spec in specs.items():
-            for number, launch in enumerate(_compile_forward(module_path, version, case, dtype, sm)):
+            for number, launch in enumerate(_compile_forward(module_path, version, case, sm)):
                 launches.append((spec, number, launch))
                 if launch.cubin not in dumps:
                     dumps[launch.cubin] = pool.submit(disassemble, launch.cubin)
     return [
-        _describe(version, case.name, dtype, spec, number, launch, dumps[launch.cubin].result())
+        _describe(version, case, spec, number, launch, dumps[launch.cubin].result())
         for spec, number, launch in launches
     ]
 
 
-def _describe(
-    version: str, case: str, dtype: str, spec: GpuSpec, number: int, launch: _Launch, dump: str
-) -> CompiledKernel:
+def _describe(version: str, case: Case, spec: GpuSpec, number: int, launch: _Launch, dump: str) -> CompiledKernel:
     registers, stack_bytes = parse_resources(dump)
     opcodes = parse_opcodes(dump)
     sass = sass_mix(opcodes)
@@ -85,8 +66,8 @@ def _describe(
     )
     return CompiledKernel(
         version=version,
-        case=case,
-        dtype=dtype,
+        case=case.name,
+        dtype=case.dtype,
         target=f"sm_{spec.target}",
         kernel=launch.kernel,
         launch=number,
@@ -105,14 +86,14 @@ def _describe(
     )
 
 
-def _compile_forward(module_path: Path, version: str, case: CaseLike, dtype: str, sm: int) -> list[_Launch]:
+def _compile_forward(module_path: Path, version: str, case: Case, sm: int) -> list[_Launch]:
     """Run one forward on meta tensors under `_compile_only`; every failure names version, target and case."""
     import torch
 
-    torch_dtype = getattr(torch, dtype, None)
+    torch_dtype = getattr(torch, case.dtype, None)
     if not isinstance(torch_dtype, torch.dtype):
-        raise CatalogError(f"{dtype!r} is no dtype of torch.", did_you_mean(dtype, ("float32", "float16", "bfloat16")))
-    where = f"{version} for sm_{sm} (case {case.name}, {dtype})"
+        raise CatalogError(f"{case.dtype!r} is no dtype of torch.", did_you_mean(case.dtype, DTYPES))
+    where = f"{version} for sm_{sm} (case {case.name}, {case.dtype})"
     launches: list[_Launch] = []
     try:
         with (
@@ -122,8 +103,8 @@ def _compile_forward(module_path: Path, version: str, case: CaseLike, dtype: str
             torch.device("meta"),
         ):
             new = load_module(module_path).ModelNew
-            model = new(**case.init) if isinstance(case.init, Mapping) else new(*case.init)
-            model.to(torch_dtype)(*(torch.empty(tuple(shape), dtype=torch_dtype) for shape in case.inputs))
+            model = new(**case.init) if isinstance(case.init, Mapping) else new(*(case.init or ()))
+            model.to(torch_dtype)(*(torch.empty(tuple(shape), dtype=torch_dtype) for shape in case.inputs or ()))
     except _NotCompiledError as failure:
         raise KernelFault(
             f"{failure.kernel} of {where} does not compile:\n{_tail(failure.__cause__)}",

@@ -35,7 +35,7 @@ def compile_kernels(request: Request, targets: Sequence[int], progress: Progress
             for index in range(processes)
         ]
         run_to_end(in_turn([jobs], request.timeout_s))
-    cases = {(plan.case, plan.dtype): place for place, plan in enumerate(work)}
+    cases = {(case.name, case.dtype): place for place, case in enumerate(work)}
     versions = {version.name: place for place, version in enumerate(request.versions)}
     return sorted(seen.compiled, key=lambda kernel: (cases[kernel.case, kernel.dtype], versions[kernel.version]))
 

@@ -25,7 +25,7 @@ from rooflift.process import Ended, run_to_end
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator
 from rooflift.sandbox.sandbox import OverLimit, Sandbox
-from rooflift.worker.protocol import LOG, CasePlan, Fault, Judgement, Trial, Trials, read_event, worker_command
+from rooflift.worker.protocol import LOG, Fault, Judgement, Trial, Trials, read_event, worker_command
 
 MOST_GENERATED = 12  # shapes; in the interpreter a case takes about a second
 REMEDIES = {
@@ -87,7 +87,7 @@ def trials(cases: Sequence[Case], seeds: Sequence[int]) -> list[Trial]:
         for place, case in enumerate(group):
             for turn, seed in enumerate(seeds[:1] if generated else seeds):
                 dtype = case.dtypes[(place + turn) % len(case.dtypes)]
-                found.append(Trial(CasePlan(case.name, dtype, case.init, case.inputs), seed, generated))
+                found.append(Trial(case.with_dtype(dtype), seed, generated))
     return found
 
 

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator, Version
 from rooflift.schema import MeasureOptions
-from rooflift.worker.protocol import CasePlan
 
 if TYPE_CHECKING:
     from rooflift.sandbox.sandbox import Sandbox
 
 
-def case_plans(cases: Sequence[Case], dtypes: Sequence[str]) -> list[CasePlan]:
-    """Return a plan for each case and each of its dtypes, or each of `dtypes` when some are given."""
-    return [CasePlan(c.name, dtype, c.init, c.inputs) for c in cases for dtype in (dtypes or c.dtypes)]
+def in_dtypes(cases: Sequence[Case], dtypes: Sequence[str]) -> list[Case]:
+    """Return the cases as work to do: each in each of its dtypes, or each of `dtypes` when some are given."""
+    return [case.with_dtype(dtype) for case in cases for dtype in (dtypes or case.dtypes)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +40,21 @@ class Request:
     sandbox: Sandbox | None = None  # None: somebody vouches for the versions
 
     @property
-    def profiled(self) -> list[CasePlan]:
+    def profiled(self) -> list[Case]:
         """What ncu profiles: the named cases, else those with counters; everyday work takes their first dtype."""
         if self.named:
-            return case_plans(self.cases, self.dtypes)
+            return in_dtypes(self.cases, self.dtypes)
         return [
-            plan
+            in_one
             for case in self.cases
             if case.metrics
-            for plan in case_plans([case], self.dtypes or (case.metrics if self.suite else case.metrics[:1]))
+            for in_one in in_dtypes([case], self.dtypes or (case.metrics if self.suite else case.metrics[:1]))
         ]
 
     @property
-    def timed(self) -> list[CasePlan]:
+    def timed(self) -> list[Case]:
         """What is checked and timed: all that ncu profiles, and in a suite every case in all its dtypes."""
-        return case_plans(self.cases, self.dtypes) if self.suite else self.profiled
+        return in_dtypes(self.cases, self.dtypes) if self.suite else self.profiled
 
 
 def command_line(command: str, *words: str, **options: object) -> list[str]:

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rooflift.errors import CatalogError, KernelFault, SanitizerFault
-from rooflift.measure.request import Request, case_plans
+from rooflift.measure.request import Request, in_dtypes
 from rooflift.measure.session import Progress, staged
 from rooflift.process import run_to_end, stream, target_environment
 from rooflift.project.cases import Case
 from rooflift.project.operator import Version
 from rooflift.schema import SanitizerRecord
 from rooflift.worker import protocol
-from rooflift.worker.protocol import CasePlan, Plan, worker_command
+from rooflift.worker.protocol import Plan, worker_command
 
 TOOLS = ("memcheck", "racecheck", "initcheck")
 AT_ONCE = 16  # processes that share the GPU: each spends its time on imports and on the tool's bookkeeping
@@ -129,7 +129,7 @@ def sanitize(request: Request, cases: Sequence[Case], progress: Progress) -> lis
         KernelFault: a version does not compile or run, and the tool found no reason.
     """
     sanitizer = str(find_sanitizer())
-    work = case_plans(cases, request.dtypes)
+    work = in_dtypes(cases, request.dtypes)
     if not work:
         remedy = "Give a small case use = ['test'] in cases.toml."
         raise CatalogError(f"{request.operator.label}: no case for compute-sanitizer", remedy)
@@ -156,7 +156,7 @@ def sanitize(request: Request, cases: Sequence[Case], progress: Progress) -> lis
         ) from None
 
 
-async def _run(sanitizer: str, tool: str, request: Request, version: Version, work: list[CasePlan]) -> SanitizerRecord:
+async def _run(sanitizer: str, tool: str, request: Request, version: Version, work: list[Case]) -> SanitizerRecord:
     """Run one version under one tool."""
     ran: list[protocol.Ran] = []
     broken: list[protocol.Broken] = []
@@ -186,7 +186,9 @@ async def _run(sanitizer: str, tool: str, request: Request, version: Version, wo
             raise KernelFault(said, "`rooflift verify` runs it without compute-sanitizer.")
         if found is None or ended.returncode != 0 or len(ran) != len(work):
             raise _fault(tool, version, f"{ended.output}\n{text}")
-    cases, dtypes = (list(dict.fromkeys(names)) for names in ([p.case for p in work], [p.dtype for p in work]))
+    cases, dtypes = (
+        list(dict.fromkeys(names)) for names in ([case.name for case in work], [case.dtype for case in work])
+    )
     return SanitizerRecord(tool, version.name, cases, dtypes, kernels, *found)
 
 

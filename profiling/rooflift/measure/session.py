@@ -10,7 +10,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,16 +22,16 @@ import msgspec
 from rooflift import errors
 from rooflift.errors import KernelFault, WrongResult
 from rooflift.measure.checkpoint import Parts
-from rooflift.measure.request import Request, case_plans
+from rooflift.measure.request import Request, in_dtypes
 from rooflift.ncu.command import find_ncu, ncu_command, parse_version, progress_line
 from rooflift.ncu.failures import explain
 from rooflift.process import run_to_end, stream, target_environment
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator, Version
 from rooflift.runs import atomic
-from rooflift.schema import CheckRecord, CompiledKernel, GpuState, Sampling
+from rooflift.schema import CheckRecord, CompiledKernel, GpuState, ResolvedCase, Sampling
 from rooflift.worker import protocol
-from rooflift.worker.protocol import FAR, CasePlan, Mismatch, Plan, worker_command
+from rooflift.worker.protocol import FAR, Mismatch, Plan, worker_command
 
 if TYPE_CHECKING:
     from rooflift.sandbox.sandbox import Sandbox
@@ -58,8 +58,7 @@ class Measurement:
 
     device: protocol.Device | None = None
     checks: list[CheckRecord] = field(default_factory=list)
-    cases: list[protocol.CaseSeen] = field(default_factory=list)
-    flop: dict[tuple[str, str], int | None] = field(default_factory=dict)  # by case and dtype
+    cases: list[ResolvedCase] = field(default_factory=list)
     samples: list[protocol.Samples] = field(default_factory=list)
     states: list[GpuState] = field(default_factory=list)
     left_out: list[protocol.LeftOut] = field(default_factory=list)
@@ -96,12 +95,12 @@ def measure(
     wanted: MetricRequest | None,
     sampling: Sampling,
     progress: Progress,
-    flop: Mapping[tuple[str, str], int | None],
+    known: Sequence[ResolvedCase] = (),
     parts: Parts | None = None,
 ) -> Measurement:
     """Check and time the versions on this machine's GPU, and profile them under one ncu process.
 
-    `flop` holds what is known of the cases' FLOP, by case and dtype; the rest is counted. What `parts` holds is not
+    The FLOP of the `known` cases, of runs of the same reference, is not counted again. What `parts` holds is not
     measured again, and what is finished is put there.
 
     Raises:
@@ -111,11 +110,10 @@ def measure(
     """
     parts = parts or Parts(None)
     work = request.timed
-    count_flop = any((plan.case, plan.dtype) not in flop for plan in work)
     processes = checking_processes(len(work), len(request.versions), os.cpu_count() or 1)
     timed = parts.take("times", Measurement)
     checked = parts.take("checks", Measurement) if timed is None and processes else None
-    seen = timed or checked or Measurement(flop=dict(flop))
+    seen = timed or checked or Measurement()
     profiled = parts.take("metrics", Profiled) if wanted is not None and wanted.report.exists() else None
     with_count = _with_count(seen, len(work) * len(request.versions) * request.options.seeds, progress)
     plan = Plan(
@@ -124,7 +122,7 @@ def measure(
         options=request.options,
         sampling=sampling,
         checked=processes > 0,
-        count_flop=count_flop,
+        known=list(known),
     )
     with staged(request.operator, request.versions, plan) as stage:
         checks: list[Job] = [
@@ -247,7 +245,7 @@ async def run_worker(
 
 def _complete(plan: Plan, task: protocol.Task, seen: Measurement, part: str) -> bool:
     """Tell whether the program said all that its plan asks for: a kernel file may have left it with code 0."""
-    own = {(case.case, case.dtype) for case in protocol.shard(plan.work, part)}
+    own = {(case.name, case.dtype) for case in protocol.shard(plan.work, part)}
     if task == "compile":
         compiled = {(kernel.version, kernel.case, kernel.dtype) for kernel in seen.compiled}
         return compiled >= {(version, *case) for version in plan.versions for case in own}
@@ -256,7 +254,7 @@ def _complete(plan: Plan, task: protocol.Task, seen: Measurement, part: str) -> 
         return False
     timed = {(s.provider, s.case, s.dtype) for s in seen.samples}
     asked = {(version, *case) for version in plan.versions for case in own}
-    return task != "time" or (timed >= asked and own <= seen.flop.keys())
+    return task != "time" or (timed >= asked and own == {(case.case, case.dtype) for case in seen.cases})
 
 
 def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C901  # one branch an event
@@ -266,10 +264,8 @@ def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C9
             progress(text)
         case protocol.Checked(record):
             seen.checks.append(record)
-        case protocol.CaseSeen() as case:
+        case protocol.Resolved(case):
             seen.cases.append(case)
-        case protocol.Counted(case_name, dtype, flop):
-            seen.flop[case_name, dtype] = flop
         case protocol.Samples() as samples:
             seen.samples.append(samples)
         case protocol.State(state):
@@ -321,7 +317,7 @@ def verify(request: Request, cases: Sequence[Case], interpret: bool, progress: P
     Raises:
         KernelFault, WrongResult: as `measure`.
     """
-    work = case_plans(cases, request.dtypes)
+    work = in_dtypes(cases, request.dtypes)
     if not work:
         return []
     cores, versions = os.cpu_count() or 1, len(request.versions)
@@ -343,7 +339,7 @@ def _with_count(seen: Measurement, total: int, progress: Progress) -> Progress:
     return lambda text: progress(f"checked {len(seen.checks)} of {total}, {text}")
 
 
-def _in_order(checks: list[CheckRecord], work: Sequence[CasePlan]) -> list[CheckRecord]:
+def _in_order(checks: list[CheckRecord], work: Sequence[Case]) -> list[CheckRecord]:
     """Return checks in the order of the work; seeds and versions of a case stay as they came."""
-    order = {(plan.case, plan.dtype): place for place, plan in enumerate(work)}
+    order = {(case.name, case.dtype): place for place, case in enumerate(work)}
     return sorted(checks, key=lambda check: order.get((check.case, check.dtype), 0))

@@ -22,11 +22,25 @@ class Case:
     """One set of arguments. `init` and `inputs` of None are the reference's own (get_init_inputs, get_inputs)."""
 
     name: str
-    init: dict[str, Any] | None
+    init: dict[str, Any] | list[Any] | None
     inputs: list[list[int]] | None
     dtypes: tuple[str, ...]
-    use: frozenset[str]  # "test": checked in the interpreter and on GPUs; "bench": timed on a GPU
+    use: frozenset[str] = frozenset()  # "test": checked in the interpreter and on GPUs; "bench": timed on a GPU
     metrics: tuple[str, ...] = ()  # the dtypes whose metrics ncu collects; everyday work measures the first
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of a case that is work to do: it has one (`with_dtype`)."""
+        (dtype,) = self.dtypes
+        return dtype
+
+    def with_dtype(self, dtype: str) -> Case:
+        """Return the case in one dtype, which makes it work to do.
+
+        >>> Case("main", {}, [[4]], ("float32", "float16")).with_dtype("float16").dtype
+        'float16'
+        """
+        return replace(self, dtypes=(dtype,))
 
 
 class LadderTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

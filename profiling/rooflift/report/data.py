@@ -11,7 +11,7 @@ import msgspec
 from rooflift.analysis.compare import Comparison, Rule, Side, compare
 from rooflift.analysis.suite import has_suite, suite
 from rooflift.analysis.summary import judge, main_case, summarize
-from rooflift.schema import CaseRecord, Manifest
+from rooflift.schema import Manifest, ResolvedCase
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ class ReportData:
     steps: tuple[Comparison, ...] = ()  # every version against the one before it, on the main case
 
     @property
-    def case(self) -> CaseRecord:
+    def case(self) -> ResolvedCase:
         """The case that the headers speak of."""
         return main_case(self.manifest.cases)
 
@@ -40,7 +40,7 @@ class ReportData:
         """The summary of the main case, one row a version."""
         return self.of(self.case)
 
-    def of(self, case: CaseRecord) -> pd.DataFrame:
+    def of(self, case: ResolvedCase) -> pd.DataFrame:
         """The summary of one case and dtype."""
         return _of_case(self.summary, case)
 
@@ -111,5 +111,5 @@ def _comparisons(
     return (compare(base, sides[-1], rule) if base is not None and sides else None), steps
 
 
-def _of_case(frame: pd.DataFrame, case: CaseRecord) -> pd.DataFrame:
+def _of_case(frame: pd.DataFrame, case: ResolvedCase) -> pd.DataFrame:
     return frame[(frame["case"] == case.case) & (frame["dtype"] == case.dtype)]

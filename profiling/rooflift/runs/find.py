@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rooflift.errors import RunFault, did_you_mean
 from rooflift.runs.run import Run, read_run
 from rooflift.runs.verify import KERNELS
-from rooflift.schema import CaseRecord, Manifest
+from rooflift.schema import Manifest, ResolvedCase
 
 if TYPE_CHECKING:
     pass
@@ -50,7 +50,7 @@ def ladder_label(manifest: Manifest) -> str:
     return f"{manifest.operator}/{manifest.ladder}" if manifest.ladder else manifest.operator
 
 
-def recorded_cases(reports: Path, operator: str) -> dict[tuple[str, str], tuple[CaseRecord, Manifest]]:
+def recorded_cases(reports: Path, operator: str) -> dict[tuple[str, str], tuple[ResolvedCase, Manifest]]:
     """Return, by case and dtype, what the newest run that timed it recorded of it, with that run's manifest.
 
     Runs of all of the operator's ladders count.

@@ -185,7 +185,7 @@ def _faults(
     try:
         return list(_judge_one(found, trial, inputs, expected))
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        return [Fault("runs", f"{trial.case.case}: its results cannot be read ({type(error).__name__})")]
+        return [Fault("runs", f"{trial.case.name}: its results cannot be read ({type(error).__name__})")]
 
 
 def _judge_one(
@@ -194,7 +194,7 @@ def _judge_one(
     """Yield the faults of one trial, the gravest first."""
     import torch
 
-    where = f"{trial.case.case} {trial.case.dtype} (seed {trial.seed})"
+    where = f"{trial.case.name} {trial.case.dtype} (seed {trial.seed})"
     if "error" in found:
         yield Fault("runs", f"{where}: {found['error']}")
         return

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from rooflift.project.cases import Case
 from rooflift.schema import CheckRecord
-from rooflift.worker.protocol import FAR, CasePlan, Mismatch
+from rooflift.worker.protocol import FAR, Mismatch
 from rooflift.worker.tensors import make_inputs, make_model, make_pair
 
 # Allowed error in units of (|expected| + rms(expected)). 16-bit outputs: one unit in the last place, twice the error
@@ -16,20 +17,20 @@ from rooflift.worker.tensors import make_inputs, make_model, make_pair
 TOLERANCE = {"float32": 1e-5, "float16": 2**-10, "bfloat16": 2**-7}
 
 
-def reference_result(reference: ModuleType, plan: CasePlan, device: str, seed: int) -> Any:
+def reference_result(reference: ModuleType, case: Case, device: str, seed: int) -> Any:
     """Return what the reference gives in float64 for the parameters and inputs of a seed; it serves every version."""
     import torch
 
     with torch.no_grad():
-        model = make_model(reference.Model, reference, plan, device, seed).double()
-        return model(*[x.double() if _is_float(x) else x for x in make_inputs(reference, plan, device, seed + 1)])
+        model = make_model(reference.Model, reference, case, device, seed).double()
+        return model(*[x.double() if _is_float(x) else x for x in make_inputs(reference, case, device, seed + 1)])
 
 
 def check_version(
     name: str,
     version: ModuleType,
     reference: ModuleType,
-    plan: CasePlan,
+    case: Case,
     device: str,
     seed: int,
     expected: Any = None,
@@ -41,24 +42,24 @@ def check_version(
     import torch
 
     if expected is None:
-        expected = reference_result(reference, plan, device, seed)
+        expected = reference_result(reference, case, device, seed)
     with torch.no_grad():
-        _, model = make_pair(reference, version, plan, device, seed)
-        inputs = make_inputs(reference, plan, device, seed + 1)
+        _, model = make_pair(reference, version, case, device, seed)
+        inputs = make_inputs(reference, case, device, seed + 1)
         with poisoned_memory():
             got = model(*inputs)
-        return compare(got, expected, name, plan, seed)
+        return compare(got, expected, name, case, seed)
 
 
-def compare(got: Any, expected: Any, name: str, plan: CasePlan, seed: int) -> CheckRecord | Mismatch:
+def compare(got: Any, expected: Any, name: str, case: Case, seed: int) -> CheckRecord | Mismatch:
     """Compare a tensor (or a tuple of them) with the reference's in float64; another shape or dtype is wrong, too."""
     import torch
 
     got, expected = _tensors(got), _tensors(expected)
-    worst: CheckRecord | Mismatch = CheckRecord(name, plan.case, plan.dtype, seed, 0.0, 0.0)
-    if [_form(x) for x in got] != (forms := [_form(x, plan.dtype) for x in expected]):
+    worst: CheckRecord | Mismatch = CheckRecord(name, case.name, case.dtype, seed, 0.0, 0.0)
+    if [_form(x) for x in got] != (forms := [_form(x, case.dtype) for x in expected]):
         wanted_form, got_form = ", ".join(forms), ", ".join(_form(x) for x in got)
-        return Mismatch(name, plan.case, plan.dtype, seed, [], wanted_form, got_form, FAR, 0, 0)
+        return Mismatch(name, case.name, case.dtype, seed, [], wanted_form, got_form, FAR, 0, 0)
     for actual, wanted in zip(got, expected, strict=True):
         if actual.numel() == 0:
             continue
@@ -69,7 +70,7 @@ def compare(got: Any, expected: Any, name: str, plan: CasePlan, seed: int) -> Ch
         finite = wanted[wanted.isfinite()]
         size = finite.square().mean().sqrt() if finite.numel() else 0
         scale = wanted.abs().add_(size).clamp_min_(torch.finfo(torch.float32).tiny)
-        tolerance = torch.finfo(torch.float32).tiny if exact else TOLERANCE[plan.dtype]
+        tolerance = torch.finfo(torch.float32).tiny if exact else TOLERANCE[case.dtype]
         error = (difference / (scale * tolerance)).masked_fill_(~same & ~wanted.isfinite(), float("inf"))
         error = error.masked_fill_(same, 0).nan_to_num_(nan=float("inf"), posinf=float("inf"))
         largest = float(error.max())
@@ -77,8 +78,8 @@ def compare(got: Any, expected: Any, name: str, plan: CasePlan, seed: int) -> Ch
             flat = int(error.argmax())
             return Mismatch(
                 name,
-                plan.case,
-                plan.dtype,
+                case.name,
+                case.dtype,
                 seed,
                 index=[int(i) for i in torch.unravel_index(torch.tensor(flat), actual.shape)],
                 expected=f"{float(wanted.flatten()[flat]):.8g}",
@@ -88,7 +89,7 @@ def compare(got: Any, expected: Any, name: str, plan: CasePlan, seed: int) -> Ch
                 elements=actual.numel(),
             )
         if largest >= worst.error_over_tolerance:
-            worst = CheckRecord(name, plan.case, plan.dtype, seed, float(difference.max()), largest)
+            worst = CheckRecord(name, case.name, case.dtype, seed, float(difference.max()), largest)
     return worst
 
 

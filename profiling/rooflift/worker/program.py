@@ -14,15 +14,17 @@ from typing import Any
 import msgspec
 
 from rooflift.compile.module import load_module
+from rooflift.project.cases import Case
+from rooflift.schema import ResolvedCase
 from rooflift.worker import protocol
 from rooflift.worker.correctness import check_version, reference_result
 from rooflift.worker.failure import describe_exception
 from rooflift.worker.gpu_state import gpu_state
 from rooflift.worker.interpreter import fix_interpreter
-from rooflift.worker.protocol import CasePlan, Mismatch, say
+from rooflift.worker.protocol import Mismatch, say
 from rooflift.worker.tensors import (
     compulsory_bytes,
-    count_flop,
+    flop_of,
     in_channels_last,
     input_shapes,
     make_inputs,
@@ -36,7 +38,7 @@ class Stop(Exception):
 
 
 @contextmanager
-def guarded(version: str, plan: CasePlan) -> Iterator[None]:
+def guarded(version: str, case: Case) -> Iterator[None]:
     """Turn whatever a version raises into a Broken event."""
     try:
         yield
@@ -47,7 +49,7 @@ def guarded(version: str, plan: CasePlan) -> Iterator[None]:
 
         compile_errors = (triton.CompilationError, triton.runtime.errors.PTXASError)
         compiling = isinstance(error, compile_errors) or "ptxas" in str(error)
-        say(protocol.Broken(version, plan.case, plan.dtype, compiling, describe_exception(error)))
+        say(protocol.Broken(version, case.name, case.dtype, compiling, describe_exception(error)))
         raise Stop from None
 
 
@@ -56,7 +58,8 @@ class Program:
 
     def __init__(self, plan: protocol.Plan, device: str) -> None:
         self.plan, self.device = plan, device
-        nothing = CasePlan("", "", None, None)
+        self.resolved: list[ResolvedCase] = []  # of the cases that were timed, without their FLOP
+        nothing = Case("", None, None, ("",))
         with guarded("reference", nothing):
             self.reference = load_module(Path(plan.reference).absolute())
         self.versions: dict[str, ModuleType] = {}
@@ -64,14 +67,14 @@ class Program:
             with guarded(name, nothing):
                 self.versions[name] = load_module(Path(file).absolute())
 
-    def check(self, case: CasePlan) -> None:
+    def check(self, case: Case) -> None:
         """Compare every version with the reference, on every seed."""
         for seed in range(self.plan.options.seeds):
             with guarded("reference", case):
                 expected = reference_result(self.reference, case, self.device, seed)
             for name, module in self.versions.items():
                 if seed == 0:
-                    say(protocol.Doing(f"checking {name} on {case.case} {case.dtype}"))
+                    say(protocol.Doing(f"checking {name} on {case.name} {case.dtype}"))
                 with guarded(name, case):
                     result = check_version(name, module, self.reference, case, self.device, seed, expected)
                 if isinstance(result, Mismatch):
@@ -80,16 +83,16 @@ class Program:
                 say(protocol.Checked(result))
             del expected  # before the next seed's: in float64 it is the largest tensor of all
 
-    def compile(self, case: CasePlan) -> None:
+    def compile(self, case: Case) -> None:
         """Run every version once: what is compiled lies in triton's cache from then on."""
-        say(protocol.Doing(f"compiling for {case.case} {case.dtype}"))
+        say(protocol.Doing(f"compiling for {case.name} {case.dtype}"))
         with guarded("reference", case):
             inputs = make_inputs(self.reference, case, self.device, seed=0)
         self.calls(case, inputs)
         del inputs
         _free()
 
-    def calls(self, case: CasePlan, inputs: list[Any]) -> dict[str, Any]:
+    def calls(self, case: Case, inputs: list[Any]) -> dict[str, Any]:
         """Return one call a version, warm: compiled, and tuned where it tunes itself."""
         import torch
 
@@ -102,15 +105,16 @@ class Program:
                 calls[name] = partial(model, *inputs)
         return calls
 
-    def time(self, case: CasePlan, place: str) -> None:
+    def time(self, case: Case, place: str) -> None:
         """Time the versions, the baselines, and a copy of the case's compulsory bytes."""
         with guarded("reference", case):
             inputs = make_inputs(self.reference, case, self.device, seed=0)
             eager = make_model(self.reference.Model, self.reference, case, self.device, seed=0)
             traffic_bytes = compulsory_bytes(inputs, eager, eager(*inputs))
-        plan = case if case.init is not None else msgspec.structs.replace(case, init=self.reference.get_init_inputs())
-        say(protocol.CaseSeen(plan, input_shapes(inputs), traffic_bytes))
-        say(protocol.Doing(f"timing {case.case} {case.dtype}{place}"))
+        init = self.reference.get_init_inputs() if case.init is None else case.init
+        resolved = ResolvedCase(case.name, case.dtype, init, input_shapes(inputs), traffic_bytes, None, "")
+        self.resolved.append(resolved)
+        say(protocol.Doing(f"timing {case.name} {case.dtype}{place}"))
         providers = self.calls(case, inputs)
         providers["torch_eager"] = partial(eager, *inputs)
         if self.plan.options.slow_baselines:
@@ -122,15 +126,15 @@ class Program:
             timed_calls[last, 1] = providers[last]
 
         def look(at: Moment) -> None:
-            say(protocol.State(gpu_state(gpu_uuid(), case.case, case.dtype, at)))
+            say(protocol.State(gpu_state(gpu_uuid(), case.name, case.dtype, at)))
 
         assert self.plan.sampling is not None  # of every plan that is timed
-        timed = time_providers(timed_calls, self.plan.sampling, f"{case.case} {case.dtype}", look)
+        timed = time_providers(timed_calls, self.plan.sampling, f"{case.name} {case.dtype}", look)
         for (provider, repeat), times_us in timed.times_us.items():
             positions = timed.positions[provider, repeat]
-            say(protocol.Samples(provider, repeat, case.case, case.dtype, times_us, positions))
+            say(protocol.Samples(provider, repeat, case.name, case.dtype, times_us, positions))
 
-    def profile(self, case: CasePlan) -> None:
+    def profile(self, case: Case) -> None:
         """Run each version once inside its NVTX range, which is what ncu records."""
         import torch
 
@@ -144,7 +148,7 @@ class Program:
             torch.cuda.nvtx.range_pop()
 
 
-def slow_baselines(case: CasePlan, eager: Any, inputs: list[Any]) -> dict[str, Any]:
+def slow_baselines(case: Case, eager: Any, inputs: list[Any]) -> dict[str, Any]:
     """Return a warm call of each baseline that takes memory or seconds to prepare; one that fails is left out."""
     import torch
 
@@ -167,7 +171,7 @@ def slow_baselines(case: CasePlan, eager: Any, inputs: list[Any]) -> dict[str, A
             calls[provider] = call
         except Exception as error:  # noqa: BLE001  # the compiler may raise anything
             say(protocol.Doing(f"{provider} is left out: {textwrap.shorten(str(error), 200)}"))
-            say(protocol.LeftOut(provider, case.case, case.dtype, type(error).__name__))
+            say(protocol.LeftOut(provider, case.name, case.dtype, type(error).__name__))
     return calls
 
 
@@ -226,9 +230,9 @@ def run(task: protocol.Task, plan: protocol.Plan, part: str) -> None:
         else:
             with turn:
                 _measure(task, program)
-    if task == "time" and plan.count_flop:
-        for case in plan.work:
-            say(protocol.Counted(case.case, case.dtype, count_flop(program.reference, case)))
+    for case, resolved in zip(plan.work, program.resolved, strict=False):  # timed: the other process has the GPU now
+        flop, source = flop_of(program.reference, case, plan.known)
+        say(protocol.Resolved(msgspec.structs.replace(resolved, flop=flop, flop_source=source)))
 
 
 def _measure(task: protocol.Task, program: Program) -> None:

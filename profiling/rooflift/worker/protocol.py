@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from rooflift.schema import CheckRecord, CompiledKernel, GpuState, MeasureOptions, RoofRow, Sampling
+from rooflift.project.cases import Case
+from rooflift.schema import CheckRecord, CompiledKernel, GpuState, MeasureOptions, ResolvedCase, RoofRow, Sampling
 
 RANGE = "rooflift"  # the NVTX range that ncu is told to profile
 SEPARATOR = "|"
@@ -18,15 +19,6 @@ FAR = 1e300  # stands for an infinite error, which JSON cannot hold
 FEWEST_SAMPLES = 25
 BUDGET_S = 3.0  # GPU time of all the providers of a case
 PRECISE_BUDGET_S = 10.0  # where a precision is asked for
-
-
-class CasePlan(msgspec.Struct, frozen=True):
-    """A case and dtype as the child process gets it; None stands for the reference's own."""
-
-    case: str
-    dtype: str
-    init: dict[str, Any] | list[Any] | None
-    inputs: list[list[int]] | None
 
 
 class Mismatch(msgspec.Struct, frozen=True):
@@ -49,20 +41,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     reference: str = "reference.py"
     versions: dict[str, str] = {}  # name -> file
-    work: list[CasePlan]  # checked, timed, compiled or sanitized
-    profiled: list[CasePlan] = []  # some of the work, or all of it
+    work: list[Case]  # checked, timed, compiled or sanitized
+    profiled: list[Case] = []  # some of the work, or all of it
     options: MeasureOptions = MeasureOptions()
     sampling: Sampling | None = None  # None where nothing is timed
     checked: bool = False  # by processes before: timing and profiling need not check again
     targets: list[int] = []  # compiled for, 90 for sm_90
-    count_flop: bool = False  # torch's counter takes seconds to import; a run of the same reference may have asked it
+    known: list[ResolvedCase] = []  # of runs of the same reference, whose FLOP need not be counted again
 
 
 Task = Literal["check", "time", "profile", "compile", "sanitize", "roofs", "candidate", "judge"]
 WHOLE = "0/1"  # the shard that is all of the work
 
 
-def shard(work: Sequence[CasePlan], part: str) -> list[CasePlan]:
+def shard(work: Sequence[Case], part: str) -> list[Case]:
     """Return the part "2/8" of the work, the third of eight: the cases are dealt out in turn, the largest first."""
     index, count = map(int, part.split("/"))
     largest_first = sorted(work, key=lambda case: sum(map(math.prod, case.inputs or [])), reverse=True)
@@ -97,20 +89,10 @@ class Broken(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-class CaseSeen(msgspec.Struct, frozen=True, tag=True):
-    """Arguments and traffic of a case as the reference's tensors have them."""
+class Resolved(msgspec.Struct, frozen=True, tag=True):
+    """What the reference's tensors say of a case that was timed."""
 
-    plan: CasePlan
-    shapes: list[list[int]]
-    compulsory_bytes: int
-
-
-class Counted(msgspec.Struct, frozen=True, tag=True):
-    """FLOP of a case by torch's counter, None where it knows no formula."""
-
-    case: str
-    dtype: str
-    flop: int | None
+    case: ResolvedCase
 
 
 class Samples(msgspec.Struct, frozen=True, tag=True):
@@ -180,9 +162,9 @@ class Measured(msgspec.Struct, frozen=True, tag=True):
     row: RoofRow
 
 
-def range_name(version: str, plan: CasePlan) -> str:
+def range_name(version: str, case: Case) -> str:
     """Return the name of the inner NVTX range, which carries what was measured into the report."""
-    return SEPARATOR.join((version, plan.case, plan.dtype))
+    return SEPARATOR.join((version, case.name, case.dtype))
 
 
 Criterion = Literal[
@@ -195,7 +177,7 @@ LOG = "output.log"
 class Trial(msgspec.Struct, frozen=True):
     """One case, dtype and seed."""
 
-    case: CasePlan
+    case: Case
     seed: int
     generated: bool = False  # a shape that nobody promised the reference takes: where it refuses, nothing is judged
 
@@ -229,8 +211,7 @@ Event = (
     | Checked
     | Wrong
     | Broken
-    | CaseSeen
-    | Counted
+    | Resolved
     | Samples
     | State
     | LeftOut

@@ -23,4 +23,4 @@ def run(plan: protocol.Plan, device: str = "cuda") -> None:
                     make_model(module.ModelNew, program.reference, case, "cpu", seed=0).to(device)(*inputs)
                     if device == "cuda":
                         torch.cuda.synchronize()
-            say(Ran(case.case, case.dtype))
+            say(Ran(case.name, case.dtype))
