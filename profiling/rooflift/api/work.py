@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 from rooflift.api.find import project_root
 from rooflift.api.run import Run
 from rooflift.api.shown import html_table, texts
-from rooflift.errors import CatalogError, NoGpu, did_you_mean
+from rooflift.errors import CatalogError, NoGpu
 from rooflift.lint.findings import Finding
-from rooflift.measure.request import Request
-from rooflift.ncu.metrics import METRIC_SETS
-from rooflift.project.cases import DTYPES
+from rooflift.measure.request import request_for
 from rooflift.project.operator import load_operator
 from rooflift.schema import CheckRecord, CompiledKernel, MeasureOptions
 
@@ -85,7 +83,16 @@ def profile(
         noise=noise,
     )
     request = replace(
-        _request(root, operator, versions, cases, dtypes, metrics, timeout_s, use="bench"),
+        request_for(
+            project_root(root),
+            operator,
+            versions=versions,
+            cases=cases,
+            dtypes=dtypes,
+            metric_set=metrics,
+            use="bench",
+            timeout_s=timeout_s,
+        ),
         command=command,
         suite=suite,
         options=MeasureOptions(
@@ -129,7 +136,9 @@ def verify(
     from rooflift.measure import environment, session
     from rooflift.runs.run import to_frame
 
-    request = _request(root, operator, versions, cases, dtypes, "none", timeout_s, use="test")
+    request = request_for(
+        project_root(root), operator, versions=versions, cases=cases, dtypes=dtypes, use="test", timeout_s=timeout_s
+    )
     if not request.cases:
         raise CatalogError(f"{operator}: no case to check", "Give a small case use = ['test'] in cases.toml.")
     if interpret is None:
@@ -169,7 +178,9 @@ def compile(  # noqa: A001  # rl.compile, as re.compile
     from rooflift.measure.compiled import compile_kernels
     from rooflift.runs.run import to_frame
 
-    request = _request(root, operator, versions, cases, dtypes, "none", timeout_s, use="bench")
+    request = request_for(
+        project_root(root), operator, versions=versions, cases=cases, dtypes=dtypes, use="bench", timeout_s=timeout_s
+    )
     return to_frame(compile_kernels(request, list(targets), say), CompiledKernel)
 
 
@@ -249,35 +260,3 @@ def read_report(file: Path | str) -> pd.DataFrame:
     frame = read_reports([path], path.parent)
     frame.attrs = {"gpu": report_gpu(path)}
     return frame
-
-
-def _request(
-    root: Path | str | None,
-    operator: str,
-    versions: Collection[str],
-    cases: Collection[str],
-    dtypes: Collection[str],
-    metric_set: str,
-    timeout_s: float,
-    *,
-    use: str,
-) -> Request:
-    """Return the request for names: of all versions and of the cases that serve `use`, where none is named."""
-    if metric_set not in METRIC_SETS:
-        raise CatalogError(f"no metric set {metric_set!r}", did_you_mean(metric_set, METRIC_SETS))
-    for dtype in dtypes:
-        if dtype not in DTYPES:
-            raise CatalogError(f"no dtype {dtype!r}", did_you_mean(dtype, DTYPES))
-    top = project_root(root)
-    found = load_operator(top, operator)
-    return Request(
-        root=top,
-        operator=found,
-        versions=found.select_versions(list(versions)),
-        cases=found.select_cases(list(cases), use),
-        dtypes=list(dtypes),
-        metric_set=metric_set,
-        timeout_s=timeout_s,
-        command=[],
-        named=bool(cases),
-    )

@@ -106,19 +106,15 @@ def request_of(
     metric_set: str = "none",
 ) -> Request:
     """Return a request of an operator's versions: of all and of the cases that serve `use`, where none is named."""
-    from rooflift.measure.request import Request
-    from rooflift.project.operator import load_operator
+    from rooflift.measure.request import request_for
 
-    top = project_root(root)
-    found = load_operator(top, operator)
-    return Request(
-        root=top,
-        operator=found,
-        versions=found.select_versions(versions or []),
-        cases=found.select_cases(cases or [], use),
-        dtypes=dtypes or [],
+    return request_for(
+        project_root(root),
+        operator,
+        versions=versions or (),
+        cases=cases or (),
+        dtypes=dtypes or (),
         metric_set=metric_set,
+        use=use,
         timeout_s=timeout_s,
-        command=[],
-        named=bool(cases),
     )

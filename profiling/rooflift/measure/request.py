@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rooflift.project.cases import Case
-from rooflift.project.operator import Operator, Version
+from rooflift.errors import CatalogError, did_you_mean
+from rooflift.ncu.metrics import METRIC_SETS
+from rooflift.project.cases import DTYPES, Case
+from rooflift.project.operator import Operator, Version, load_operator
 from rooflift.schema import MeasureOptions
 
 if TYPE_CHECKING:
@@ -55,6 +57,41 @@ class Request:
     def timed(self) -> list[Case]:
         """What is checked and timed: all that ncu profiles, and in a suite every case in all its dtypes."""
         return in_dtypes(self.cases, self.dtypes) if self.suite else self.profiled
+
+
+def request_for(
+    root: Path,
+    operator: str,
+    *,
+    versions: Collection[str] = (),
+    cases: Collection[str] = (),
+    dtypes: Collection[str] = (),
+    metric_set: str = "none",
+    use: str,
+    timeout_s: float,
+) -> Request:
+    """Return the request for names: of all versions and of the cases that serve `use`, where none is named.
+
+    Raises:
+        CatalogError: a name is unknown; near names are suggested.
+    """
+    if metric_set not in METRIC_SETS:
+        raise CatalogError(f"no metric set {metric_set!r}", did_you_mean(metric_set, METRIC_SETS))
+    for dtype in dtypes:
+        if dtype not in DTYPES:
+            raise CatalogError(f"no dtype {dtype!r}", did_you_mean(dtype, DTYPES))
+    found = load_operator(root, operator)
+    return Request(
+        root=root,
+        operator=found,
+        versions=found.select_versions(list(versions)),
+        cases=found.select_cases(list(cases), use),
+        dtypes=list(dtypes),
+        metric_set=metric_set,
+        timeout_s=timeout_s,
+        command=[],
+        named=bool(cases),
+    )
 
 
 def command_line(command: str, *words: str, **options: object) -> list[str]:
