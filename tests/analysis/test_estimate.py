@@ -13,9 +13,10 @@ import msgspec
 import pytest
 
 from rooflift.analysis.estimate import NEEDED, Copies, Estimate, hold, norm, overlap, project
-from rooflift.analysis.selection import estimate, figures, of, select
+from rooflift.analysis.selection import figures, of, select
 from rooflift.errors import RunFault
 from rooflift.project.gpus import spec_for_key
+from rooflift.queries import estimate
 from rooflift.runs.run import read_run
 
 H100 = spec_for_key("h100")

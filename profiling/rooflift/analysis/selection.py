@@ -1,4 +1,4 @@
-"""One version of a run, on one case and dtype: its figures, why some are missing, its roof. Writes nothing."""
+"""One version of a run, on one case and dtype: its figures, why some are missing, its roof. Opens no report."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rooflift.analysis.advice import Diagnosis, Roof, diagnose
-from rooflift.analysis.estimate import Copies, Estimate, Held, hold, project
+from rooflift.analysis.estimate import Estimate, Held, hold
 from rooflift.analysis.roofline import TENSOR
 from rooflift.analysis.summary import KEY, TENSOR_IN_USE_PCT, combine, main_case, summarize
 from rooflift.errors import CatalogError, RunFault, did_you_mean
-from rooflift.ncu.report import RuleResult, read_rules, report_device
-from rooflift.project.gpus import GpuSpec, overruled, spec_for_name, specs
 from rooflift.runs.run import Run
 from rooflift.schema import ResolvedCase, Roofs
 
@@ -125,31 +123,6 @@ def advise(run: Run, about: Selection, measured: Roofs | None = None) -> Diagnos
     return diagnose(row, roof(row, case, measured), [stages.get(name, "") for name in before], missing(run, about))
 
 
-def rule_results(run: Run, about: Selection) -> list[RuleResult]:
-    """Return what ncu's rules say of a version; a foreign report names none, and all of its results are returned."""
-    found = read_rules(run.reports)
-    named = [rule for rule in found if rule.version]
-    return [r for r in named if (r.version, r.case, r.dtype) == (about.version, about.case, about.dtype)] or [
-        rule for rule in found if not named
-    ]
-
-
-def spec_of(run: Run) -> tuple[GpuSpec, list[str]]:
-    """Return the spec of a run's GPU, what its report says in its place, and each contradiction between the two.
-
-    Raises:
-        RunFault: no spec stands for the GPU.
-    """
-    gpu = run.manifest.machine.gpu
-    spec = spec_for_name(gpu)
-    if spec is None:
-        known = ", ".join(found.name for found in specs().values())
-        raise RunFault(f"{run.folder}: no spec stands for the GPU {gpu!r}", f"gpus.toml has {known}.")
-    if not run.reports:
-        return spec, []
-    return overruled(spec, report_device(run.reports[0]).figures, run.reports[0].name)
-
-
 def copy_rate(row: dict[str, Any], measured: Roofs | None) -> float:
     """Return what a device copy reaches, bytes/s: the run's own of this case, else the measured roof; NaN without."""
     own = float(row["compulsory_bytes"]) / float(row["sol_us"]) * 1e6
@@ -159,30 +132,6 @@ def copy_rate(row: dict[str, Any], measured: Roofs | None) -> float:
 def roof_rate(measured: Roofs | None) -> float:
     """Return the measured rate of a device copy, bytes/s; NaN when no roofs were measured."""
     return next((r.per_s for r in measured.rows if r.name == "DRAM copy"), math.nan) if measured else math.nan
-
-
-def estimate(
-    run: Run, about: Selection, target: GpuSpec, here: Roofs | None = None, there: Roofs | None = None
-) -> Estimate:
-    """Return what a version would need on another GPU; `here` and `there` are measured roofs of the two GPUs.
-
-    Raises:
-        RunFault: no spec stands for the run's GPU, or counters are missing that a estimate needs.
-    """
-    return estimates(run, [about], target, here, there)[0][1]
-
-
-def estimates(
-    run: Run, chosen: Sequence[Selection], target: GpuSpec, here: Roofs | None = None, there: Roofs | None = None
-) -> list[tuple[Selection, Estimate]]:
-    """Return several versions of a run, each with its `estimate`.
-
-    Raises:
-        RunFault: as `estimate`.
-    """
-    frame, spec = figures(run), spec_of(run)[0]
-    rows = [(about, of(frame, about)) for about in chosen]
-    return [(about, project(row, spec, target, Copies(copy_rate(row, here), roof_rate(there)))) for about, row in rows]
 
 
 def select_all(

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from rooflift import queries
 from rooflift.analysis import selection
 from rooflift.analysis.estimate import Estimate
 from rooflift.analysis.selection import Selection
@@ -80,4 +81,4 @@ def estimate(
     reports = run.root / "reports" if run.root else run.folder.resolve().parent.parent
     there = newest_roofs(reports, target.matches[0])
     chosen = selection.select_all(run, list(versions) or None, case, dtype)
-    return Estimates(run, target, tuple(selection.estimates(run, chosen, target, run.roofs, there)))
+    return Estimates(run, target, tuple(queries.estimates(run, chosen, target, run.roofs, there)))

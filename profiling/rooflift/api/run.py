@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rooflift import queries
 from rooflift.analysis import compare, selection
 from rooflift.api.shown import html_table
 from rooflift.api.views import Advice, Comparison, Progress, Roofline, Suite
@@ -183,7 +184,7 @@ class Run(stored.Run):
         from rooflift.report.advice import ncu_rules
 
         about = selection.select(self, version, case, dtype)
-        rules = ncu_rules(selection.rule_results(self, about), self)
+        rules = ncu_rules(queries.rule_results(self, about), self)
         return Advice(about, selection.advise(self, about, self.roofs), tuple(rules))
 
     @property

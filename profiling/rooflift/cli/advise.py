@@ -25,7 +25,8 @@ def advise(
     """
     from dataclasses import asdict
 
-    from rooflift.analysis.selection import advise, rule_results, select
+    from rooflift.analysis.selection import advise, select
+    from rooflift.queries import rule_results
     from rooflift.report.advice import advice_text, ncu_rules
 
     run = find_run(root, what)

@@ -38,6 +38,7 @@ def estimate(
 
     import pandas as pd
 
+    from rooflift import queries
     from rooflift.analysis import selection
     from rooflift.project.gpus import spec_for_key
     from rooflift.report import columns
@@ -52,17 +53,17 @@ def estimate(
     if out is not None and truth is None:
         raise CatalogError("--out without --against: there is nothing to hold against", "Name a run with --against.")
     named = spec_for_key(to) if to else None
-    target = selection.spec_of(truth)[0] if truth else named
+    target = queries.spec_of(truth)[0] if truth else named
     assert target is not None  # one of the two was given
     if named is not None and named.name != target.name:
         raise CatalogError(f"--to {to} is {named.name}, {against} was measured on {target.name}", "Leave out --to.")
     here, there = (roofs_of(root, name) for name in (run.manifest.machine.gpu, target.matches[0]))
     chosen = selection.select_all(run, version, case, dtype)
-    found = selection.estimates(run, chosen, target, here, there)
+    found = queries.estimates(run, chosen, target, here, there)
     held = selection.held(found, truth) if truth else []
     assumptions = found[0][1].assumptions
     rows = pd.DataFrame([asdict(row) for row in held]) if truth else forecast.estimate_rows(found)
-    for text in selection.spec_of(run)[1]:
+    for text in queries.spec_of(run)[1]:
         note(f"{text}: the report is believed.")
     if out is not None and truth is not None:
         table = forecast.error_table(held, run.manifest, truth.manifest, assumptions)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from rooflift import queries
 from rooflift.analysis import selection
 from rooflift.analysis.selection import Selection
 from rooflift.analysis.summary import KEY, MAIN, judge
@@ -136,7 +137,7 @@ def prompt(
         case=_case(run, about),
         metrics=kernels,
         missing=missing,
-        diagnosis=advice_text(selection.advise(run, about, here), ncu_rules(selection.rule_results(run, about), run)),
+        diagnosis=advice_text(selection.advise(run, about, here), ncu_rules(queries.rule_results(run, about), run)),
         estimated=[] if is_target else _projected(run, about, target, here, there),
         tried=_tried(run, about),
         output_rules=output_rules(stage_name),
@@ -253,7 +254,7 @@ def _case(run: Run, about: Selection) -> str:
 
 def _projected(run: Run, about: Selection, target: GpuSpec, here: Roofs | None, there: Roofs | None) -> list[str]:
     try:
-        found = selection.estimate(run, about, target, here, there)
+        found = queries.estimate(run, about, target, here, there)
     except RunFault as fault:
         return [fault.message]
     time = "no time, as none was measured" if math.isnan(found.time_us) else f"{found.time_us:.1f} us"
