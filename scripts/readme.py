@@ -1,33 +1,44 @@
-"""Write the README's picture and table between their marks from the newest run of depthwise_conv2d.
+"""Write the README's table between its marks, and its picture, from the newest run of depthwise_conv2d.
 
-`python scripts/readme.py` rewrites README.md; with --check it only says whether that would change it (exit code 1).
+`python scripts/readme.py` rewrites README.md and docs/images/; with --check it only says whether that would change
+README.md (exit code 1): the bytes of a picture depend on matplotlib's version.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from rooflift.errors import RunFault
+from rooflift.pipeline import rerender
 from rooflift.report import columns, tables
 from rooflift.report.cells import markdown
 from rooflift.report.data import report_data
 from rooflift.report.text import headline, suite_line
 from rooflift.runs import find
+from rooflift.runs.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 OPERATOR = "depthwise_conv2d"
+PICTURE = "docs/images/roofline.png"
 BEGIN, END = "<!-- newest run: begin -->", "<!-- newest run: end -->"
+
+
+def newest() -> Run:
+    """Return the run that the README shows."""
+    return find.newest_run(ROOT / "reports", OPERATOR, gpu="H100", with_metrics=True)
 
 
 def block() -> str:
     """Return what stands between the marks."""
-    run = find.newest_run(ROOT / "reports", OPERATOR, gpu="H100", with_metrics=True)
+    run = newest()
     story = report_data(run.manifest, run.metrics, run.timings, run.compiled)
     folder = run.folder.relative_to(ROOT).as_posix()
     return "\n\n".join(
         [
-            f"![Roofline trail of {OPERATOR}]({folder}/roofline.png)",
+            f"![Roofline trail of {OPERATOR}]({PICTURE})",
             markdown(columns.table("summary", story.main)),
             f"{headline(story)} {story.provenance} The whole report: [{run.folder.name}]({folder}/report.md).",
             *suite_block(ROOT / "reports"),
@@ -50,6 +61,14 @@ def suite_block(reports: Path) -> list[str]:
     ]
 
 
+def draw(folder: Path) -> None:
+    """Write the README's picture as roofline.png into `folder`."""
+    with tempfile.TemporaryDirectory() as out:
+        rerender(newest(), Path(out), png=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(out) / "roofline.png", folder)
+
+
 def main() -> int:
     """Rewrite or check README.md."""
     path = ROOT / "README.md"
@@ -61,6 +80,7 @@ def main() -> int:
         print("README.md is up to date" if new == text else "README.md is not what the newest run gives: `make readme`")
         return int(new != text)
     path.write_text(new, encoding="utf-8")
+    draw((ROOT / PICTURE).parent)
     return 0
 
 

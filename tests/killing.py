@@ -146,9 +146,9 @@ class Stage:
         return protocol.Samples(name, 0, "main", "float32", own["time_us"].to_list(), own["position"].to_list())
 
     @staticmethod
-    def draw(story: Any, folder: Path, _: Any = None) -> list[Path]:
+    def draw(story: Any, folder: Path, *_: Any, **__: Any) -> list[Path]:
         """Write a few bytes in the place of figures."""
-        paths = [folder / f"{name}.{kind}" for name in ("roofline", "metrics", "stalls") for kind in ("svg", "png")]
+        paths = [folder / f"{name}.svg" for name in ("roofline", "metrics", "stalls")]
         for path in paths:
             path.write_text("<svg/>")
         return paths

@@ -205,7 +205,7 @@ def test_measured_run_names_nobody_although_ncu_does(somebody: Somebody) -> None
         f"planted.ncu-rep: {what}" for what in somebody.secrets
     }
     written = {path.suffix for path in (somebody.project / "build" / "run").rglob("*")}
-    assert written >= {".json", ".csv", ".md", ".svg", ".png", ".parquet", ".ncu-rep"}
+    assert written >= {".json", ".csv", ".md", ".svg", ".parquet", ".ncu-rep"}
     assert leaks(somebody.project / "build" / "run", somebody.secrets) == set()
 
 
@@ -221,7 +221,7 @@ def test_bundle_holds_what_was_told_and_nothing_that_lay_beside_it(somebody: Som
     (told / "notes.txt").write_text(somebody.all_said)
     somebody.types("report", "build/run", "--bundle", "--out", told)
     (told / "notes.txt").unlink()
-    assert {path.suffix for path in told.iterdir()} == {".md", ".html", ".svg", ".png", ".zip"}
+    assert {path.suffix for path in told.iterdir()} == {".md", ".html", ".svg", ".zip"}
     assert leaks(told, somebody.secrets) == set()
 
 

@@ -153,11 +153,14 @@ def _unknown_metrics(metrics: pd.DataFrame, metric_set: str) -> list[str]:
     return [f"This ncu does not know {', '.join(unknown)} (`ncu --query-metrics`)."] if unknown else []
 
 
-def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool = False) -> Told:
+def rerender(
+    run: runs.Run, out: Path, base: Side | None = None, *, page: bool = False, png: bool = False
+) -> Told:
     """Read a run's reports again and redraw everything into `out`; nothing of the run itself is touched.
 
     Its last version is compared with `base`, by default with the version before it. With `page` there is a
-    report.html, too.
+    report.html, too, and with `png` each figure as PNG beside its SVG. A run whose report was not kept is rendered
+    from its metrics.csv.
 
     Raises:
         RunFault: the reports and metrics.csv disagree, or `out` cannot be written.
@@ -172,7 +175,7 @@ def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool =
     story = report_data(run.manifest, metrics, run.timings, run.compiled, run.samples, base)
     measured = newest_roofs(run.folder.resolve().parent.parent, run.manifest.machine.gpu)
     with atomic.refreshing(out) as folder:
-        files = [*draw(story, folder, measured), write_report(story, folder)]
+        files = [*draw(story, folder, measured, png=png), write_report(story, folder)]
         files += [write_page(story, folder)] if page else []
         written = [out / path.relative_to(folder) for path in files]
     for name in (*PICTURES, SUITE_PICTURE):  # of a run that was told here before
@@ -373,5 +376,4 @@ def _get_ready_to_draw() -> None:
 
     figure = page("fonts", "are found and loaded", height_in=3)
     figure.add_subplot()
-    for kind in ("png", "svg"):
-        figure.savefig(io.BytesIO(), format=kind)
+    figure.savefig(io.BytesIO(), format="svg")

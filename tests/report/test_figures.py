@@ -348,7 +348,7 @@ def test_saving_the_same_input_twice_gives_the_same_bytes(
     draw: Callable[[pd.DataFrame], Figure], tmp_path: FilePath
 ) -> None:
     summary = with_metrics(trail(TRAILS["thirteen"]))
-    first, second = (save(draw(summary), tmp_path / stem) for stem in ("first", "v1.second"))
+    first, second = (save(draw(summary), tmp_path / stem, png=True) for stem in ("first", "v1.second"))
     assert [path.name for path in second] == ["v1.second.svg", "v1.second.png"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
@@ -357,7 +357,7 @@ def test_saving_the_same_input_twice_gives_the_same_bytes(
 def test_png_looks_as_drawn_in_half_of_the_bytes(draw: Callable[[pd.DataFrame], Figure], tmp_path: FilePath) -> None:
     summary = with_metrics(trail(TRAILS["thirteen"]))
     draw(summary).savefig(tmp_path / "drawn.png", dpi=150)
-    png = save(draw(summary), tmp_path / "figure")[1]
+    png = save(draw(summary), tmp_path / "figure", png=True)[1]
     drawn, saved = (np.asarray(Image.open(path).convert("RGB"), int) for path in (tmp_path / "drawn.png", png))
     assert abs(saved - drawn).max() <= 16  # of 255; 8 was measured, and twice that still looks the same
     assert png.stat().st_size < (tmp_path / "drawn.png").stat().st_size / 2

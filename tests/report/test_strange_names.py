@@ -229,7 +229,6 @@ def test_figures_are_sound_and_show_its_beginning(told: tuple[str, ReportData, P
         assert {element.tag.rpartition("}")[2] for element in root.iter()} & {"script", "a", "foreignObject"} == set()
         words = " ".join("".join(root.itertext()).split())
         assert shown(text)[:12].replace("_", " ") in words.replace("_", " ")
-    assert len(list(folder.glob("*.png"))) == 3
 
 
 def test_terminal_is_told_the_text_and_nothing_to_do(told: tuple[str, ReportData, Path]) -> None:
@@ -260,7 +259,7 @@ def test_run_with_such_names_is_stored_and_told_again(
     pd.testing.assert_frame_equal(run.metrics, frames["metrics"].reset_index(drop=True), check_dtype=False)
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
         assert {len(row) for row in csv.reader(file)} == {len(frames["metrics"].columns)}
-    monkeypatch.setattr("rooflift.pipeline.draw", lambda *_: [])  # drawn above
+    monkeypatch.setattr("rooflift.pipeline.draw", lambda *_, **__: [])  # drawn above
     again = rerender(run, tmp_path / "told", page=True)
     assert bundle(run, tmp_path / "told", again.written).stat().st_size > 10_000
 

@@ -24,14 +24,15 @@ PICTURES = {
 SUITE_PICTURE = "suite.svg"
 
 
-def draw(data: ReportData, folder: Path, measured: Roofs | None = None) -> list[Path]:
-    """Write the figures that the run has values for (SVG and PNG) and return their paths.
+def draw(data: ReportData, folder: Path, measured: Roofs | None = None, *, png: bool = False) -> list[Path]:
+    """Write the figures that the run has values for, as SVG and with `png` also as PNG, and return their paths.
 
     `measured` are the GPU's roofs for the roofline, where they have been measured.
     """
     for name in (*PICTURES, SUITE_PICTURE):  # of a run that was rendered into this folder before
         (folder / name).unlink(missing_ok=True)
-    return [path for name, figure in figures(data, measured).items() for path in save(figure, folder / name)]
+    drawn = figures(data, measured)
+    return [path for name, figure in drawn.items() for path in save(figure, folder / name, png=png)]
 
 
 def figures(data: ReportData, measured: Roofs | None = None) -> dict[str, Figure]:

@@ -71,21 +71,24 @@ def _lines(text: str, width: int, most: int) -> str:
 
 
 @styled()
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem`.svg, its text kept as text, and `stem`.png at 150 dpi; the same figure gives the same bytes.
+def save(figure: Figure, stem: Path, *, png: bool = False) -> list[Path]:
+    """Write `stem`.svg, its text kept as text, and with `png` also `stem`.png at 150 dpi; return the paths.
 
-    The PNG has a palette: a figure's shades fit in 256 to the eye (off by 8 of 255 at most), in a third of the bytes.
+    The same figure gives the same bytes. The PNG has a palette: a figure's shades fit in 256 to the eye (off by 8 of
+    255 at most), in a third of the bytes.
     """
+    svg = stem.with_name(f"{stem.name}.svg")
+    figure.savefig(svg, facecolor="white", metadata={"Date": None})
+    if not png:
+        return [svg]
     from PIL import Image
 
-    svg, png = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("svg", "png"))
-    drawn = io.BytesIO()
+    figure.set_layout_engine("none")  # the first drawing has settled it, and it takes half of the time of each
+    drawn, path = io.BytesIO(), stem.with_name(f"{stem.name}.png")
     figure.savefig(drawn, format="png", dpi=DPI, facecolor="white", pil_kwargs={"compress_level": 1})
     shades = Image.open(drawn).convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    shades.save(png, dpi=(DPI, DPI))
-    figure.set_layout_engine("none")  # the first drawing has settled it, and it takes half of the time of each
-    figure.savefig(svg, facecolor="white", metadata={"Date": None})
-    return [svg, png]
+    shades.save(path, dpi=(DPI, DPI))
+    return [svg, path]
 
 
 @styled()
