@@ -1,6 +1,6 @@
 PYTHON := .venv/bin/python
 
-.PHONY: check fix test notebooks readme metrics reliability lock audit
+.PHONY: check fix test verified reports notebooks readme metrics reliability lock audit
 
 check: ## look, and rewrite nothing
 	$(PYTHON) -m ruff check
@@ -12,8 +12,14 @@ fix: ## rewrite what can be rewritten
 	$(PYTHON) -m ruff check --fix
 	$(PYTHON) -m ruff format
 
-test: ## all tests that this machine can run
+test: ## the tests of every day; `./scripts/test --slow` runs all that CI runs
 	$(PYTHON) -m pytest -n auto
+
+verified: ## interpret the versions that are new or changed, and record in tests/kernels/verified.json that they pass
+	PYTHONPATH=profiling $(PYTHON) tests/kernels/verified.py
+
+reports: ## render the committed runs again in place; what was measured stays as it is
+	PYTHONPATH=profiling $(PYTHON) scripts/rerender.py
 
 notebooks: ## run the notebooks again and keep their outputs
 	$(PYTHON) scripts/notebooks.py notebooks

@@ -2,8 +2,8 @@
 
 Without names every run below reports/ is rendered. report.md and the figures are replaced and run.json is sealed again;
 the script stops before it writes anything of a run that is not whole, and when a table, a sample or a report would
-change. `--drop-reports RUN...` removes .ncu-rep files instead: a note in run.json keeps their sha256, and metrics.csv keeps
-what was read from them.
+change. `--drop-reports RUN...` removes .ncu-rep files instead: a note in run.json keeps their sha256, and metrics.csv
+keeps what was read from them.
 """
 
 from __future__ import annotations

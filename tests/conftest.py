@@ -94,8 +94,17 @@ class Said(NamedTuple):
     err: str
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU, or ncu and its counters, where there is none; with the reason."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --slow."""
+    parser.addoption("--slow", action="store_true", help="run what takes long as well, and interpret every version")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is slow; skip what needs a GPU, or ncu and its counters, where there is none, with the reason."""
+    if not config.getoption("--slow"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
     for marker, missing in (("gpu", environment.driver), ("ncu", _counters)):
         marked = [item for item in items if item.get_closest_marker(marker)]
         if not marked:

@@ -153,9 +153,7 @@ def _unknown_metrics(metrics: pd.DataFrame, metric_set: str) -> list[str]:
     return [f"This ncu does not know {', '.join(unknown)} (`ncu --query-metrics`)."] if unknown else []
 
 
-def rerender(
-    run: runs.Run, out: Path, base: Side | None = None, *, page: bool = False, png: bool = False
-) -> Told:
+def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool = False, png: bool = False) -> Told:
     """Read a run's reports again and redraw everything into `out`; nothing of the run itself is touched.
 
     Its last version is compared with `base`, by default with the version before it. With `page` there is a

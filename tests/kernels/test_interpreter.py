@@ -1,4 +1,7 @@
-"""The project's kernels in Triton's interpreter: right on every test case, clear about what they do not take."""
+"""The project's kernels in Triton's interpreter: right on every test case, clear about what they do not take.
+
+A version that passed as it stands is not interpreted again, unless with --slow: verified.py.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from rooflift.compile.module import load_module
 from rooflift.measure.request import Request
 from rooflift.measure.session import verify
-from rooflift.project.operator import Operator, Version, load_operator, operator_names
+from rooflift.project.operator import Operator, Version
 from rooflift.schema import MeasureOptions
 
+verified = load_module(Path(__file__).with_name("verified.py"))
 CHECKOUT = Path(__file__).parents[2]
 REFUSED = {
     "float64": "TypeError: {operator}: wants float32, float16 or bfloat16",
@@ -32,9 +37,14 @@ AGREES = {"every second column", "channels last", "transposed", "expanded", "emp
 
 EVERY_VERSION = [
     pytest.param(operator, version, id=f"{operator.label}-{version.name}")
-    for operator in (load_operator(CHECKOUT, name) for name in operator_names(CHECKOUT))
-    for version in operator.versions
+    for operator, version in verified.every_version()
 ]
+
+
+@pytest.fixture(autouse=True)
+def _passed_before(request: pytest.FixtureRequest, operator: Operator, version: Version) -> None:
+    if not request.config.getoption("--slow") and verified.verified(operator, version):
+        pytest.skip("it passed as it stands; --slow interprets it again")
 
 
 @pytest.mark.parametrize(("operator", "version"), EVERY_VERSION)

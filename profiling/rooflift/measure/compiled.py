@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rooflift.measure.request import Request
-from rooflift.measure.session import Measurement, Progress, in_turn, run_worker, staged
+from rooflift.measure.session import Job, Measurement, Progress, in_turn, run_worker, staged
 from rooflift.process import run_to_end
 from rooflift.runs.run import to_frame
 from rooflift.schema import CompiledKernel, CompiledRow
@@ -26,22 +27,37 @@ def compile_kernels(request: Request, targets: Sequence[int], progress: Progress
         CatalogError: a target has no GPU spec, or a case has a dtype that torch lacks.
         EnvironmentFault: triton or cuobjdump is missing.
     """
+    seen = Measurement()
+    with compiling(request, targets, seen, progress) as jobs:
+        run_to_end(in_turn([jobs], request.timeout_s))
+    return in_order(seen.compiled, request)
+
+
+@contextmanager
+def compiling(request: Request, targets: Sequence[int], seen: Measurement, progress: Progress) -> Iterator[list[Job]]:
+    """Yield the jobs that compile versions, a part of the cases each; `seen` takes what they find."""
     work = request.profiled
     processes = max(min(os.cpu_count() or 1, len(work)), 1)
-    seen = Measurement()
     with staged(request.operator, request.versions, Plan(work=work, targets=list(targets))) as stage:
-        jobs = [
+        yield [
             partial(run_worker, stage, "compile", {}, seen, progress, f"{index}/{processes}")
             for index in range(processes)
         ]
-        run_to_end(in_turn([jobs], request.timeout_s))
-    cases = {(case.name, case.dtype): place for place, case in enumerate(work)}
+
+
+def in_order(kernels: Sequence[CompiledKernel], request: Request) -> list[CompiledKernel]:
+    """Return kernels in the order of the request: its cases, of each its versions."""
+    cases = {(case.name, case.dtype): place for place, case in enumerate(request.profiled)}
     versions = {version.name: place for place, version in enumerate(request.versions)}
-    return sorted(seen.compiled, key=lambda kernel: (cases[kernel.case, kernel.dtype], versions[kernel.version]))
+    return sorted(kernels, key=lambda kernel: (cases[kernel.case, kernel.dtype], versions[kernel.version]))
 
 
 def compile_tables(request: Request, targets: Sequence[int], progress: Progress) -> pd.DataFrame:
     """Return what `compile_kernels` found as the rows of compiled.csv."""
+    return to_rows(compile_kernels(request, targets, progress))
+
+
+def to_rows(kernels: Sequence[CompiledKernel]) -> pd.DataFrame:
+    """Return compiled kernels as the rows of compiled.csv."""
     fields = CompiledRow.__struct_fields__
-    kernels = compile_kernels(request, targets, progress)
     return to_frame([CompiledRow(**{f: getattr(kernel, f) for f in fields}) for kernel in kernels], CompiledRow)

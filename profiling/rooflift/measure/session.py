@@ -7,6 +7,7 @@ them, where much has to be compiled, several processes check the versions and le
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import shutil
 import tempfile
@@ -40,6 +41,7 @@ Progress = Callable[[str], None]
 Job = Callable[[], Coroutine[None, None, None]]
 MUCH = 16  # kernels, 1 to 5 s of compilation each: from here on more processes save more than their start costs
 MOST_PROCESSES = 8
+FEW = 8  # comparisons in the interpreter, a second or less each: for more of them the imports of one more process pay
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def measure(
         run_to_end(in_turn([*before, jobs], request.timeout_s))
     if profiled is not None:
         seen.ncu_command, seen.ncu_version = profiled.command, profiled.version
-    seen.checks = _in_order(seen.checks, work)
+    seen.checks = in_order(seen.checks, work)
     return seen
 
 
@@ -312,26 +314,33 @@ def _tail(output: str) -> str:
 
 
 def verify(request: Request, cases: Sequence[Case], interpret: bool, progress: Progress) -> list[CheckRecord]:
-    """Compare versions with the reference, on the GPU or in Triton's interpreter; the cases are dealt out to processes.
+    """Compare versions with the reference, on the GPU or in Triton's interpreter.
 
     Raises:
         KernelFault, WrongResult: as `measure`.
     """
-    work = in_dtypes(cases, request.dtypes)
-    if not work:
-        return []
-    cores, versions = os.cpu_count() or 1, len(request.versions)
-    processes = min(cores, versions, len(work)) if interpret else checking_processes(len(work), versions, cores) or 1
-    environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     seen = Measurement()
+    with checking(request, cases, interpret, seen, progress) as jobs:
+        run_to_end(in_turn([jobs], request.timeout_s))
+    return in_order(seen.checks, in_dtypes(cases, request.dtypes))
+
+
+@contextmanager
+def checking(
+    request: Request, cases: Sequence[Case], interpret: bool, seen: Measurement, progress: Progress
+) -> Iterator[list[Job]]:
+    """Yield the jobs that compare versions with the reference, some cases each; `seen` takes what they find."""
+    work, versions, cores = in_dtypes(cases, request.dtypes), len(request.versions), os.cpu_count() or 1
+    processes = checking_processes(len(work), versions, cores) or min(1, len(work))
+    if interpret:
+        processes = min(cores, len(work), math.ceil(len(work) * versions / FEW))
+    environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     with_count = _with_count(seen, len(work) * versions * request.options.seeds, progress)
     with staged(request.operator, request.versions, Plan(work=work, options=request.options)) as stage:
-        jobs: list[Job] = [
+        yield [
             partial(run_worker, stage, "check", environment, seen, with_count, f"{index}/{processes}")
             for index in range(processes)
         ]
-        run_to_end(in_turn([jobs], request.timeout_s))
-    return _in_order(seen.checks, work)
 
 
 def _with_count(seen: Measurement, total: int, progress: Progress) -> Progress:
@@ -339,7 +348,7 @@ def _with_count(seen: Measurement, total: int, progress: Progress) -> Progress:
     return lambda text: progress(f"checked {len(seen.checks)} of {total}, {text}")
 
 
-def _in_order(checks: list[CheckRecord], work: Sequence[Case]) -> list[CheckRecord]:
+def in_order(checks: list[CheckRecord], work: Sequence[Case]) -> list[CheckRecord]:
     """Return checks in the order of the work; seeds and versions of a case stay as they came."""
     order = {(case.name, case.dtype): place for place, case in enumerate(work)}
     return sorted(checks, key=lambda check: order.get((check.case, check.dtype), 0))
