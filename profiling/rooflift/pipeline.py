@@ -7,7 +7,8 @@ import io
 import threading
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ import msgspec
 
 from rooflift.analysis.compare import Side, noise_of
 from rooflift.errors import CatalogError, EnvironmentFault, RunFault
-from rooflift.measure import environment, sanitizer
+from rooflift.measure import environment, offline, sanitizer
 from rooflift.measure.checkpoint import Begun, kept, record
 from rooflift.measure.compiled import compile_tables
+from rooflift.measure.offline import Offline
 from rooflift.measure.request import Request
 from rooflift.measure.session import Measurement, MetricRequest, Progress, measure
 from rooflift.ncu import metrics as registry
@@ -32,7 +34,7 @@ from rooflift.report.markdown import write_report
 from rooflift.report.pictures import PICTURES, SUITE_PICTURE, draw
 from rooflift.runs import atomic, redact
 from rooflift.runs import run as runs
-from rooflift.runs.find import dated_name, ladder_label, recorded_cases
+from rooflift.runs.find import dated_name, find_runs, ladder_label, newest_run, recorded_cases
 from rooflift.runs.roofs import newest_roofs
 from rooflift.runs.verify import sha256, write_manifest
 from rooflift.schema import (
@@ -112,6 +114,35 @@ def profile(request: Request, out: Path | None, progress: Progress, *, numbered:
             parts.put("run", str(place.absolute()))
     files = sorted(path for path in place.rglob("*") if path.is_file())
     return Told(place, story, files, parts.in_words())
+
+
+def rerender_newest(request: Request, out: Path | None) -> Told | None:
+    """Render the newest run of a request's operator into `out`, by default below build/; None when there is no run.
+
+    Raises:
+        RunFault: `out` exists, or the run's reports and tables disagree.
+    """
+    if out is not None and out.exists():
+        raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
+    reports, name = request.root / "reports", request.operator.label
+    if not find_runs(reports, name):
+        return None
+    run = newest_run(reports, name)
+    if request.suite:
+        with suppress(RunFault):  # without a suite the newest run is all there is
+            run = newest_run(reports, name, suite=True)
+    return rerender(run, out or request.root / "build" / name / run.folder.name)
+
+
+def check_and_compile(request: Request, targets: Sequence[int], progress: Progress, *, every: bool) -> Offline:
+    """Check and compile a request's versions without a GPU: `every` version, or the newest alone.
+
+    Raises:
+        KernelFault, WrongResult, EnvironmentFault: as `rooflift.measure.offline.check_and_compile`.
+    """
+    chosen = request.versions if every else request.versions[-1:]
+    found = offline.check_and_compile(replace(request, versions=chosen), targets, progress)
+    return replace(found, left_out=len(request.versions) - len(chosen))
 
 
 def _write(

@@ -31,10 +31,14 @@ def test_profile_without_a_gpu_tells_the_newest_run_again(
     assert said.code == 0
     assert "No NVIDIA GPU" in said.err
     for words in (
-        *("on NVIDIA H100 80GB HBM3", "2.015 ms", "1.011 ms", "issue slots", "measured on NVIDIA H100 80GB HBM3"),
-        *("Compiled here for sm_89 (RTX 4090) and sm_90 (H100)", "2 comparisons with the reference in float64 agree"),
+        *("on NVIDIA H100 80GB HBM3", "2.015 ms", "1.011 ms", "Issue Slots", "measured on NVIDIA H100 80GB HBM3"),
+        *("Compiled here for sm_89 (RTX 4090) and sm_90 (H100)", "1 comparisons with the reference in float64 agree"),
     ):
         assert words in said.out
+    assert "--all-versions checks and compiles the other 1 versions, too" in said.out
+    assert {"v0_baseline", "v1_grid"} & {row.split()[1] for row in said.out.splitlines() if "sm_90 │" in row} == {
+        "v1_grid"
+    }
     after = listing(project)
     made = {name for name in after if name not in before}
     assert {name: digest for name, digest in after.items() if name in before} == before

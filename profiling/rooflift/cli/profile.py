@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,7 +35,7 @@ from rooflift.cli.options import (
     share_of,
 )
 from rooflift.cli.resolve import request_of
-from rooflift.errors import NoGpu, RunFault
+from rooflift.errors import NoGpu
 
 if TYPE_CHECKING:
     from rooflift.measure.request import Request
@@ -64,13 +63,17 @@ def profile(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="The run folder to make. Default: below reports/.")] = None,
     timeout: Timeout = 1800,
+    all_versions: Annotated[
+        bool,
+        typer.Option("--all-versions", help="Without a GPU: check and compile every version, not the newest alone."),
+    ] = False,
     as_json: AsJson = False,
     root: Root = None,
 ) -> None:
     """Check, time and profile versions; without a GPU, re-render a run.
 
-    The run folder is whole or not there at all. Without a GPU the newest run is rendered again, and the versions are
-    compiled, and checked in Triton's interpreter.
+    The run folder is whole or not there at all. Without a GPU the newest run is rendered again, and the newest version
+    is compiled and checked in Triton's interpreter; so is every version that is named.
     """
     from rooflift import pipeline
     from rooflift.measure.request import command_line
@@ -108,7 +111,7 @@ def profile(
         if told.taken_up:
             note(told.taken_up)
     except NoGpu as absent:
-        _without_gpu(request, out, absent, as_json)
+        _without_gpu(request, out, absent, every=all_versions or bool(version), as_json=as_json)
         return
     if as_json:
         print_json(run_as_json(told))
@@ -117,55 +120,38 @@ def profile(
     console().print(f"Wrote {shown(told.folder)} ({len(told.written)} files)")
 
 
-def _without_gpu(request: Request, out: Path | None, absent: NoGpu, as_json: bool) -> None:
-    """Do what needs no GPU: tell the newest run again, check in the interpreter, compile."""
+def _without_gpu(request: Request, out: Path | None, absent: NoGpu, *, every: bool, as_json: bool) -> None:
+    """Re-render the newest run, then check and compile what was asked for."""
     from rooflift import pipeline
-    from rooflift.measure.compiled import compile_tables
     from rooflift.measure.environment import package_version
-    from rooflift.measure.session import verify as verify_versions
     from rooflift.report import columns
     from rooflift.report.terminal import terminal
-    from rooflift.runs.find import find_runs, newest_run
-    from rooflift.schema import MeasureOptions
 
-    if out is not None and out.exists():
-        raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
-    reports = request.root / "reports"
-    run = newest_run(reports, request.operator.label) if find_runs(reports, request.operator.label) else None
-    if run is not None and request.suite:
-        with suppress(RunFault):  # without a suite the newest run is all there is
-            run = newest_run(reports, request.operator.label, suite=True)
-    told = None
     note(absent.message[0].upper() + absent.message[1:] + ".")
-    if run is not None:
-        folder = out or request.root / "build" / request.operator.label / run.folder.name
-        note(f"Working from the newest run, {shown(run.folder)}, measured on {run.manifest.machine.gpu}.")
-        told = pipeline.rerender(run, folder)
-        if not as_json:
-            print_run(told)
-            console().print(f"Every figure above, and in these files, was {lower_first(told.story.provenance)}")
-            for path in told.written:
-                console().print(f"  {shown(path)}: measured on {run.manifest.machine.gpu}")
+    told = pipeline.rerender_newest(request, out)
+    if told is not None and not as_json:
+        gpu = told.story.manifest.machine.gpu
+        note(f"Working from the newest run, {shown(told.folder)}, measured on {gpu}.")
+        print_run(told)
+        console().print(f"Every figure above, and in these files, was {lower_first(told.story.provenance)}")
+        for path in told.written:
+            console().print(f"  {shown(path)}: measured on {gpu}")
     with progress_shown() as progress:
-        compiled = compile_tables(request, list(DEFAULT_TARGETS), progress)
-        if not as_json:
-            title = (
-                f"Compiled here for sm_89 (RTX 4090) and sm_90 (H100) by triton {package_version('triton')}, not run"
-            )
-            console().print(terminal(columns.table("compiled", compiled), title))
-        once = replace(request, options=MeasureOptions(seeds=1))
-        checks = verify_versions(once, request.operator.select_cases([], "test"), True, progress)
-    if as_json:
-        if told is not None:
-            here = {"gpu_here": None, "compiled": records_of(compiled), "interpreter_checks": len(checks)}
-            print_json(run_as_json(told) | here)
-    else:
-        worst = max((check.error_over_tolerance for check in checks), default=0)
+        found = pipeline.check_and_compile(request, DEFAULT_TARGETS, progress, every=every)
+    worst = max((check.error_over_tolerance for check in found.checks), default=0)
+    if as_json and told is not None:
+        here = {"gpu_here": None, "compiled": records_of(found.compiled), "interpreter_checks": len(found.checks)}
+        print_json(run_as_json(told) | here)
+    if not as_json:
+        title = f"Compiled here for sm_89 (RTX 4090) and sm_90 (H100) by triton {package_version('triton')}, not run"
+        console().print(terminal(columns.table("compiled", found.compiled), title))
         console().print(
-            f"Checked here in Triton's interpreter: {len(checks)} comparisons with the reference in float64 agree, "
-            f"the largest error is {worst:.2f} of the tolerance."
-            if checks
+            f"Checked here in Triton's interpreter: {len(found.checks)} comparisons with the reference in float64 "
+            f"agree, the largest error is {worst:.2f} of the tolerance."
+            if found.checks
             else "Not checked here: the operator has no small case (use = ['test'] in cases.toml)."
         )
+        if found.left_out:
+            console().print(f"--all-versions checks and compiles the other {found.left_out} versions, too.")
     if told is None:
         raise NoGpu(f"{request.operator.label} has no run yet, and {absent.message}", absent.remedy)

@@ -22,6 +22,7 @@ def report(
     zipped: Annotated[
         bool, typer.Option("--bundle", help="Also one zip of report, figures, data and .ncu-rep files.")
     ] = False,
+    png: Annotated[bool, typer.Option("--png", help="Also each figure as PNG, beside its SVG.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write. Default: below build/.")] = None,
     as_json: AsJson = False,
     root: Root = None,
@@ -41,7 +42,7 @@ def report(
         raise RunFault(f"{folder} is a run", "Name another folder; what was measured is never overwritten.")
     with progress_shown() as progress:
         progress("reading the reports and drawing")
-        told = pipeline.rerender(run, folder, find_side(root, base) if base else None, page=True)
+        told = pipeline.rerender(run, folder, find_side(root, base) if base else None, page=True, png=png)
         if zipped:
             told.written.append(pipeline.bundle(run, folder, told.written))
     if as_json:

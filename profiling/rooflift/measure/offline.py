@@ -24,6 +24,7 @@ class Offline:
 
     checks: list[CheckRecord]  # one comparison with the reference a version, test case and dtype
     compiled: pd.DataFrame  # as compiled.csv
+    left_out: int = 0  # versions of the operator that were neither checked nor compiled
 
 
 def check_and_compile(request: Request, targets: Sequence[int], progress: Progress) -> Offline:

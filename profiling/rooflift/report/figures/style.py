@@ -83,7 +83,7 @@ def save(figure: Figure, stem: Path, *, png: bool = False) -> list[Path]:
         return [svg]
     from PIL import Image
 
-    figure.set_layout_engine("none")  # the first drawing has settled it, and it takes half of the time of each
+    figure.set_layout_engine("none")  # the SVG has settled it, and it takes half of the time of each
     drawn, path = io.BytesIO(), stem.with_name(f"{stem.name}.png")
     figure.savefig(drawn, format="png", dpi=DPI, facecolor="white", pil_kwargs={"compress_level": 1})
     shades = Image.open(drawn).convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
