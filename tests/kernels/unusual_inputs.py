@@ -63,7 +63,7 @@ ALONG_THE_LAST_DIMENSION: dict[str, Inputs] = {
     "some -inf": lambda: ({}, randn(3, 1100).masked_fill_(torch.arange(1100) < 1030, float("-inf"))),
     "float64": lambda: ({}, randn(2, 7, dtype=torch.float64)),
 }
-INPUTS |= {"softmax": ALONG_THE_LAST_DIMENSION}
+INPUTS |= {"softmax": ALONG_THE_LAST_DIMENSION, "cumsum": ALONG_THE_LAST_DIMENSION}
 
 
 def outcome(reference: ModuleType, version: ModuleType, init: dict[str, Any], x: torch.Tensor) -> str:
