@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from rooflift.cli.main import main
+from rooflift.dtypes import DTYPES
 from rooflift.errors import RoofliftError
 from rooflift.measure import environment
 from rooflift.measure.request import Request
@@ -185,7 +186,7 @@ def suite_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert case.init is not None
         assert case.inputs is not None
         for dtype in case.dtypes:
-            size = 2 * math.prod(case.inputs[0]) * (4 if dtype == "float32" else 2)
+            size = 2 * math.prod(case.inputs[0]) * DTYPES[dtype].bytes
             cases.append(ResolvedCase(case.name, dtype, case.init, case.inputs, size, None, "none"))
             floor = size / 3e6 + 2
             times = {"v0_baseline": 2.5, "v1_grid": half if dtype == "float16" else 1.25, "torch_eager": 2.0}

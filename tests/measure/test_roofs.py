@@ -15,6 +15,7 @@ import pytest
 
 from rooflift.analysis.roofline import with_datasheet
 from rooflift.compile.sass import disassemble, parse_opcodes, parse_resources, sass_mix
+from rooflift.dtypes import TENSOR_UNITS
 from rooflift.errors import EnvironmentFault, NoGpu
 from rooflift.measure import environment
 from rooflift.measure import roofs as measured_roofs
@@ -246,7 +247,7 @@ def test_command_writes_a_file_and_replaces_none_unless_forced(
 @pytest.mark.gpu
 def test_measured_roofs_are_near_the_datasheets_and_none_is_above() -> None:
     found = {row["name"]: row for row in with_datasheet(measured(300))}
-    assert list(found) == ["DRAM copy", "DRAM read", "L2 read", "FP32", *roofs.TENSOR_DTYPES]
+    assert list(found) == ["DRAM copy", "DRAM read", "L2 read", "FP32", *TENSOR_UNITS.values()]
     for name, row in found.items():
         assert len(row["times_us"]) == roofs.SAMPLES
         assert min(row["times_us"]) >= 1e3 * roofs.LEAST_MS * 0.8, name

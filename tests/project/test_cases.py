@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rooflift.dtypes import DTYPES
 from rooflift.errors import CatalogError
-from rooflift.project.cases import DTYPES, Case, read_cases
+from rooflift.project.cases import Case, read_cases
 
 GOOD = """
 [main]
@@ -34,7 +35,7 @@ def test_cases_say_init_inputs_dtypes_and_use(written: Path) -> None:
     init = {"in_channels": 64, "kernel_size": 3}
     assert read_cases(written) == {
         "main": Case("main", init, [[16, 64, 512, 512], [64]], ("float32",), frozenset({"bench"}), ("float32",)),
-        "empty_batch": Case("empty_batch", {}, [[0, 4]], DTYPES, frozenset({"test", "bench"})),
+        "empty_batch": Case("empty_batch", {}, [[0, 4]], tuple(DTYPES), frozenset({"test", "bench"})),
     }
 
 

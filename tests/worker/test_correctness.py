@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import torch
 
+from rooflift.dtypes import DTYPES
 from rooflift.project.cases import Case
 from rooflift.schema import CheckRecord
-from rooflift.worker.correctness import TOLERANCE, check_version, compare, poisoned_memory
+from rooflift.worker.correctness import check_version, compare, poisoned_memory
 from rooflift.worker.protocol import Mismatch
 
 F32 = Case("small", {}, [[4, 8]], ("float32",))
 # Numbers next to each other in a dtype at 1.0, where they lie farthest apart for their size.
-STEP = {dtype: torch.finfo(getattr(torch, dtype)).eps for dtype in TOLERANCE}
+STEP = {dtype: torch.finfo(getattr(torch, dtype)).eps for dtype in DTYPES}
 
 
 class Twice(torch.nn.Module):
@@ -65,7 +66,7 @@ def test_wrong_result_names_the_worst_element_and_how_far_off_it_is() -> None:
     got[1, 2, 3] += 0.5
     found = wrong(got, expected)
     assert (found.index, found.expected, found.got) == ([1, 2, 3], "1", "1.5")
-    assert found.error_over_tolerance == pytest.approx(0.5 / (2 * TOLERANCE["float32"]))
+    assert found.error_over_tolerance == pytest.approx(0.5 / (2 * DTYPES["float32"].tolerance))
     assert (found.wrong_elements, found.elements) == (2, 24)
 
 
@@ -166,7 +167,7 @@ def test_single_number_that_is_wrong_is_told_with_its_value() -> None:
     assert (found.expected, found.got, found.elements) == ("2", "3", 1)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_exact_result_rounded_once_passes(dtype: str) -> None:
     torch.manual_seed(0)
     expected = torch.randn(100_000, dtype=torch.float64)

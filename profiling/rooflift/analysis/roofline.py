@@ -13,18 +13,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from rooflift.dtypes import RATES
 from rooflift.project.gpus import GpuSpec, spec_for_name
 from rooflift.schema import RoofRow, Roofs
 
-TENSOR = {"float16": "FP16 tensor", "bfloat16": "BF16 tensor", "float32": "TF32 tensor"}  # what tl.dot does with it
 _DATASHEET = {
     "DRAM": "dram_bytes_per_s",
     "DRAM copy": "dram_bytes_per_s",
     "DRAM read": "dram_bytes_per_s",
-    "FP32": "fp32_flops_per_s",
-    "FP16 tensor": "fp16_flops_per_s",
-    "BF16 tensor": "bf16_flops_per_s",
-    "TF32 tensor": "tf32_flops_per_s",
+    **RATES,
 }
 
 

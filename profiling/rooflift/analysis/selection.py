@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rooflift.analysis.advice import Diagnosis, Roof, diagnose
 from rooflift.analysis.estimate import Estimate, Held, hold
-from rooflift.analysis.roofline import TENSOR
 from rooflift.analysis.summary import KEY, TENSOR_IN_USE_PCT, combine, main_case, summarize
+from rooflift.dtypes import FP32_UNIT, TENSOR_UNITS
 from rooflift.errors import CatalogError, RunFault, did_you_mean
 from rooflift.runs.run import Run
 from rooflift.schema import ResolvedCase, Roofs
@@ -107,7 +107,11 @@ def roof(row: dict[str, Any], case: ResolvedCase | None, measured: Roofs | None)
     sol_us, name = float(row["sol_us"]), "a device copy of the compulsory bytes in the run"
     if math.isnan(sol_us) and case is not None and "DRAM copy" in rates:
         sol_us, name = case.compulsory_bytes / rates["DRAM copy"] * 1e6, f"DRAM copy, {source}"
-    unit = TENSOR.get(case.dtype, "FP32") if case is not None and row["tensor_pct"] > TENSOR_IN_USE_PCT else "FP32"
+    unit = (
+        TENSOR_UNITS.get(case.dtype, FP32_UNIT)
+        if case is not None and row["tensor_pct"] > TENSOR_IN_USE_PCT
+        else FP32_UNIT
+    )
     flop_us = float(row["flop"]) / rates[unit] * 1e6 if unit in rates else math.nan
     if flop_us > sol_us:
         return Roof(flop_us, f"{unit} rate, {source}")

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rooflift.analysis.bottleneck import find_bottleneck
-from rooflift.analysis.roofline import TENSOR, Roof, datasheet_roofs, measured_roofs
+from rooflift.analysis.roofline import Roof, datasheet_roofs, measured_roofs
+from rooflift.dtypes import TENSOR_UNITS
 from rooflift.ncu.metrics import BY_NAME, FLOP_OF_INSTRUCTION
 from rooflift.project.gpus import spec_for_name
 from rooflift.project.header import parse_prediction
@@ -123,7 +124,7 @@ def roofs(manifest: Manifest, summary: pd.DataFrame, measured: Roofs | None = No
     first = summary.iloc[0]
     names = ["FP32"]
     if (summary["tensor_pct"] > TENSOR_IN_USE_PCT).any():
-        names.append(TENSOR[first["dtype"]])
+        names.append(TENSOR_UNITS[first["dtype"]])
     found = []
     if not math.isnan(first["sol_us"]):
         per_s = first["compulsory_bytes"] / first["sol_us"] * 1e6

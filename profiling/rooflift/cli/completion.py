@@ -41,7 +41,7 @@ def stages(incomplete: str) -> list[str]:
 
 def dtypes(incomplete: str) -> list[str]:
     """Return the dtypes."""
-    from rooflift.project.cases import DTYPES
+    from rooflift.dtypes import DTYPES
 
     return _beginning(incomplete, DTYPES)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rooflift.cli import completion
+from rooflift.dtypes import DTYPES
 from rooflift.errors import CatalogError, did_you_mean
 
 
@@ -26,8 +27,6 @@ def _known_dtypes(names: list[str] | None) -> list[str] | None:
 
 
 def _known_dtype(name: str | None) -> str | None:
-    from rooflift.project.cases import DTYPES
-
     if name is not None and name not in DTYPES:
         raise CatalogError(f"no dtype {name!r}", did_you_mean(name, DTYPES))
     return name
@@ -65,7 +64,7 @@ Dtypes = Annotated[
     typer.Option(
         "--dtype",
         "-d",
-        help="float32, float16 or bfloat16; several times.",
+        help=f"{', '.join(DTYPES)}; several times.",
         callback=_known_dtypes,
         autocompletion=completion.dtypes,
     ),

@@ -15,8 +15,9 @@ from typing import Any
 from rooflift.compile.module import load_module
 from rooflift.compile.occupancy import theoretical_occupancy
 from rooflift.compile.sass import disassemble, parse_opcodes, parse_resources, sass_mix
+from rooflift.dtypes import DTYPES
 from rooflift.errors import CatalogError, EnvironmentFault, KernelFault, did_you_mean
-from rooflift.project.cases import DTYPES, Case
+from rooflift.project.cases import Case
 from rooflift.project.gpus import GpuSpec, spec_for_target
 from rooflift.schema import CompiledKernel
 

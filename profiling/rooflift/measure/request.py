@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rooflift.dtypes import DTYPES
 from rooflift.errors import CatalogError, did_you_mean
 from rooflift.ncu.metrics import METRIC_SETS
-from rooflift.project.cases import DTYPES, Case
+from rooflift.project.cases import Case
 from rooflift.project.operator import Operator, Version, load_operator
 from rooflift.schema import MeasureOptions
 

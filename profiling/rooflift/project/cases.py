@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from rooflift.dtypes import DTYPES
 from rooflift.errors import CatalogError, did_you_mean
 
-Dtype = Literal["float32", "float16", "bfloat16"]
-DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+DtypeName = Annotated[str, msgspec.Meta(pattern=rf"^({'|'.join(DTYPES)})\Z")]
 LADDER = "ladder"  # the table of ladders; no case can have this name
 MAIN = "main"  # the case that the general ladder is about
 Size = Annotated[int, msgspec.Meta(ge=0)]
@@ -47,7 +47,7 @@ class LadderTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a ladder in a folder of its own is about: one case in its first dtype, and the cases that it serves."""
 
     case: str
-    dtypes: Annotated[tuple[Dtype, ...], msgspec.Meta(min_length=1)]
+    dtypes: Annotated[tuple[DtypeName, ...], msgspec.Meta(min_length=1)]
     serves: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
 
@@ -55,8 +55,8 @@ class _CaseTable(msgspec.Struct, forbid_unknown_fields=True):
     init: dict[str, Any]
     inputs: Annotated[list[list[Size]], msgspec.Meta(min_length=1)]
     use: Annotated[list[Literal["test", "bench"]], msgspec.Meta(min_length=1)]
-    dtypes: Annotated[list[Dtype], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: list(DTYPES))
-    metrics: Annotated[list[Dtype], msgspec.Meta(min_length=1)] | None = None
+    dtypes: Annotated[list[DtypeName], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: list(DTYPES))
+    metrics: Annotated[list[DtypeName], msgspec.Meta(min_length=1)] | None = None
 
 
 _FORM = "A case is a table with init = {...}, inputs = [[shape], ...], use = ['test', 'bench'], dtypes, metrics."

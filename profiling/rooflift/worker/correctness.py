@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from rooflift.dtypes import DTYPES
 from rooflift.project.cases import Case
 from rooflift.schema import CheckRecord
 from rooflift.worker.protocol import FAR, Mismatch
 from rooflift.worker.tensors import make_inputs, make_model, make_pair
-
-# Allowed error in units of (|expected| + rms(expected)). 16-bit outputs: one unit in the last place, twice the error
-# of rounding an exact result once. float32: 80 units in the last place, room for sums of some thousand terms.
-TOLERANCE = {"float32": 1e-5, "float16": 2**-10, "bfloat16": 2**-7}
 
 
 def reference_result(reference: ModuleType, case: Case, device: str, seed: int) -> Any:
@@ -70,7 +67,7 @@ def compare(got: Any, expected: Any, name: str, case: Case, seed: int) -> CheckR
         finite = wanted[wanted.isfinite()]
         size = finite.square().mean().sqrt() if finite.numel() else 0
         scale = wanted.abs().add_(size).clamp_min_(torch.finfo(torch.float32).tiny)
-        tolerance = torch.finfo(torch.float32).tiny if exact else TOLERANCE[case.dtype]
+        tolerance = torch.finfo(torch.float32).tiny if exact else DTYPES[case.dtype].tolerance
         error = (difference / (scale * tolerance)).masked_fill_(~same & ~wanted.isfinite(), float("inf"))
         error = error.masked_fill_(same, 0).nan_to_num_(nan=float("inf"), posinf=float("inf"))
         largest = float(error.max())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+from rooflift.dtypes import TENSOR_UNITS
 from rooflift.schema import RoofRow
 from rooflift.worker import protocol
 from rooflift.worker.gpu_state import gpu_state
@@ -33,7 +34,6 @@ THREADS_PER_SM = 1024  # resident at once on every GPU since Volta
 TILES = ((128, 256, 256, 8, 1), (64, 256, 128, 4, 2), (64, 64, 64, 4, 4))  # M, N, bytes of K, warps, programs per SM
 MATRIX_TILE = (128, 256, 128, 8, 8)  # M, N, bytes of K, GROUP, warps
 STEPS = object()
-TENSOR_DTYPES = {"FP16 tensor": "float16", "BF16 tensor": "bfloat16", "TF32 tensor": "float32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def benchmarks() -> list[RoofBenchmark]:
         ),
         *(
             RoofBenchmark(name, "compute", f"{tensor}; 2 FLOP a multiply-add", partial(_tensor, dtype, sms))
-            for name, dtype in TENSOR_DTYPES.items()
+            for dtype, name in TENSOR_UNITS.items()
         ),
     ]
 
