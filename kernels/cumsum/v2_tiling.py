@@ -7,7 +7,9 @@ Change:  no loop over columns is left. Rows up to 16384 columns are one tile, se
 Why:     v1's programs wait for a block of 4 KB, scan it and store it before they ask for the next one, 32 times. Now 32
          KB a program are on their way at once, and all programs are at different places of their work. The traffic of
          the main case stays at two reads and a write.
-Expect:  time_x 0.85..1.00, sol_pct 58..67, excess_traffic 1.45..1.52, dram_pct > 80
+Expect:  time_x 0.85..1.00, sol_pct 58..67, excess_traffic 1.45..1.52, dram_pct > 80,
+         rows_16384/float32: time_x 0.75..0.98, rows_16384/float32: sol_pct 80..95,
+         rows_2048/float32: sol_pct 78..95, rows_16384/bfloat16: sol_pct 62..88
 """
 
 import torch

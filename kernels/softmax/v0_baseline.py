@@ -4,7 +4,8 @@ Stage:   baseline
 Change:  the algorithm that the ladder starts from: three loops over blocks of 1024 columns.
 Why:     the shortest correct kernel. All 2048 rows of the main case are on the GPU at once, 1 GB in float32, so each
          pass asks DRAM again: three reads and one write where one and one are compulsory.
-Expect:  excess_traffic 1.90..2.05, sol_pct 40..50, dram_pct > 78, sm_pct < 60, l2_hit_pct < 40
+Expect:  excess_traffic 1.90..2.05, sol_pct 40..50, dram_pct > 78, sm_pct < 60, l2_hit_pct < 40,
+         rows_4096/float32: sol_pct 60..92
 """
 
 import torch

@@ -7,7 +7,9 @@ Why:     v1 waits for each block of 4 KB before it asks for the next, and reads 
          the compulsory traffic alone. The main case's rows of 512 KB do not fit: they still cost two reads and a
          write, 1.5 times the compulsory bytes, but with 32 KB a program on their way. Rows of 4096 columns should take
          two thirds of v1's time.
-Expect:  time_x 0.90..1.00, excess_traffic 1.45..1.52, sol_pct 60..67, dram_pct > 84, l2_hit_pct < 45
+Expect:  time_x 0.90..1.00, excess_traffic 1.45..1.52, sol_pct 60..67, dram_pct > 84, l2_hit_pct < 45,
+         rows_4096/float32: time_x 0.58..0.75, rows_4096/float32: sol_pct 90..99, rows_32768/float32: sol_pct 88..99,
+         rows_4096/bfloat16: sol_pct 86..98
 """
 
 import torch
