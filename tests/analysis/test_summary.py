@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooflift.analysis.summary import combine, counted_flop, judge, main_case, roofs, summarize, version_number
+from rooflift.analysis.predictions import judge
+from rooflift.analysis.summary import combine, counted_flop, main_case, roofs, summarize, version_number
 from rooflift.ncu.metrics import BY_NAME
 from rooflift.project.gpus import specs
 from rooflift.runs.run import read_run, to_frame
@@ -340,7 +342,21 @@ def test_predictions_are_about_the_main_case_in_its_first_dtype(
     times = timings_of({("v0_a", name, dtype): 2.0 ** (index + 1) for index, (name, dtype, _) in enumerate(cases)})
     row = only(judge(manifest, summarize(manifest, metrics_of({V0: [{"sm_pct": 1.0}]}), times)))
     assert (row["value"], row["verdict"]) == (4.0, "hit")
-    assert main_case(manifest.cases[:1]).case == "small"
+    assert main_case(msgspec.structs.replace(manifest, cases=manifest.cases[:1])).case == "small"
+
+
+def test_prediction_that_names_its_case_is_judged_there(
+    manifest_of: ManifestOf, metrics_of: FrameOf, timings_of: FrameOf
+) -> None:
+    cases = [("main", "float32", 500), ("k7_56", "float16", 500), ("k7_56", "bfloat16", 500)]
+    expect = ["k7_56/bfloat16: time_us 8..8", "k7_56: time_us 4..4", "time_us 2..2", "k7_56/float32: time_us 4..4"]
+    times = timings_of({("v0_a", name, dtype): 2.0 ** (index + 1) for index, (name, dtype, _) in enumerate(cases)})
+    manifest = manifest_of({"v0_a": expect}, cases)
+    judged = judge(manifest, summarize(manifest, metrics_of({V0: [{"sm_pct": 1.0}]}), times))
+    assert list(judged["verdict"]) == ["hit", "hit", "hit", "not judged: this run has no k7_56 float32"]
+    ladder = msgspec.structs.replace(manifest, main="k7_56")
+    assert main_case(ladder) == manifest.cases[1]
+    assert list(judge(ladder, summarize(ladder, metrics_of({V0: [{"sm_pct": 1.0}]}), times))["value"][:3]) == [8, 4, 4]
 
 
 def test_predictions_are_not_judged_on_another_case(
@@ -348,9 +364,8 @@ def test_predictions_are_not_judged_on_another_case(
 ) -> None:
     manifest = manifest_of({"v0_a": ["time_us 4..4"]}, [("small", "float32", 500)])
     times = timings_of({("v0_a", "small", "float32"): 4.0})
-    judged = judge(manifest, summarize(manifest, metrics_of({V0: [{"sm_pct": 1.0}]}), times))
-    assert judged.empty
-    assert "verdict" in judged
+    row = only(judge(manifest, summarize(manifest, metrics_of({V0: [{"sm_pct": 1.0}]}), times)))
+    assert row["verdict"] == "not judged: this run has no main"
 
 
 def test_version_that_expects_nothing_has_no_verdict(manifest_of: ManifestOf, metrics_of: FrameOf) -> None:

@@ -47,7 +47,7 @@ def select(run: Run, version: str | None = None, case: str | None = None, dtype:
         raise CatalogError(f"{run.folder}: no version {version!r}", did_you_mean(version, filter(None, names)))
     chosen = found[-1] if version is not None else names[-1]
     cases = _cases(run)
-    main = main_case(run.manifest.cases) if run.manifest.cases else None
+    main = main_case(run.manifest) if run.manifest.cases else None
     case = case if case is not None else (main.case if main else cases[0][0])
     dtypes = [d for c, d in cases if c == case]
     if not dtypes:

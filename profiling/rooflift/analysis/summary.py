@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rooflift.analysis.bottleneck import find_bottleneck
@@ -12,7 +11,6 @@ from rooflift.analysis.roofline import Roof, datasheet_roofs, measured_roofs
 from rooflift.dtypes import TENSOR_UNITS
 from rooflift.ncu.metrics import BY_NAME, FLOP_OF_INSTRUCTION
 from rooflift.project.gpus import spec_for_name
-from rooflift.project.header import parse_prediction
 from rooflift.schema import Manifest, ResolvedCase, Roofs
 
 if TYPE_CHECKING:
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 KEY = ["version", "case", "dtype"]
 FLOOR = "copy"
-MAIN = "main"  # the case that a ladder is about; every operator has it, not every run
 TENSOR_IN_USE_PCT = 5.0
 
 
@@ -135,30 +132,6 @@ def roofs(manifest: Manifest, summary: pd.DataFrame, measured: Roofs | None = No
     return found + (datasheet_roofs(spec, ["DRAM", *names]) if spec else [])
 
 
-def judge(manifest: Manifest, summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the predictions with their verdicts, on the case `main` in its first dtype; none without it.
-
-    Columns: version, prediction, metric, value (NaN when missing), verdict (hit, miss, or not judged: why).
-    """
-    import pandas as pd
-
-    case = main_case(manifest.cases)
-    rows = []
-    for version in manifest.versions if case.case == MAIN else ():
-        row = summary[(summary[KEY] == [version.version, case.case, case.dtype]).all(axis=1)].iloc[0]
-        for text in version.expect:
-            prediction = parse_prediction(text)
-            value = row.get(prediction.metric, None)
-            if value is None or isinstance(value, str):
-                verdict, value = f"not judged: no figure is called {prediction.metric}", math.nan
-            elif math.isnan(value):
-                verdict = "not judged: the figure is missing in this run"
-            else:
-                verdict = "hit" if prediction.holds(value) else "miss"
-            rows.append((version.version, text, prediction.metric, value, verdict))
-    return pd.DataFrame(rows, columns=["version", "prediction", "metric", "value", "verdict"])
-
-
-def main_case(cases: Sequence[ResolvedCase]) -> ResolvedCase:
-    """Return the case that the headers speak of, or the first where it was not measured."""
-    return next((case for case in cases if case.case == MAIN), cases[0])
+def main_case(manifest: Manifest) -> ResolvedCase:
+    """Return the case that the ladder is about, in its first dtype, or the first where it was not measured."""
+    return next((case for case in manifest.cases if case.case == manifest.main), manifest.cases[0])

@@ -30,5 +30,6 @@ COMMANDS = {
     "lint": Entry("Improve", "lint:lint", "Check a candidate without running it."),
     "optimize": Entry("Improve", "optimize:optimize", "Run the loop with an agent: prompt, candidate, evaluation."),
     "estimate": Entry("Improve", "estimate:estimate", "Estimate a run's times on another GPU."),
+    "export": Entry("Exchange", "export:export", "Write an operator as one module that needs torch and triton alone."),
     "import": Entry("Exchange", "import_:import_", "Make a run of a report or metrics from elsewhere."),
 }

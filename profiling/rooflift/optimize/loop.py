@@ -246,7 +246,7 @@ class Loop:
         rows = compare(side(run, base.name), side(run, own.name)).cases
         summary = figures(run)
         summary = summary[summary["version"] == own.name]
-        main = main_case(run.manifest.cases)
+        main = main_case(run.manifest)
         on_main = (summary["case"] == main.case) & (summary["dtype"] == main.dtype)
         timed = rows[(rows["case"] == main.case) & (rows["dtype"] == main.dtype)].iloc[0]
         highest = float(summary["sol_pct"].max())

@@ -10,8 +10,9 @@ import msgspec
 
 from rooflift import queries
 from rooflift.analysis import selection
+from rooflift.analysis.predictions import judge
 from rooflift.analysis.selection import Selection
-from rooflift.analysis.summary import KEY, MAIN, judge
+from rooflift.analysis.summary import KEY
 from rooflift.errors import RunFault
 from rooflift.escape import environment
 from rooflift.lint.rules import rules
@@ -263,7 +264,7 @@ def _projected(run: Run, about: Selection, target: GpuSpec, here: Roofs | None, 
 
 
 def _tried(run: Run, about: Selection) -> list[Iteration]:
-    """Return the versions of the run on the subject's case; predictions are judged on the main case."""
+    """Return the versions of the run on the subject's case; predictions are judged on their own case."""
     every = selection.figures(run)
     judged = judge(run.manifest, every) if run.manifest.cases else None
     found = []
@@ -280,9 +281,7 @@ def _tried(run: Run, about: Selection) -> list[Iteration]:
                 speedup=_known(row.get("speedup"), "x over the first"),
                 roof=_known(row.get("sol_pct"), " % of the roof"),
                 bottleneck=str(row.get("bottleneck", "unknown")),
-                predictions=[
-                    f"{v['prediction']}: {_known(v['value'], '')}, {v['verdict']} on {MAIN}" for v in verdicts
-                ],
+                predictions=[f"{v['prediction']}: {_known(v['value'], '')}, {v['verdict']}" for v in verdicts],
             )
         )
     return found

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rooflift.analysis.compare import Comparison, Rule, Side, compare
+from rooflift.analysis.predictions import judge
 from rooflift.analysis.suite import has_suite, suite
-from rooflift.analysis.summary import judge, main_case, summarize
+from rooflift.analysis.summary import main_case, summarize
 from rooflift.schema import Manifest, ResolvedCase
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class ReportData:
     @property
     def case(self) -> ResolvedCase:
         """The case that the headers speak of."""
-        return main_case(self.manifest.cases)
+        return main_case(self.manifest)
 
     @property
     def main(self) -> pd.DataFrame:
@@ -101,7 +102,7 @@ def _comparisons(
 ) -> tuple[Comparison | None, tuple[Comparison, ...]]:
     timed = set(samples["provider"])
     sides = [Side(manifest, v.version, samples, metrics) for v in manifest.versions if v.version in timed]
-    case = main_case(manifest.cases)
+    case = main_case(manifest)
     alone = msgspec.structs.replace(manifest, cases=[case])
     few, none = _of_case(samples, case), metrics.iloc[:0]  # of the steps the times are shown, no metrics
     short = [Side(alone, side.version, few, none) for side in sides]

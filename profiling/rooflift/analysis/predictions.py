@@ -1,0 +1,47 @@
+"""The predictions of the versions' headers, each judged on the case that it is about. No files, no GPU."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rooflift.analysis.summary import KEY
+from rooflift.project.header import Prediction, parse_prediction
+from rooflift.schema import Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ["version", "prediction", "metric", "value", "verdict"]
+
+
+def judge(manifest: Manifest, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the predictions with their verdicts: each on its case, one that names none on the ladder's.
+
+    A prediction without a dtype is about the first in which the run has the case.
+
+    Columns: version, prediction, metric, value (NaN when missing), verdict (hit, miss, or not judged: why).
+    """
+    import pandas as pd
+
+    rows = []
+    for version in manifest.versions:
+        for text in version.expect:
+            prediction = parse_prediction(text)
+            value, verdict = _verdict(manifest, summary, version.version, prediction)
+            rows.append((version.version, text, prediction.metric, value, verdict))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _verdict(manifest: Manifest, summary: pd.DataFrame, version: str, prediction: Prediction) -> tuple[float, str]:
+    name, dtype = prediction.case or manifest.main, prediction.dtype
+    case = next((c for c in manifest.cases if c.case == name and dtype in ("", c.dtype)), None)
+    if case is None:
+        return math.nan, f"not judged: this run has no {' '.join(filter(None, (name, dtype)))}"
+    row = summary[(summary[KEY] == [version, case.case, case.dtype]).all(axis=1)].iloc[0]
+    value = row.get(prediction.metric, None)
+    if value is None or isinstance(value, str):
+        return math.nan, f"not judged: no figure is called {prediction.metric}"
+    if math.isnan(value):
+        return value, "not judged: the figure is missing in this run"
+    return value, "hit" if prediction.holds(value) else "miss"
