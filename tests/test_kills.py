@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 KILLING = Path(__file__).parent / "killing.py"
 KILLS = {"profile": 80, "compare": 65, "optimize": 60}
 

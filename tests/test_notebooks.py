@@ -28,6 +28,7 @@ def texts(notebook: Any) -> list[str]:
     return [output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [path.name for path in NOTEBOOKS])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of jupyter's own packages
 def test_notebook_runs_and_gives_its_committed_outputs(notebooks: ModuleType, name: str) -> None:

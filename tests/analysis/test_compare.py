@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,12 +83,14 @@ def judged() -> Callable[..., list[str]]:
     return judge
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
 def test_no_change_gives_at_most_one_false_verdict_in_a_hundred(judged: Callable[..., list[str]], paired: bool) -> None:
     found = judged(10_000, 1.0, None, paired=paired)
     assert sum(verdict != "within noise" for verdict in found) <= 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize(("factor", "verdict"), [(1.02, "slower"), (1 / 1.02, "faster")])
 def test_change_of_two_per_cent_is_found(
@@ -337,11 +338,9 @@ def test_mean_is_geometric_and_its_interval_that_of_the_measurement(make: Make) 
     assert mean.high - mean.low < 5e-3
 
 
-def test_five_hundred_cases_take_less_than_ten_seconds(make: Make) -> None:
+def test_one_change_among_five_hundred_cases_is_found(make: Make) -> None:
     head = make({(f"case_{n}", "float32"): 1.05 if n == 99 else 1.0 for n in range(500)})
-    started = time.perf_counter()
     found = compare(before(head), head)
-    assert time.perf_counter() - started < 10
     assert found.cases.loc[found.cases["verdict"] != "within noise", "case"].tolist() == ["case_99"]
 
 

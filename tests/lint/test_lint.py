@@ -61,11 +61,6 @@ def test_a_bad_reply_is_rejected_by_the_rule_it_breaks(path: Path) -> None:
     assert expected[1] in rules(judged(path))
 
 
-def test_the_set_of_replies_is_large_enough() -> None:
-    assert len(GOOD) >= 17
-    assert len(BAD) >= 28
-
-
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_version_of_the_project_is_accepted(path: Path) -> None:
     operator = CHECKOUT / "kernels" / path.relative_to(CHECKOUT / "kernels").parts[0]

@@ -32,7 +32,10 @@ from rooflift.sandbox.sandbox import Limits, find_sandbox
 from rooflift.schema import MeasureOptions
 from rooflift.worker.protocol import Plan
 
-pytestmark = pytest.mark.skipif(bool(find_sandbox().missing), reason=f"not sandboxed here: {find_sandbox().missing}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(find_sandbox().missing), reason=f"not sandboxed here: {find_sandbox().missing}"),
+]
 BREAKOUTS = (Path(__file__).parent / "breakouts.py").read_text()
 RIGHT = "twice[(triton.cdiv(x.numel(), 64),)](x, y, x.numel(), BLOCK=64)"
 ELSEWHERE = pytest.mark.skipif(
