@@ -369,7 +369,7 @@ def test_bytes_that_changed_as_the_time_did_explain_it(metrics_of: Callable[...,
     v0 = {"dram_read_bytes": 100.0, "dram_write_bytes": 100.0, "inst_executed": 50.0, "sm_pct": 40.0}
     found = counted(v0, v0 | {"dram_read_bytes": 40.0}, metrics_of, make, 0.72)
     assert only(found)["cause"] == "explained by DRAM bytes 0.70x"
-    moved = found.counters.set_index("metric")
+    moved = found.metrics.set_index("metric")
     assert moved.loc["dram_read_bytes", ["change", "moved"]].tolist() == [0.4, True]
     assert moved.loc["inst_executed", ["change", "moved"]].tolist() == [1.0, False]
     assert moved.loc["sm_pct", ["change", "moved"]].tolist() == [0.0, False]

@@ -16,7 +16,6 @@ from rooflift.report import columns
 from rooflift.report.cells import MISSING
 from rooflift.report.data import ReportData, report_data
 from rooflift.report.markdown import write_report
-from rooflift.report.pictures import draw
 from rooflift.report.tables import gpu_table, metric_changes, versions_table
 from rooflift.report.text import method_text, verdict_line
 from rooflift.report.warnings import warnings
