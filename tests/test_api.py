@@ -101,6 +101,15 @@ def test_runs_are_a_sequence_and_a_table() -> None:
     assert runs[-1].name in runs._repr_html_()
 
 
+def test_runs_can_be_asked_for_by_what_they_hold() -> None:
+    runs = rl.runs(gpu="H100", metrics=True, versions=["v0", "v7"], cases=["main/float32"])
+    assert runs
+    for run in runs:
+        assert {"v0_baseline", "v7_sectors"} <= {*run.versions}
+        assert not run.summary("main", "float32")["dram_pct"].isna().all()
+    assert all(run.manifest.suite for run in rl.runs(suite=True))
+
+
 def test_a_run_that_cannot_be_read_is_listed_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "kernels").mkdir()
     broken = tmp_path / "reports" / "some" / "2026-01-01-h100-abc"

@@ -12,7 +12,7 @@ from rooflift.api.shown import html_table, texts
 from rooflift.errors import CatalogError, RunFault
 from rooflift.project import operator as project
 from rooflift.project.gpus import GpuSpec, spec_for_key, spec_for_name
-from rooflift.runs.find import list_runs, newest_run, resolve_run
+from rooflift.runs.find import holds, list_runs, newest_run, resolve_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,10 +83,19 @@ class Runs(Sequence[Run]):
         return html_table(texts(frame := self.table(), list(frame)), repr(self)[1:-1])
 
 
-def runs(operator: str | None = None, *, gpu: str = "", root: Path | str | None = None) -> Runs:
-    """Return the recorded runs below reports/, oldest first: all, or those of an operator or on a GPU.
+def runs(
+    operator: str | None = None,
+    *,
+    gpu: str = "",
+    suite: bool = False,
+    metrics: bool = False,
+    versions: Collection[str] = (),
+    cases: Collection[str] = (),
+    root: Path | str | None = None,
+) -> Runs:
+    """Return the recorded runs below reports/, oldest first: all, or those that hold what is asked for, as `latest`.
 
-    `gpu` is part of the name that the driver gives, such as "H100".
+    Without `operator` runs of all operators and ladders count.
 
     >>> import rooflift as rl
     >>> [run.operator for run in rl.runs("rms_norm")][:1]
@@ -99,7 +108,9 @@ def runs(operator: str | None = None, *, gpu: str = "", root: Path | str | None 
     listed = list_runs(top / "reports", operator)
     read = [Run(folder, found, top) for folder, found in listed if not isinstance(found, RunFault)]
     unreadable = [(folder, found) for folder, found in listed if isinstance(found, RunFault)]
-    return Runs([run for run in read if gpu in run.gpu], unreadable)
+    found = [run for run in read if run.manifest.suite or not suite]
+    found = [run for run in found if holds(run, gpu, versions, with_metrics=metrics, cases=cases)]
+    return Runs(found, unreadable)
 
 
 def latest(
@@ -112,7 +123,7 @@ def latest(
     cases: Collection[str] = (),
     root: Path | str | None = None,
 ) -> Run:
-    """Return the newest run of an operator that holds what is asked for.
+    """Return the newest run of an operator, or of a ladder ("depthwise_conv2d/large_filter"), that holds what is asked.
 
     `gpu` is part of the GPU's name; `suite`: every bench case was timed; `metrics`: ncu collected some; `versions`:
     all of these ("v10" or "v10_shapes"); `cases`: all of these, "k7_56" or "k7_56/float16", and with `metrics` ncu's
@@ -200,7 +211,7 @@ def gpu(name: str) -> GpuSpec:
 
 @dataclass(frozen=True)
 class Operator(project.Operator):
-    """An operator: its reference, its versions in order, its cases by name."""
+    """One ladder of an operator: the reference, the ladder's versions in order, the cases that it serves by name."""
 
     def table(self) -> pd.DataFrame:
         """Return one row a version: version, stage, title, change, why, expect (its predictions)."""
@@ -211,14 +222,14 @@ class Operator(project.Operator):
         return pd.DataFrame(rows, columns=["version", *names])
 
     def __repr__(self) -> str:
-        return f"<Operator {self.name}: {len(self.versions)} versions, {len(self.cases)} cases>"
+        return f"<Operator {self.label}: {len(self.versions)} versions, {len(self.cases)} cases>"
 
     def _repr_html_(self) -> str:
         return html_table(texts(self.table(), ["version", "stage", "title"]), repr(self)[1:-1])
 
 
 def operator(name: str, *, root: Path | str | None = None) -> Operator:
-    """Return an operator of the project: a folder below kernels/.
+    """Return an operator of the project, a folder below kernels/, or a ladder of it ("depthwise_conv2d/large_filter").
 
     >>> import rooflift as rl
     >>> rl.operator("rms_norm").versions[0].name

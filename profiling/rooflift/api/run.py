@@ -15,6 +15,7 @@ from rooflift.errors import RunFault
 from rooflift.report import columns
 from rooflift.report.data import ReportData, report_data
 from rooflift.runs import run as stored
+from rooflift.runs.find import ladder_label
 from rooflift.schema import Roofs
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Run(stored.Run):
 
     @property
     def operator(self) -> str:
-        """The operator that was measured."""
-        return self.manifest.operator
+        """The operator that was measured, or its ladder: "depthwise_conv2d", "depthwise_conv2d/large_filter"."""
+        return ladder_label(self.manifest)
 
     @property
     def gpu(self) -> str:

@@ -85,9 +85,7 @@ def newest_run(
         if isinstance(manifest, RunFault):
             raise manifest
         run = Run(folder, manifest)
-        asked = gpu in manifest.machine.gpu and _versions(manifest).issuperset(versions)
-        asked = asked and not (with_metrics and manifest.metric_set == "none")
-        if manifest.origin is None and asked and _cases(run, with_metrics=with_metrics).issuperset(cases):
+        if manifest.origin is None and holds(run, gpu, versions, with_metrics=with_metrics, cases=cases):
             if manifest.suite == suite:
                 return run
             other = other or run
@@ -99,6 +97,16 @@ def newest_run(
     wanted += f" of {', '.join(cases)}" if cases else ""
     remedy = f"Make one with `rooflift profile{' --suite' if suite else ''}` on a machine with a GPU."
     raise RunFault(f"{reports / operator}: no run{wanted}{f' on {gpu}' if gpu else ''}", remedy)
+
+
+def holds(run: Run, gpu: str, versions: Collection[str], *, with_metrics: bool, cases: Collection[str]) -> bool:
+    """Tell whether a run is of such a GPU and has all the versions, metrics and cases that `newest_run` speaks of."""
+    return (
+        gpu in run.manifest.machine.gpu
+        and _versions(run.manifest).issuperset(versions)
+        and not (with_metrics and run.manifest.metric_set == "none")
+        and _cases(run, with_metrics=with_metrics).issuperset(cases)
+    )
 
 
 def _versions(manifest: Manifest) -> set[str]:
