@@ -32,6 +32,9 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
+SLOW = {"Run.report"}  # examples that draw every figure
+
+
 def examples() -> list[doctest.DocTest]:
     finder = doctest.DocTestFinder()
     found = [test for name in rl.__all__ for test in finder.find(getattr(rl, name), name, module=False, globs={})]
@@ -76,13 +79,17 @@ def test_every_name_says_what_it_does(name: str) -> None:
         assert "Raises:" in str(found.__doc__)
 
 
-@pytest.mark.parametrize("example", examples(), ids=lambda test: test.name)
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(e, id=e.name, marks=[pytest.mark.slow] if e.name in SLOW else []) for e in examples()],
+)
 def test_examples_of_the_docstrings_run(example: doctest.DocTest) -> None:
     said: list[str] = []
     failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=said.append)
     assert not failed, "".join(said)
 
 
+@pytest.mark.slow
 def test_the_page_of_the_api_runs_and_has_every_name() -> None:
     text = PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
