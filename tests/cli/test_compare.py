@@ -28,7 +28,7 @@ def test_versions_of_one_run_are_compared(rooflift: Rooflift, h100_run: Path) ->
     assert said.code == 0, said.err
     assert "v1_grid is faster than v0_baseline on main float32: time ratio 0.50" in said.out
     assert "Wilcoxon's signed ranks" in said.out
-    assert re.search(r"inst_executed.*↓ 0\.5\dx", said.out)
+    assert re.search(r"Instructions.*↓ 0\.5\dx", said.out)
     assert "uncommitted changes" in said.err
 
 

@@ -35,5 +35,5 @@ def test_inspect_of_a_family_without_cases_takes_the_shapes_of_its_own_inputs(
     assert (kernel["kernel"], kernel["target"], kernel["case"], kernel["grid"]) == ("twice", "sm_90", "main", [1])
     tables = rooflift("compile", "twice", "-t", "90", folder=tmp_path / "project")
     assert tables.code == 0
-    for words in ("v0_probe", "sm_90", "not run", "registers", "Instructions in the binary", "global load"):
+    for words in ("v0_probe", "sm_90", "not run", "Registers", "Instructions in the binary", "global load"):
         assert words in tables.out

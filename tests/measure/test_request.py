@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from rooflift.measure.request import Request
+from rooflift.errors import CatalogError
+from rooflift.measure.request import Request, command_line, profile_request, request_for
 from rooflift.measure.session import checking_processes
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator
+from rooflift.schema import MeasureOptions
 from rooflift.worker.protocol import shard
 
 CASES = """
@@ -99,3 +101,46 @@ def test_checks_are_spread_over_processes_where_much_is_to_be_compiled(
     cases: int, versions: int, cores: int, processes: int
 ) -> None:
     assert checking_processes(cases, versions, cores) == processes
+
+
+def test_command_line_names_what_was_given_and_nothing_else() -> None:
+    words = command_line(
+        "profile", "twice", version=["v0", "v1"], case=None, dtype=[], suite=True, noise=False, budget=2.5, max_spills=0
+    )
+    assert words == [
+        *("rooflift", "profile", "twice", "--version", "v0", "--version", "v1", "--suite"),
+        *("--budget", "2.5", "--max-spills", "0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("baselines", "slow", "word"), [(None, True, None), (True, True, "--baselines"), (False, False, "--no-baselines")]
+)
+def test_profile_request_records_the_options_that_it_holds(
+    make_operator: Callable[..., Operator], baselines: bool | None, slow: bool, word: str | None
+) -> None:
+    operator = make_operator()
+    request = profile_request(
+        *(operator.folder.parents[1], "twice"),
+        versions=["v0"],
+        dtypes=["float16"],
+        metric_set="none",
+        suite=True,
+        baselines=baselines,
+        options=MeasureOptions(precision=0.005),
+        timeout_s=60,
+    )
+    assert (request.suite, request.options.slow_baselines, request.options.precision) == (True, slow, 0.005)
+    baseline_words = {words for words in request.command if "baselines" in words}
+    assert baseline_words == ({word} if word else set())
+    assert request.command[:7] == ["rooflift", "profile", "twice", "--version", "v0", "--dtype", "float16"]
+    assert request.command[-4:] == ["--metrics", "none", "--precision", "0.5%"]
+
+
+@pytest.mark.parametrize(("dtypes", "metric_set", "remedy"), [(["float23"], "none", "float32"), ([], "basik", "basic")])
+def test_unknown_name_in_a_request_is_answered_with_a_near_one(
+    make_operator: Callable[..., Operator], dtypes: list[str], metric_set: str, remedy: str
+) -> None:
+    root = make_operator().folder.parents[1]
+    with pytest.raises(CatalogError, match=f"Did you mean {remedy}"):
+        request_for(root, "twice", dtypes=dtypes, use="test", timeout_s=60, metric_set=metric_set)

@@ -12,7 +12,7 @@ from rooflift.api.run import Run
 from rooflift.api.shown import html_table, texts
 from rooflift.errors import CatalogError, NoGpu
 from rooflift.lint.findings import Finding
-from rooflift.measure.request import request_for
+from rooflift.measure.request import profile_request, request_for
 from rooflift.project.operator import load_operator
 from rooflift.schema import CheckRecord, CompiledKernel, MeasureOptions
 
@@ -62,46 +62,19 @@ def profile(
         KernelFault, WrongResult: a version does not run, or is wrong.
         RunFault: `out` exists or cannot be written.
     """
-    from dataclasses import replace
-
     from rooflift import pipeline
-    from rooflift.measure.request import command_line
 
-    command = command_line(
-        "profile",
+    request = profile_request(
+        project_root(root),
         operator,
-        version=list(versions),
-        case=list(cases),
-        dtype=list(dtypes),
+        versions=versions,
+        cases=cases,
+        dtypes=dtypes,
+        metric_set=metrics,
         suite=suite,
         baselines=baselines,
-        no_baselines=baselines is False,
-        metrics=metrics,
-        sanitize=sanitize,
-        precision=None if precision is None else f"{100 * precision:g}%",
-        budget=budget_s,
-        noise=noise,
-    )
-    request = replace(
-        request_for(
-            project_root(root),
-            operator,
-            versions=versions,
-            cases=cases,
-            dtypes=dtypes,
-            metric_set=metrics,
-            use="bench",
-            timeout_s=timeout_s,
-        ),
-        command=command,
-        suite=suite,
-        options=MeasureOptions(
-            precision=precision,
-            budget_s=budget_s,
-            slow_baselines=suite if baselines is None else baselines,
-            noise=noise,
-            sanitize=sanitize,
-        ),
+        options=MeasureOptions(precision=precision, budget_s=budget_s, noise=noise, sanitize=sanitize),
+        timeout_s=timeout_s,
     )
     told = pipeline.profile(request, Path(out) if out else None, say)
     return Run(told.folder, told.story.manifest, request.root)

@@ -13,7 +13,9 @@ from rooflift.cli.resolve import find_run, roofs_of
 
 def advise(
     what: RunName,
-    version: Annotated[str | None, typer.Argument(help="v1_grid, v1 or 1. Default: the run's last.")] = None,
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="v1_grid, v1 or 1. Default: the run's last.")
+    ] = None,
     case: Case = None,
     dtype: Dtype = None,
     as_json: AsJson = False,

@@ -31,11 +31,21 @@ if TYPE_CHECKING:
 
 
 def compare(
-    base: Annotated[str, typer.Argument(help="RUN, RUN:VERSION, or revisions: BASE..HEAD, BASE.. (working tree).")],
-    head: Annotated[str, typer.Argument(help="RUN, RUN:VERSION, :VERSION of the same run; of revisions the operator.")],
+    base: Annotated[
+        str, typer.Argument(metavar="BASE", help="RUN, RUN:VERSION, or revisions: BASE..HEAD, BASE.. (working tree).")
+    ],
+    head: Annotated[
+        str,
+        typer.Argument(metavar="HEAD", help="RUN, RUN:VERSION, :VERSION of the same run; of revisions the operator."),
+    ],
     version: Annotated[
         list[str] | None,
-        typer.Option("--version", "-v", help="The same version on both sides; of runs several. Default: the last."),
+        typer.Option(
+            "--version",
+            "-v",
+            metavar="VERSION",
+            help="The same version on both sides; of runs several. Default: the last.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Show ratios, without a verdict, of what differs.")] = False,
     min_effect: Annotated[str, typer.Option(help="The minimum effect: a smaller change is noise.")] = "1%",

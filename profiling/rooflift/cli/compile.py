@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rooflift.cli.console import console, print_json, progress_shown
 from rooflift.cli.options import DEFAULT_TARGETS, AsJson, Cases, Dtypes, OperatorName, Root, Targets, Versions
-from rooflift.cli.resolve import request_of
+from rooflift.cli.resolve import project_root
 
 
 def compile_(
@@ -24,10 +24,13 @@ def compile_(
 
     from rooflift.measure.compiled import compile_kernels
     from rooflift.measure.environment import package_version
+    from rooflift.measure.request import request_for
     from rooflift.report import columns, tables
     from rooflift.report.terminal import terminal
 
-    request = request_of(root, operator, version, case, dtype, use="bench", timeout_s=600)
+    request = request_for(
+        project_root(root), operator, versions=version, cases=case, dtypes=dtype, use="bench", timeout_s=600
+    )
     with progress_shown() as progress:
         progress("compiling")
         kernels = compile_kernels(request, target or list(DEFAULT_TARGETS), progress)

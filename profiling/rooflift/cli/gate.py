@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def gate(
-    what: Annotated[str, typer.Argument(help="The run to judge: RUN or RUN:VERSION. Default: its last version.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN[:VERSION]", help="The run to judge: RUN or RUN:VERSION. Default: its last version."
+        ),
+    ],
     base: Annotated[
         str | None, typer.Option(help="RUN or RUN:VERSION for --max-slowdown. Default: the version before it.")
     ] = None,

@@ -13,7 +13,9 @@ from rooflift.cli.resolve import project_root
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A .ncu-rep, or JSON: kernel -> ncu metric name -> value.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .ncu-rep, or JSON: kernel -> ncu metric name -> value.")
+    ],
     out: Annotated[Path, typer.Option(help="The run folder to make.")],
     operator: OfSomeOperator = None,
     version: Version = None,

@@ -13,7 +13,9 @@ from rooflift.escape import printable
 
 
 def lint(
-    file: Annotated[Path, typer.Argument(help="A candidate: a kernel file, or Markdown with one fenced block.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A candidate: a kernel file, or Markdown with one fenced block.")
+    ],
     operator: OfOperator,
     stage: SomeStage = None,
     base: Annotated[Path | None, typer.Option(help="The version that the candidate starts from.")] = None,

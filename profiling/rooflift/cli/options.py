@@ -9,41 +9,51 @@ import typer
 
 from rooflift.cli import completion
 from rooflift.dtypes import DTYPES
-from rooflift.errors import CatalogError, did_you_mean
 
 
 def _known_metrics(name: str) -> str:
-    from rooflift.ncu.metrics import METRIC_SETS
+    from rooflift.measure.request import known_metric_set
 
-    if name not in METRIC_SETS:
-        raise CatalogError(f"--metrics {name}: no such set", did_you_mean(name, METRIC_SETS))
-    return name
+    return known_metric_set(name)
 
 
 def _known_dtypes(names: list[str] | None) -> list[str] | None:
-    for name in names or ():
-        _known_dtype(name)
-    return names
+    from rooflift.measure.request import known_dtype
+
+    return names and [known_dtype(name) for name in names]
 
 
 def _known_dtype(name: str | None) -> str | None:
-    if name is not None and name not in DTYPES:
-        raise CatalogError(f"no dtype {name!r}", did_you_mean(name, DTYPES))
-    return name
+    from rooflift.measure.request import known_dtype
+
+    return name and known_dtype(name)
 
 
-_GPU = typer.Option("--gpu", help="A GPU, by its spec: rtx4090, h100, ...", autocompletion=completion.gpus)
-_STAGE = typer.Option(
-    "--stage", help="A stage of the loop, by its name in stages.toml.", autocompletion=completion.stages
+_GPU = typer.Option(
+    "--gpu", metavar="GPU", help="A GPU, by its spec: rtx4090, h100, ...", autocompletion=completion.gpus
 )
-_OPERATOR = typer.Option("--operator", "-o", help="The operator it is of.", autocompletion=completion.operators)
+_STAGE = typer.Option(
+    "--stage",
+    metavar="STAGE",
+    help="A stage of the loop, by its name in stages.toml.",
+    autocompletion=completion.stages,
+)
+_OPERATOR = typer.Option(
+    "--operator", "-o", metavar="OPERATOR", help="The operator it is of.", autocompletion=completion.operators
+)
 
 # what is named
 OperatorName = Annotated[
-    str, typer.Argument(help="A folder below kernels/, or OPERATOR/LADDER.", autocompletion=completion.operators)
+    str,
+    typer.Argument(
+        metavar="OPERATOR", help="A folder below kernels/, or OPERATOR/LADDER.", autocompletion=completion.operators
+    ),
 ]
 RunName = Annotated[
-    str, typer.Argument(help="A run folder or its name, or an operator: its newest.", autocompletion=completion.runs)
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run folder or its name, or an operator: its newest.", autocompletion=completion.runs
+    ),
 ]
 OfOperator = Annotated[str, _OPERATOR]
 OfSomeOperator = Annotated[str | None, _OPERATOR]
@@ -54,16 +64,20 @@ SomeStage = Annotated[str | None, _STAGE]
 
 # which part of it
 Versions = Annotated[
-    list[str] | None, typer.Option("--version", "-v", help="v1_grid, v1 or 1; several times. Default: all.")
+    list[str] | None,
+    typer.Option("--version", "-v", metavar="VERSION", help="v1_grid, v1 or 1; several times. Default: all."),
 ]
-Version = Annotated[str | None, typer.Option("--version", "-v", help="v1_grid, v1 or 1.")]
-Cases = Annotated[list[str] | None, typer.Option("--case", "-c", help="A case of cases.toml; several times.")]
-Case = Annotated[str | None, typer.Option("--case", "-c", help="A case of the run. Default: main.")]
+Version = Annotated[str | None, typer.Option("--version", "-v", metavar="VERSION", help="v1_grid, v1 or 1.")]
+Cases = Annotated[
+    list[str] | None, typer.Option("--case", "-c", metavar="CASE", help="A case of cases.toml; several times.")
+]
+Case = Annotated[str | None, typer.Option("--case", "-c", metavar="CASE", help="A case of the run. Default: main.")]
 Dtypes = Annotated[
     list[str] | None,
     typer.Option(
         "--dtype",
         "-d",
+        metavar="DTYPE",
         help=f"{', '.join(DTYPES)}; several times.",
         callback=_known_dtypes,
         autocompletion=completion.dtypes,
@@ -74,6 +88,7 @@ Dtype = Annotated[
     typer.Option(
         "--dtype",
         "-d",
+        metavar="DTYPE",
         help="A dtype of that case. Default: its first.",
         callback=_known_dtype,
         autocompletion=completion.dtypes,
@@ -86,6 +101,7 @@ Metrics = Annotated[
     str,
     typer.Option(
         "--metrics",
+        metavar="SET",
         help="none, basic: five metrics, standard: the registry and ncu's sections, full: ncu's own set.",
         callback=_known_metrics,
         autocompletion=completion.metric_sets,
@@ -94,26 +110,41 @@ Metrics = Annotated[
 Precision = Annotated[
     str | None,
     typer.Option(
-        "--precision", help="Add rounds until every median's interval is this narrow: half its width, such as 0.5%."
+        "--precision",
+        metavar="SHARE",
+        help="Add rounds until every median's interval is this narrow: half its width, such as 0.5%.",
     ),
 ]
 Budget = Annotated[
     float | None,
-    typer.Option("--budget", help="Seconds of GPU time a case and dtype. Default: 3, with --precision 10.", min=0.1),
+    typer.Option(
+        "--budget",
+        metavar="SECONDS",
+        help="Seconds of GPU time a case and dtype. Default: 3, with --precision 10.",
+        min=0.1,
+    ),
 ]
 Sanitize = Annotated[
     bool, typer.Option("--sanitize", help="Run memcheck, racecheck and initcheck of compute-sanitizer as well.")
 ]
 Targets = Annotated[
     list[int] | None,
-    typer.Option("--target", "-t", help="A compute capability: 89, 90, ...; several times. Default: 89 and 90."),
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="CAPABILITY",
+        help="A compute capability: 89, 90, ...; several times. Default: 89 and 90.",
+    ),
 ]
-Timeout = Annotated[float, typer.Option("--timeout", help="Seconds after which the measurement is stopped.", min=1)]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", help="Seconds after which the measurement is stopped.", min=1)
+]
 
 # where, and in which form
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
 Root = Annotated[
-    Path | None, typer.Option("--root", help="The project's folder. Default: the nearest one with kernels/.")
+    Path | None,
+    typer.Option("--root", metavar="FOLDER", help="The project's folder. Default: the nearest one with kernels/."),
 ]
 
 DEFAULT_TARGETS = (89, 90)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +33,7 @@ from rooflift.cli.options import (
     Versions,
     share_of,
 )
-from rooflift.cli.resolve import request_of
+from rooflift.cli.resolve import project_root
 from rooflift.errors import NoGpu
 
 if TYPE_CHECKING:
@@ -76,34 +75,20 @@ def profile(
     is compiled and checked in Triton's interpreter; so is every version that is named.
     """
     from rooflift import pipeline
-    from rooflift.measure.request import command_line
+    from rooflift.measure.request import profile_request
     from rooflift.schema import MeasureOptions
 
-    request = replace(
-        request_of(root, operator, version, case, dtype, use="bench", timeout_s=timeout, metric_set=metrics),
-        command=command_line(
-            "profile",
-            operator,
-            version=version,
-            case=case,
-            dtype=dtype,
-            suite=suite,
-            baselines=baselines,
-            no_baselines=baselines is False,
-            metrics=metrics,
-            sanitize=sanitize,
-            precision=precision,
-            budget=budget,
-            noise=noise,
-        ),
+    request = profile_request(
+        project_root(root),
+        operator,
+        versions=version,
+        cases=case,
+        dtypes=dtype,
+        metric_set=metrics,
         suite=suite,
-        options=MeasureOptions(
-            precision=share_of(precision),
-            budget_s=budget,
-            slow_baselines=suite if baselines is None else baselines,
-            noise=noise,
-            sanitize=sanitize,
-        ),
+        baselines=baselines,
+        options=MeasureOptions(precision=share_of(precision), budget_s=budget, noise=noise, sanitize=sanitize),
+        timeout_s=timeout,
     )
     try:
         with progress_shown() as progress:

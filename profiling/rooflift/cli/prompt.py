@@ -15,7 +15,7 @@ from rooflift.errors import CatalogError, did_you_mean
 
 def prompt(
     operator: OperatorName,
-    version: Annotated[str, typer.Argument(help="The version to start from: v1_grid, v1 or 1.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="The version to start from: v1_grid, v1 or 1.")],
     stage: Stage,
     gpu: Gpu,
     run: Annotated[

@@ -1,4 +1,4 @@
-"""What the words of a command line name: the project, a run, RUN:VERSION, a GPU's roofs, a request."""
+"""What the words of a command line name: the project, a run, RUN:VERSION, a GPU's roofs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from rooflift.errors import CatalogError, RunFault, did_you_mean
 
 if TYPE_CHECKING:
     from rooflift.analysis.compare import Side
-    from rooflift.measure.request import Request
     from rooflift.runs.run import Run
     from rooflift.schema import Roofs
 
@@ -92,29 +91,3 @@ def roofs_of(root: Path | None, gpu: str) -> Roofs | None:
     with suppress(CatalogError):
         return newest_roofs(project_root(root) / "reports", gpu)
     return None
-
-
-def request_of(
-    root: Path | None,
-    operator: str,
-    versions: list[str] | None,
-    cases: list[str] | None,
-    dtypes: list[str] | None,
-    *,
-    use: str,
-    timeout_s: float,
-    metric_set: str = "none",
-) -> Request:
-    """Return a request of an operator's versions: of all and of the cases that serve `use`, where none is named."""
-    from rooflift.measure.request import request_for
-
-    return request_for(
-        project_root(root),
-        operator,
-        versions=versions or (),
-        cases=cases or (),
-        dtypes=dtypes or (),
-        metric_set=metric_set,
-        use=use,
-        timeout_s=timeout_s,
-    )

@@ -22,7 +22,7 @@ def runs(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             help="Run folders, their names, or operators: all runs of it. Default: all below reports/.",
             autocompletion=completion.runs,
         ),

@@ -20,6 +20,7 @@ def show(
     what: Annotated[
         str | None,
         typer.Argument(
+            metavar="RUN",
             help="A run folder or its name, an operator, or a .ncu-rep file. Default: all operators.",
             autocompletion=completion.runs,
         ),

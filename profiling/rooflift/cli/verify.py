@@ -8,7 +8,7 @@ import typer
 
 from rooflift.cli.console import console, print_json, progress_shown
 from rooflift.cli.options import AsJson, Cases, Dtypes, OperatorName, Root, Sanitize, Timeout, Versions
-from rooflift.cli.resolve import request_of
+from rooflift.cli.resolve import project_root
 from rooflift.errors import CatalogError, KernelFault, NoGpu, WrongResult
 
 
@@ -32,8 +32,11 @@ def verify(
     import msgspec
 
     from rooflift.measure import environment, sanitizer, session
+    from rooflift.measure.request import request_for
 
-    request = request_of(root, operator, version, case, dtype, use="test", timeout_s=timeout)
+    request = request_for(
+        project_root(root), operator, versions=version, cases=case, dtypes=dtype, use="test", timeout_s=timeout
+    )
     if not request.cases:
         raise CatalogError(f"{operator}: no case to check", "Give a small case use = ['test'] in cases.toml.")
     where = "Triton's interpreter"

@@ -1,11 +1,13 @@
-"""What a user asks for: versions, cases, dtypes, counters. Shapes only."""
+"""What a user asks for: versions, cases, dtypes, metrics; from names, and as a command line. Shapes only."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from rooflift.dtypes import DTYPES
 from rooflift.errors import CatalogError, did_you_mean
@@ -64,35 +66,101 @@ def request_for(
     root: Path,
     operator: str,
     *,
-    versions: Collection[str] = (),
-    cases: Collection[str] = (),
-    dtypes: Collection[str] = (),
-    metric_set: str = "none",
+    versions: Collection[str] | None = (),
+    cases: Collection[str] | None = (),
+    dtypes: Collection[str] | None = (),
     use: str,
     timeout_s: float,
+    metric_set: str = "none",
 ) -> Request:
-    """Return the request for names: of all versions and of the cases that serve `use`, where none is named.
+    """Return a request for names: of all versions and of the cases that serve `use`, where none is named.
 
     Raises:
         CatalogError: a name is unknown; near names are suggested.
     """
-    if metric_set not in METRIC_SETS:
-        raise CatalogError(f"no metric set {metric_set!r}", did_you_mean(metric_set, METRIC_SETS))
-    for dtype in dtypes:
-        if dtype not in DTYPES:
-            raise CatalogError(f"no dtype {dtype!r}", did_you_mean(dtype, DTYPES))
     found = load_operator(root, operator)
     return Request(
         root=root,
         operator=found,
-        versions=found.select_versions(list(versions)),
-        cases=found.select_cases(list(cases), use),
-        dtypes=list(dtypes),
-        metric_set=metric_set,
+        versions=found.select_versions(list(versions or ())),
+        cases=found.select_cases(list(cases or ()), use),
+        dtypes=[known_dtype(dtype) for dtype in dtypes or ()],
+        metric_set=known_metric_set(metric_set),
         timeout_s=timeout_s,
         command=[],
         named=bool(cases),
     )
+
+
+def profile_request(
+    root: Path,
+    operator: str,
+    *,
+    versions: Collection[str] | None = (),
+    cases: Collection[str] | None = (),
+    dtypes: Collection[str] | None = (),
+    metric_set: str,
+    suite: bool,
+    baselines: bool | None,
+    options: MeasureOptions,
+    timeout_s: float,
+) -> Request:
+    """Return the request of `rooflift profile` with the command that is recorded; `baselines` None: with a suite."""
+    request = request_for(
+        root,
+        operator,
+        versions=versions,
+        cases=cases,
+        dtypes=dtypes,
+        use="bench",
+        timeout_s=timeout_s,
+        metric_set=metric_set,
+    )
+    command = command_line(
+        "profile",
+        operator,
+        version=versions,
+        case=cases,
+        dtype=dtypes,
+        suite=suite,
+        baselines=baselines,
+        no_baselines=baselines is False,
+        metrics=metric_set,
+        sanitize=options.sanitize,
+        precision=share_text(options.precision),
+        budget=options.budget_s,
+        noise=options.noise,
+    )
+    slow = suite if baselines is None else baselines
+    options = msgspec.structs.replace(options, slow_baselines=slow)
+    return replace(request, command=command, suite=suite, options=options)
+
+
+def known_metric_set(name: str) -> str:
+    """Return the name of a metric set.
+
+    Raises:
+        CatalogError: there is no such set; near names are suggested.
+    """
+    if name not in METRIC_SETS:
+        raise CatalogError(f"no metric set {name!r}", did_you_mean(name, METRIC_SETS))
+    return name
+
+
+def known_dtype(name: str) -> str:
+    """Return the name of a dtype.
+
+    Raises:
+        CatalogError: there is no such dtype; near names are suggested.
+    """
+    if name not in DTYPES:
+        raise CatalogError(f"no dtype {name!r}", did_you_mean(name, DTYPES))
+    return name
+
+
+def share_text(share: float | None) -> str | None:
+    """Return "0.5%" for 0.005, as a command line has it."""
+    return None if share is None else f"{100 * share:g}%"
 
 
 def command_line(command: str, *words: str, **options: object) -> list[str]:
@@ -109,7 +177,7 @@ def command_line(command: str, *words: str, **options: object) -> list[str]:
         if given is True:
             line.append(option)
         elif given is not None and given is not False:
-            values = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+            values = given if isinstance(given, Collection) and not isinstance(given, str) else [given]
             for value in values:
                 line += [option, f"{value:g}" if isinstance(value, float) else str(value)]
     return line
