@@ -120,7 +120,7 @@ def test_version_is_that_of_the_package(rooflift: Rooflift) -> None:
     [
         (["profil", "rms_norm"], "profil", "profile"),
         (["verify", "rms_norm", "--interprt"], "--interprt", "--interpret"),
-        (["profile", "depthwise_conv"], "'depthwise_conv'", "Did you mean depthwise_conv2d?"),
+        (["profile", "depthwise_conv"], "'depthwise_conv'", "Did you mean depthwise_conv2d,"),
         (["verify", "rms_norm", "-v", "v0_baselin"], "'v0_baselin'", "Did you mean v0_baseline?"),
         (["compile", "rms_norm", "-c", "mian"], "'mian'", "Did you mean main"),
         (["verify", "rms_norm", "-d", "float23"], "'float23'", "float32"),

@@ -134,7 +134,7 @@ def test_revisions_are_compiled_without_a_gpu(rooflift: Rooflift, no_gpu: None) 
     assert title == "# rms_norm, compiled"
     assert first.startswith("**Compiled, not run")
     assert about.startswith("v0_base is v0_baseline of HEAD (")
-    assert "| registers | spills | shared B | occupancy % |" in table
+    assert "| spills | Theoretical Occupancy % | Registers | Shared Memory |" in table
     assert "| sm_90 |" in table
     assert "→" not in table or "v1_head is v0_baseline of the working tree" in about
 
