@@ -1,7 +1,7 @@
 """Names and texts of a run as they are shown: cleaned for a terminal, escaped for Markdown, rendered in templates.
 
-They come from kernel files, reports and programs of strangers. Whatever a template is given is escaped unless it says
-that it is Markdown, or HTML, already; a value that nobody gave is an error, not an empty place.
+They come from kernel files, reports and programs and are untrusted. Whatever a template is given is escaped unless it
+says that it is Markdown, or HTML, already; a value that nobody gave is an error, not an empty place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rooms in a row: collect, extract, model, present. A measured run, or an old run told again without a GPU."""
+"""The pipeline: measure, write the run folder, report; or re-render a recorded run, which needs no GPU."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def profile(request: Request, out: Path | None, progress: Progress, *, numbered:
 
     `out` is the folder to make, numbered the first of `out`, `out`-2, ... that is free; by default it is numbered
     reports/<operator>/<date>-<gpu>-<commit>. With the option `sanitize` the versions also run under compute-sanitizer
-    on the test cases, and the run says what it found. What the same call had finished when it was interrupted is
-    taken up.
+    on the test cases, and the run says what it found. What the same call had finished when it was
+    interrupted is not measured again.
 
     Raises:
         NoGpu, NcuFault, CounterPermission, SanitizerFault, KernelFault, WrongResult: as their names say; nothing is

@@ -44,7 +44,7 @@ def estimate(
     """Return what a version would need on another GPU; `here` and `there` are measured roofs of the two GPUs.
 
     Raises:
-        RunFault: no spec stands for the run's GPU, or counters are missing that a estimate needs.
+        RunFault: no spec stands for the run's GPU, or metrics that an estimate needs are missing.
     """
     return estimates(run, [about], target, here, there)[0][1]
 

@@ -175,7 +175,7 @@ def test_measurement_that_was_stopped_before_its_folder_was_whole_is_taken_up(
     stand.ncu("exit 1")
     os.utime(ncu, ns=(written_ns, written_ns))  # another ncu would be another request
     told = profile(request_)
-    assert told.taken_up.startswith("An interrupted measurement was taken up: times, metrics of 20")
+    assert told.taken_up.startswith("Resumed an interrupted measurement: times, metrics of 20")
     run = read_run(told.folder)
     assert told.taken_up in run.manifest.notes
     pd.testing.assert_frame_equal(run.samples, read_run(h100_run).samples, check_dtype=False)

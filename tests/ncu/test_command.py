@@ -128,7 +128,7 @@ WAYS = {
             f"{DRIVER}==ERROR== Profiling failed because a driver resource was unavailable. Ensure that no other tool"
             f" (like DCGM) is concurrently collecting profiling data.{SHUTDOWN}"
         ),
-        "another profiler holds the GPU's counters",
+        "another profiler holds the GPU's performance counters",
         "dcgmi profile --pause",
     ),
     "locked": (

@@ -1,4 +1,4 @@
-"""What a version would need on another GPU, from its counters and both GPUs' specs. No files, no GPU.
+"""What a version would need on another GPU, from its metrics and both GPUs' specs. No files, no GPU.
 
 Each resource has work, counted on the source, and a rate on the target; their quotient is its time at peak, of which it
 sustains a share. Resources that overlap perfectly take as long as the slowest of them, the roofline model (Williams,
@@ -66,7 +66,7 @@ def project(figures: Mapping[str, float], source: GpuSpec, target: GpuSpec, copi
     """Return the estimate of one version; `figures` are the registry's metrics by short name, and time_us.
 
     Raises:
-        RunFault: counters are missing without which nothing can be said; they are named.
+        RunFault: metrics that an estimate needs are missing; they are named.
     """
     missing = [name for name in NEEDED if math.isnan(figures.get(name, math.nan))]
     if missing:

@@ -1,4 +1,4 @@
-"""One row a version, case and dtype: figures from counters and times, the place under the roof. No files, no GPU."""
+"""One row a version, case and dtype: figures from metrics and times, the place under the roof. No files, no GPU."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ SIGNS = {"ok": "[green]ok[/]", "problem": "[red]problem[/]", "note": "[yellow]no
 def doctor(as_json: AsJson = False, root: Root = None) -> None:
     """Show what this machine can measure; each problem with its remedy.
 
-    GPU, driver, ncu and its counters, packages, sandbox, disk. Exit codes: 0 no problem, 2 there is one.
+    GPU, driver, ncu and its performance counters, packages, sandbox, disk. Exit codes: 0 no problem, 2 there is one.
     """
     import msgspec
     from rich.markup import escape

@@ -1,4 +1,4 @@
-"""What an interrupted measurement had finished: kept until its run folder is whole, taken up by the same request.
+"""What an interrupted measurement had finished: kept until its run folder is whole; the same request resumes it.
 
 A part is what one process said, whole: the times of a run are never put together from two processes. The record of
 the request names the folder of the parts, below build/unfinished: kernel files, command, GPU, software, rooflift's own
@@ -39,7 +39,7 @@ SETTINGS = ("CUDA_", "NVIDIA_", "PYTORCH_", "TORCH", "TRITON_")  # variables tha
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """When a measurement began and how its samples are taken; the parts that are taken up were made so."""
+    """When a measurement began and how its samples are taken; the parts that are resumed were made so."""
 
     at: datetime.datetime
     sampling: Sampling
@@ -77,11 +77,11 @@ class Parts:
                 self.put("begun", self.begun)  # last: parts without it do not count
 
     def in_words(self) -> str:
-        """Return what was taken up, "" when nothing was."""
+        """Return what was resumed, "" when nothing was."""
         if not self.taken or self.begun is None:
             return ""
         return (
-            f"An interrupted measurement was taken up: {', '.join(self.taken)} of {self.begun.at:%Y-%m-%d %H:%M} UTC, "
+            f"Resumed an interrupted measurement: {', '.join(self.taken)} of {self.begun.at:%Y-%m-%d %H:%M} UTC, "
             "the rest measured later."
         )
 
@@ -152,7 +152,7 @@ def _begun(folder: Path) -> Begun | None:
 
 
 def _throw_others_away(own: Path) -> None:
-    """Remove what nobody will take up: too old, whole as a run, or not even begun."""
+    """Remove what nobody will resume: too old, whole as a run, or not even begun."""
     for place in own.parent.iterdir():
         if place != own and place.is_dir():
             with atomic.held(place) as alone:

@@ -29,7 +29,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def examine(root: Path) -> list[Finding]:
-    """Look at GPU, driver, ncu, counters, packages, disk, sandbox. Never raises for what it finds."""
+    """Look at GPU, driver, ncu, performance counters, packages, disk, sandbox. Never raises for what it finds."""
     looks: list[Callable[[], Finding]] = [
         _python,
         _gpu,

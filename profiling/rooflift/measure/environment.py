@@ -75,7 +75,7 @@ def package_version(name: str) -> str | None:
 
 
 def counters_restricted() -> bool | None:
-    """Tell whether the driver keeps the counters for administrators; None when it does not say."""
+    """Tell whether the driver keeps the performance counters for administrators; None when it does not say."""
     try:
         text = Path("/proc/driver/nvidia/params").read_text(encoding="utf-8")
     except OSError:

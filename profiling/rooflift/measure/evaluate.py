@@ -29,7 +29,7 @@ from rooflift.worker.protocol import LOG, Fault, Judgement, Trial, Trials, read_
 
 MOST_GENERATED = 12  # shapes; in the interpreter a case takes about a second
 REMEDIES = {
-    "runs": "Mend it: it must compile and run on every test case, and on odd shapes.",
+    "runs": "Fix it: it must compile and run on every test case, and on odd shapes.",
     "result_type": "Return plain tensors.",
     "correctness": "Compare the indexing and masks there.",
     "inputs_changed": "Leave the inputs as they are.",

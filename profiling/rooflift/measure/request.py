@@ -46,7 +46,7 @@ class Request:
 
     @property
     def profiled(self) -> list[Case]:
-        """What ncu profiles: the named cases, else those with counters; everyday work takes their first dtype."""
+        """What ncu profiles: the named cases, else those with metrics; everyday work takes their first dtype."""
         if self.named:
             return in_dtypes(self.cases, self.dtypes)
         return [

@@ -289,7 +289,7 @@ def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C9
 def _kernel_fault(broken: protocol.Broken) -> KernelFault:
     where = f" on {broken.case} {broken.dtype}" if broken.case else ""
     did = "does not compile" if broken.compiling else "does not run"
-    remedy = "Mend the file; `rooflift compile` compiles it without a GPU and `rooflift verify` runs it there."
+    remedy = "Fix the file; `rooflift compile` compiles it without a GPU and `rooflift verify` runs it there."
     return KernelFault(f"{broken.version} {did}{where}:\n{broken.message}", remedy)
 
 

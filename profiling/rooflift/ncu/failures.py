@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from rooflift.errors import CounterPermission, NcuFault
 
 COUNTERS_REMEDY = (
-    "Ask the administrator to open the counters: put `options nvidia NVreg_RestrictProfilingToAdminUsers=0` into a file"
-    " under /etc/modprobe.d/, rebuild the initramfs and reboot; in a container start it with --cap-add=SYS_ADMIN"
+    "Ask the administrator to open the performance counters: put"
+    " `options nvidia NVreg_RestrictProfilingToAdminUsers=0` into a file under /etc/modprobe.d/, rebuild the initramfs and reboot; in a container start it with --cap-add=SYS_ADMIN"
     " (NVIDIA: https://developer.nvidia.com/ERR_NVGPUCTRPERM). Or go on without metrics: --metrics none."
 )
 
 
-DOCTOR = "`rooflift doctor` checks ncu, the driver and the counters."
+DOCTOR = "`rooflift doctor` checks ncu, the driver and the performance counters."
 
 
 LEAST_BYTES = 64 * 2**20  # on the disk; a report of a few kernels takes some MB
@@ -57,7 +57,7 @@ FAILURES = (
     ),
     Failure(
         r"driver resource was unavailable",
-        "another profiler holds the GPU's counters",
+        "another profiler holds the GPU's performance counters",
         "Stop it while ncu runs: another ncu or nsys, CUPTI in a program, or DCGM (`dcgmi profile --pause` and later"
         " `--resume`). Or go on without metrics: --metrics none.",
     ),
@@ -134,7 +134,7 @@ def explain(output: str, returncode: int, report_exists: bool, free_bytes: int |
     if ended and (words or int(ended[1]) in SIGNALS):
         number = int(ended[1])
         by = f" {number} is the number of {signal.Signals(number).name}." if number in SIGNALS else ""
-        return NcuFault(f"the program under ncu failed: {said}{by}\n{words}".rstrip(), "Mend what it says. " + DOCTOR)
+        return NcuFault(f"the program under ncu failed: {said}{by}\n{words}".rstrip(), "Fix what it says. " + DOCTOR)
     return NcuFault(f"ncu failed: {said or f'it left with code {returncode} and no report'}", DOCTOR)
 
 

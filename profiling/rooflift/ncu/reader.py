@@ -163,7 +163,7 @@ def launch_sizes(file: IO[bytes]) -> list[int]:
 def parts(sizes: Sequence[int]) -> list[int]:
     """Return where the parts of a report begin, and its number of launches: a process reads about PART_BYTES of it.
 
-    The native reader takes up to forty times the bytes of a launch, and gives none of it back.
+    The native reader needs up to forty times the bytes of a launch, and gives none of it back.
     """
     cuts, part = [0], 0
     for launch, size in enumerate(sizes):

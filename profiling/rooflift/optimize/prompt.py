@@ -215,7 +215,7 @@ def figure(value: float | str) -> str:
 
 
 def _metrics(run: Run, about: Selection) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
-    """Return the counters by kernel and exact ncu name, and the names without a value, each with its reason."""
+    """Return the metrics by kernel and exact ncu name, and the names without a value, each with its reason."""
     rows = run.metrics[(run.metrics[KEY] == [about.version, about.case, about.dtype]).all(axis=1)]
     found: dict[str, dict[str, float]] = {}
     missing: dict[str, str] = {}

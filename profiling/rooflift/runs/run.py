@@ -37,7 +37,7 @@ class Run:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """metrics.csv; empty for a run without counters."""
+        """metrics.csv; empty for a run without metrics."""
         return self._table("metrics.csv", MetricRow, required=self.manifest.metric_set != "none")
 
     @cached_property

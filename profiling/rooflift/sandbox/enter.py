@@ -75,7 +75,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def enter_if_asked() -> None:
-    """Confine this process to its working directory when `VARIABLE` asks for it; before any thread is started.
+    """Sandbox this process in its working directory when `VARIABLE` asks for it; before any thread is started.
 
     Raises:
         OSError: the kernel offers a means and then refuses it.
@@ -86,7 +86,7 @@ def enter_if_asked() -> None:
 
 
 def enter(scratch: Path, extent: Extent) -> None:
-    """Confine this process; a means that the kernel lacks is left out.
+    """Sandbox this process; a means that the kernel lacks is left out.
 
     `profiled` leaves the network, the capabilities and `PROFILER_PLACES` open: the library that ncu loads into the
     process talks to ncu through them.

@@ -67,8 +67,8 @@ class Sandbox:
     ) -> Ended:
         """Run a command that sandboxes itself to `folder` when it is asked (`enter_if_asked`); it has no time limit.
 
-        What is `profiled` runs outside of namespaces and unwatched: ncu holds more than the program, and its counters
-        may be for administrators.
+        What is `profiled` runs outside of namespaces and unwatched: ncu holds more than the program, and the
+        performance counters may be for administrators.
 
         Raises:
             OverLimit: it held more than it may, and has been ended.

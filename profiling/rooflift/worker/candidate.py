@@ -31,7 +31,7 @@ SETTLE_S = 1.0  # for threads that a call left behind
 
 
 def device() -> str:
-    """Return where this process runs kernels; in the interpreter it is mended for them."""
+    """Return where this process runs kernels; in the interpreter it is fixed for them."""
     if os.environ.get("TRITON_INTERPRET") == "1":
         fix_interpreter()
         return "cpu"
