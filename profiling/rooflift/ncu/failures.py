@@ -10,7 +10,8 @@ from rooflift.errors import CounterPermission, NcuFault
 
 COUNTERS_REMEDY = (
     "Ask the administrator to open the performance counters: put"
-    " `options nvidia NVreg_RestrictProfilingToAdminUsers=0` into a file under /etc/modprobe.d/, rebuild the initramfs and reboot; in a container start it with --cap-add=SYS_ADMIN"
+    " `options nvidia NVreg_RestrictProfilingToAdminUsers=0` into a file under /etc/modprobe.d/, rebuild the initramfs"
+    " and reboot; in a container start it with --cap-add=SYS_ADMIN"
     " (NVIDIA: https://developer.nvidia.com/ERR_NVGPUCTRPERM). Or go on without metrics: --metrics none."
 )
 
