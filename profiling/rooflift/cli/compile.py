@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rooflift.cli.console import console, print_json, progress_shown
 from rooflift.cli.options import DEFAULT_TARGETS, AsJson, Cases, Dtypes, OperatorName, Root, Targets, Versions
-from rooflift.cli.resolve import project_root
+
+KEY = ("version", "dtype", "target")
 
 
 def compile_(
@@ -20,27 +21,28 @@ def compile_(
 
     Also shared memory and the instruction mix. Nothing is run.
     """
-    import msgspec
+    import pandas as pd
 
-    from rooflift.measure.compiled import compile_kernels
+    from rooflift.api import work
     from rooflift.measure.environment import package_version
-    from rooflift.measure.request import request_for
     from rooflift.report import columns, tables
     from rooflift.report.terminal import terminal
 
-    request = request_for(
-        project_root(root), operator, versions=version, cases=case, dtypes=dtype, use="bench", timeout_s=600
-    )
-    with progress_shown() as progress:
-        progress("compiling")
-        kernels = compile_kernels(request, target or list(DEFAULT_TARGETS), progress)
+    with progress_shown() as say:
+        say("compiling")
+        frame = work.compile(
+            operator,
+            versions=version or (),
+            cases=case or (),
+            dtypes=dtype or (),
+            targets=target or DEFAULT_TARGETS,
+            say=say,
+            root=root,
+        )
     if as_json:
-        print_json([msgspec.structs.asdict(kernel) for kernel in kernels])
+        print_json(frame.to_dict("records"))
         return
-    import pandas as pd
-
-    frame = pd.DataFrame([msgspec.structs.asdict(kernel) for kernel in kernels])
     title = f"Compiled by triton {package_version('triton')}, not run"
     console().print(terminal(columns.table("compiled", frame), title))
-    mix = pd.DataFrame([{"version": k.version, "dtype": k.dtype, "target": k.target} | k.sass for k in kernels])
+    mix = pd.DataFrame([{name: row[name] for name in KEY} | row["sass"] for row in frame.to_dict("records")])
     console().print(terminal(tables.mix_table(mix.fillna(0)), "Instructions in the binary"))
