@@ -17,7 +17,7 @@ from rooflift.measure.request import in_dtypes
 from rooflift.measure.session import staged, worker_command
 from rooflift.ncu.command import find_ncu, ncu_command
 from rooflift.ncu.metrics import ncu_names
-from rooflift.process import target_environment
+from rooflift.process import child_environment
 from rooflift.project.operator import find_root, load_operator
 from rooflift.worker.protocol import Plan
 
@@ -28,7 +28,7 @@ def wall_s(command: list[str], folder: Path) -> float:
     """Return the wall time of a command that must succeed."""
     start = time.perf_counter()
     subprocess.run(
-        command, cwd=folder, env={**os.environ, **target_environment()}, check=True, stdout=subprocess.DEVNULL
+        command, cwd=folder, env={**os.environ, **child_environment()}, check=True, stdout=subprocess.DEVNULL
     )
     return time.perf_counter() - start
 

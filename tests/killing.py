@@ -242,7 +242,7 @@ class Killer:
 
     def __init__(self, stage: Stage, seed: int) -> None:
         self.stage, self.draw = stage, random.Random(seed)
-        self.kills = self.too_late = self.finished = self.taken_up = 0
+        self.kills = self.too_late = self.finished = self.resumed = 0
         self.wrong: list[str] = []
 
     def store(self) -> list[Path]:
@@ -268,12 +268,12 @@ class Killer:
         return found
 
     def parts(self) -> set[str]:
-        """Return the finished parts that a further call has to take up."""
+        """Return the finished parts that a further call has to resume."""
         names = set()
-        for begun in (self.stage.project / "build" / "unfinished").glob(f"*/parts/{checkpoint.BEGUN}"):
-            told = begun.parent / checkpoint.RUN
+        for start in (self.stage.project / "build" / "unfinished").glob(f"*/parts/{checkpoint.START}"):
+            told = start.parent / checkpoint.RUN
             if not told.exists() or not Path(msgspec.msgpack.decode(told.read_bytes()), "run.json").exists():
-                names |= {path.stem for path in begun.parent.glob("*.part")} & {"times", "counters"}
+                names |= {path.stem for path in start.parent.glob("*.part")} & {"times", "metrics"}
         return names
 
     def outcome(self, folder: Path) -> Any:
@@ -308,8 +308,8 @@ class Killer:
         if code != 0:
             self.wrong.append(f"a further call ended with {code}: {(self.stage.folder / 'said').read_text()[-300:]}")
             return None, changes
-        self.taken_up += len(ready)
-        if self.stage.command != "optimize" and sorted(done) != sorted({"times", "counters"} - ready):
+        self.resumed += len(ready)
+        if self.stage.command != "optimize" and sorted(done) != sorted({"times", "metrics"} - ready):
             self.wrong.append(f"{ready} had been finished, and {done} was measured")
         if self.stage.command == "optimize":
             found = self.looped(number)
@@ -369,7 +369,7 @@ def kill(command: str, kills: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
         killer = Killer(Stage(Path(name), command), seed)
         killer.run(kills)
-    counts = {name: getattr(killer, name) for name in ("kills", "too_late", "finished", "taken_up")}
+    counts = {name: getattr(killer, name) for name in ("kills", "too_late", "finished", "resumed")}
     return {"command": command, **counts, "seconds": time.perf_counter() - begin, "wrong": killer.wrong}
 
 

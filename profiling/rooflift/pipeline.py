@@ -17,7 +17,7 @@ import msgspec
 from rooflift.analysis.compare import Side, noise_of
 from rooflift.errors import CatalogError, EnvironmentFault, RunFault
 from rooflift.measure import environment, offline, sanitizer
-from rooflift.measure.checkpoint import Begun, kept, record
+from rooflift.measure.checkpoint import Start, open_checkpoint, record
 from rooflift.measure.compiled import compile_tables
 from rooflift.measure.offline import Offline
 from rooflift.measure.request import Request
@@ -62,7 +62,7 @@ class Told:
     folder: Path
     story: ReportData
     written: list[Path]
-    taken_up: str = ""  # what an interrupted call had finished, in words
+    resumed: str = ""  # what an interrupted call had finished, in words
 
 
 def profile(request: Request, out: Path | None, progress: Progress, *, numbered: bool = False) -> Told:
@@ -70,8 +70,8 @@ def profile(request: Request, out: Path | None, progress: Progress, *, numbered:
 
     `out` is the folder to make, numbered the first of `out`, `out`-2, ... that is free; by default it is numbered
     reports/<operator>/<date>-<gpu>-<commit>. With the option `sanitize` the versions also run under compute-sanitizer
-    on the test cases, and the run says what it found. What the same call had finished when it was
-    interrupted is not measured again.
+    on the test cases, and the run says what it found. What the same call had finished when it was interrupted is
+    not measured again.
 
     Raises:
         NoGpu, NcuFault, CounterPermission, SanitizerFault, KernelFault, WrongResult: as their names say; nothing is
@@ -94,26 +94,26 @@ def profile(request: Request, out: Path | None, progress: Progress, *, numbered:
         progress(text)
 
     about = record(request, driver, commit, dirty=dirty)
-    with kept(request.root, about) as parts:
+    with open_checkpoint(request.root, about) as checkpoint:
         now = datetime.datetime.now(datetime.UTC)
-        parts.begun = begun = parts.begun or Begun(now, settled(request.options, now))
-        findings = parts.take("sanitizer", list[SanitizerRecord])
+        checkpoint.start = start = checkpoint.start or Start(now, settled(request.options, now))
+        findings = checkpoint.load("sanitizer", list[SanitizerRecord])
         if findings is None and request.options.sanitize:
             findings = sanitizer.sanitize(request, request.operator.select_cases([], "test"), progress)
-            parts.put("sanitizer", findings)
-        metric_set = _metric_request(request.metric_set, parts.report)
-        seen = measure(request, metric_set, begun.sampling, prepared, known_cases(request), parts)
+            checkpoint.save("sanitizer", findings)
+        metric_set = _metric_request(request.metric_set, checkpoint.report)
+        seen = measure(request, metric_set, start.sampling, prepared, known_cases(request), checkpoint)
         prepared("reading the report and drawing")
         draws.join()  # matplotlib draws in one thread at a time
-        wanted = out or default_folder(request, seen, begun.at, commit, dirty)
+        wanted = out or default_folder(request, seen, start.at, commit, dirty)
         with atomic.writing_named(wanted, numbered=numbered or out is None) as (folder, place):
-            manifest = _manifest(request, seen, driver.version, place.name, begun.at, commit, dirty)
-            notes = [*manifest.notes, *([parts.in_words()] if parts.taken else [])]
-            manifest = msgspec.structs.replace(manifest, sanitizer=findings or [], sampling=begun.sampling, notes=notes)
-            story = _write(folder, request, manifest, seen, parts.report, progress)
-            parts.put("run", str(place.absolute()))
+            manifest = _manifest(request, seen, driver.version, place.name, start.at, commit, dirty)
+            notes = [*manifest.notes, *([checkpoint.in_words()] if checkpoint.resumed else [])]
+            manifest = msgspec.structs.replace(manifest, sanitizer=findings or [], sampling=start.sampling, notes=notes)
+            story = _write(folder, request, manifest, seen, checkpoint.report, progress)
+            checkpoint.save("run", str(place.absolute()))
     files = sorted(path for path in place.rglob("*") if path.is_file())
-    return Told(place, story, files, parts.in_words())
+    return Told(place, story, files, checkpoint.in_words())
 
 
 def rerender_newest(request: Request, out: Path | None) -> Told | None:

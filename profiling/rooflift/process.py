@@ -178,7 +178,7 @@ async def _end_group(process: asyncio.subprocess.Process) -> None:
     await asyncio.sleep(0)  # the loop closes it on its next round
 
 
-def target_environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """Return what the program needs in its environment: the way to this package, installed or not."""
     source = str(PACKAGE.parent)
     inherited = os.environ.get("PYTHONPATH")

@@ -108,7 +108,7 @@ def test_revisions_are_measured_in_one_run(
         samples.to_parquet(out / "samples.parquet", index=False)
         versions = [msgspec.structs.replace(v, version=names[v.version]) for v in manifest.versions]
         write_manifest(out, msgspec.structs.replace(manifest, versions=versions))
-        return type("Told", (), {"folder": out, "taken_up": ""})
+        return type("Told", (), {"folder": out, "resumed": ""})
 
     monkeypatch.setattr(environment, "driver", lambda: environment.Driver("580.1", [H100]))
     monkeypatch.setattr("rooflift.pipeline.profile", profile)

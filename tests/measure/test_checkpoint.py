@@ -1,4 +1,4 @@
-"""What an interrupted measurement leaves for the next call, and when nothing of it may be taken up."""
+"""What an interrupted measurement leaves for the next call, and when nothing of it may be resumed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from rooflift.errors import KernelFault, RunFault
 from rooflift.measure import checkpoint
-from rooflift.measure.checkpoint import Begun, Parts, kept, record
+from rooflift.measure.checkpoint import Checkpoint, Start, open_checkpoint, record
 from rooflift.measure.environment import Driver
 from rooflift.measure.request import Request
 from rooflift.project.operator import Operator
@@ -28,12 +28,12 @@ H100 = Driver("580.1", ["NVIDIA H100 80GB HBM3"])
 def measured(
     root: Path, about: dict[str, Any], end: BaseException | None = None, begun: datetime.datetime = NOW
 ) -> bool:
-    """Measure, or take up what was measured, and end so; return whether it was taken up."""
-    with kept(root, about) as found:
-        found.begun = found.begun or Begun(begun, SAMPLING)
-        times = found.take("times", list[int])
+    """Measure, or resume what was measured, and end so; return whether it was resumed."""
+    with open_checkpoint(root, about) as found:
+        found.start = found.start or Start(begun, SAMPLING)
+        times = found.load("times", list[int])
         if times is None:
-            found.put("times", [1, 2, 3])
+            found.save("times", [1, 2, 3])
         else:
             assert times == [1, 2, 3]
             assert "times of " in found.in_words()
@@ -48,7 +48,7 @@ def stop(root: Path, about: dict[str, Any], end: BaseException, begun: datetime.
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(143), RunFault("full", "Free some."), OSError("full")])
-def test_what_was_finished_is_taken_up_once_the_call_was_stopped(tmp_path: Path, end: BaseException) -> None:
+def test_what_was_finished_is_resumed_once_the_call_was_stopped(tmp_path: Path, end: BaseException) -> None:
     stop(tmp_path, {"command": "profile"}, end)
     assert measured(tmp_path, {"command": "profile"})
     assert list(tmp_path.iterdir()) == []  # it came to its end: nothing is kept
@@ -56,7 +56,7 @@ def test_what_was_finished_is_taken_up_once_the_call_was_stopped(tmp_path: Path,
 
 
 def test_measurement_that_failed_keeps_nothing(tmp_path: Path) -> None:
-    stop(tmp_path, {}, KernelFault("v1 does not run", "Mend the file."))
+    stop(tmp_path, {}, KernelFault("v1 does not run", "Fix the file."))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -68,11 +68,11 @@ def test_parts_older_than_a_day_are_thrown_away(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # those of other requests as well
 
 
-def test_parts_of_a_run_that_became_whole_are_not_taken_up_again(tmp_path: Path) -> None:
+def test_parts_of_a_run_that_became_whole_are_not_resumed_again(tmp_path: Path) -> None:
     run = tmp_path / "reports" / "run"
     stop(tmp_path, {}, KeyboardInterrupt())
-    (begun,) = tmp_path.rglob(checkpoint.BEGUN)
-    Parts(begun.parent).put("run", str(run))  # and killed behind the rename
+    (begun,) = tmp_path.rglob(checkpoint.START)
+    Checkpoint(begun.parent).save("run", str(run))  # and killed behind the rename
     run.mkdir(parents=True)
     (run / "run.json").write_text("{}")
     assert not measured(tmp_path, {})
@@ -80,7 +80,7 @@ def test_parts_of_a_run_that_became_whole_are_not_taken_up_again(tmp_path: Path)
 
 def test_parts_do_not_count_before_their_beginning_is_written(tmp_path: Path) -> None:
     stop(tmp_path, {}, KeyboardInterrupt())
-    (begun,) = tmp_path.rglob(checkpoint.BEGUN)
+    (begun,) = tmp_path.rglob(checkpoint.START)
     begun.unlink()
     assert not measured(tmp_path, {})
 
@@ -94,18 +94,18 @@ def test_remains_of_a_removal_hinder_nobody(tmp_path: Path) -> None:
 
 
 def test_two_processes_that_measure_the_same_do_not_share_parts(tmp_path: Path) -> None:
-    with kept(tmp_path, {}) as mine, kept(tmp_path, {}) as theirs:
-        mine.begun = theirs.begun = Begun(NOW, SAMPLING)
-        mine.put("times", [1])
-        assert theirs.take("times", list[int]) is None
+    with open_checkpoint(tmp_path, {}) as mine, open_checkpoint(tmp_path, {}) as theirs:
+        mine.start = theirs.start = Start(NOW, SAMPLING)
+        mine.save("times", [1])
+        assert theirs.load("times", list[int]) is None
         assert theirs.folder != mine.folder
 
 
 def test_where_nothing_can_be_kept_the_measurement_goes_on(tmp_path: Path) -> None:
     (tmp_path / "build").write_text("a file in the way")
     assert not measured(tmp_path, {})
-    Parts(None).put("times", [1])
-    assert Parts(None).take("times", list[int]) is None
+    Checkpoint(None).save("times", [1])
+    assert Checkpoint(None).load("times", list[int]) is None
 
 
 @pytest.fixture

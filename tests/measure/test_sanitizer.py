@@ -20,7 +20,7 @@ from rooflift.measure import environment, sanitizer
 from rooflift.measure.request import Request, in_dtypes
 from rooflift.measure.sanitizer import Findings, own_kernels, parse_log, sanitize, sanitizer_command
 from rooflift.measure.session import staged
-from rooflift.process import target_environment
+from rooflift.process import child_environment
 from rooflift.project.operator import Operator, load_operator
 from rooflift.report.text import sanitizer_text
 from rooflift.schema import SanitizerRecord
@@ -298,7 +298,7 @@ def test_program_runs_each_version_on_each_case_and_says_so(
     """In the interpreter, where compute-sanitizer itself has nothing to see."""
     request = ask(make_operator(version_text(store=store) if store else version_text()))
     with staged(request.operator, request.versions, protocol.Plan(work=in_dtypes(request.cases, []))) as stage:
-        environment = {**os.environ, **target_environment(), "TRITON_INTERPRET": "1"}
+        environment = {**os.environ, **child_environment(), "TRITON_INTERPRET": "1"}
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM], cwd=stage, env=environment, capture_output=True, text=True, check=False
         )

@@ -158,7 +158,7 @@ def test_measurement_leaves_a_whole_run_folder(stand: Stand, request_: Request, 
     assert "1.99x" in (told.folder / "report.md").read_text()
 
 
-def test_measurement_that_was_stopped_before_its_folder_was_whole_is_taken_up(
+def test_measurement_that_was_stopped_before_its_folder_was_whole_is_resumed(
     stand: Stand, request_: Request, h100_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: Any) -> None:
@@ -175,9 +175,9 @@ def test_measurement_that_was_stopped_before_its_folder_was_whole_is_taken_up(
     stand.ncu("exit 1")
     os.utime(ncu, ns=(written_ns, written_ns))  # another ncu would be another request
     told = profile(request_)
-    assert told.taken_up.startswith("Resumed an interrupted measurement: times, metrics of 20")
+    assert told.resumed.startswith("Resumed an interrupted measurement: times, metrics of 20")
     run = read_run(told.folder)
-    assert told.taken_up in run.manifest.notes
+    assert told.resumed in run.manifest.notes
     pd.testing.assert_frame_equal(run.samples, read_run(h100_run).samples, check_dtype=False)
     assert not (request_.root / "build").exists()
 
@@ -482,7 +482,7 @@ def test_chosen_dtypes_go_before_those_of_the_cases(request_: Request) -> None:
 
 def test_program_finds_this_package_beside_what_the_user_added(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    first, *rest = session.target_environment()["PYTHONPATH"].split(os.pathsep)
+    first, *rest = session.child_environment()["PYTHONPATH"].split(os.pathsep)
     assert (Path(first) / "rooflift" / "worker" / "program.py").is_file()
     assert rest == ["/elsewhere"]
 

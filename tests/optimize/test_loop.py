@@ -138,7 +138,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str],
         pd.concat(tables["samples"]).to_parquet(out / "samples.parquet", index=False)
         versions = [msgspec.structs.replace(run.manifest.versions[0], version=name, expect=[]) for name in names]
         write_manifest(out, msgspec.structs.replace(run.manifest, name=out.name, versions=versions))
-        return type("Told", (), {"taken_up": ""})
+        return type("Told", (), {"resumed": ""})
 
     def interpreted(*words: Any, interpret: bool) -> evaluate.Evaluation:
         assert not interpret  # what is timed is judged on the GPU

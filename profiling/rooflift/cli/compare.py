@@ -134,8 +134,8 @@ def _measured(request: Request, out: Path | None, rule: Rule, as_json: bool) -> 
     with progress_shown() as progress:
         told = pipeline.profile(request, folder, progress, numbered=out is None)
     run = read_run(told.folder)
-    if told.taken_up:
-        note(told.taken_up)
+    if told.resumed:
+        note(told.resumed)
     if not as_json:
         console().print(request.about, markup=False)
     note(f"Wrote {shown(told.folder)}")

@@ -93,8 +93,8 @@ def profile(
     try:
         with progress_shown() as progress:
             told = pipeline.profile(request, out, progress)
-        if told.taken_up:
-            note(told.taken_up)
+        if told.resumed:
+            note(told.resumed)
     except NoGpu as absent:
         _without_gpu(request, out, absent, every=all_versions or bool(version), as_json=as_json)
         return

@@ -1,8 +1,8 @@
-"""What an interrupted measurement had finished: kept until its run folder is whole; the same request resumes it.
+"""What an interrupted measurement had finished: kept until its run folder is whole, resumed by the same request.
 
 A part is what one process said, whole: the times of a run are never put together from two processes. The record of
-the request names the folder of the parts, below build/unfinished: kernel files, command, GPU, software, rooflift's own
-code. One difference, a reboot among them, and nothing is found.
+the request names the folder of its checkpoint, below build/unfinished: kernel files, command, options, GPU, software,
+rooflift's own code. One difference, a reboot among them, and nothing is found.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from rooflift.schema import Sampling
 
 Part = TypeVar("Part")
 OLDEST = datetime.timedelta(hours=24)  # parts that are older are thrown away
-BEGUN, RUN = "begun.part", "run.part"
+START, RUN = "start.part", "run.part"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 SETTINGS = ("CUDA_", "NVIDIA_", "PYTORCH_", "TORCH", "TRITON_")  # variables that change what is measured
 
 
-class Begun(msgspec.Struct, frozen=True):
-    """When a measurement began and how its samples are taken; the parts that are resumed were made so."""
+class Start(msgspec.Struct, frozen=True):
+    """When a measurement began and how its samples are taken; parts that are resumed were made so."""
 
     at: datetime.datetime
     sampling: Sampling
 
 
 @dataclass(slots=True)
-class Parts:
-    """The folder of a measurement's parts; without one nothing is kept."""
+class Checkpoint:
+    """The folder of a measurement's finished parts; without one nothing is kept."""
 
     folder: Path | None
-    begun: Begun | None = None
-    taken: list[str] = field(default_factory=list)  # the parts that an interrupted measurement had finished
+    start: Start | None = None
+    resumed: list[str] = field(default_factory=list)  # the parts that an interrupted measurement had finished
 
     @property
     def report(self) -> Path:
@@ -59,29 +59,29 @@ class Parts:
         assert self.folder is not None
         return self.folder / "report.ncu-rep"
 
-    def take(self, name: str, kind: type[Part]) -> Part | None:
+    def load(self, name: str, kind: type[Part]) -> Part | None:
         """Return a finished part, None when it is still to be made."""
         path = self.folder / f"{name}.part" if self.folder is not None else None
         if path is None or not path.exists():
             return None
-        self.taken.append(name)
+        self.resumed.append(name)
         return msgspec.msgpack.decode(path.read_bytes(), type=kind)
 
-    def put(self, name: str, part: object) -> None:
+    def save(self, name: str, part: object) -> None:
         """Keep a finished part. What cannot be written is not kept, which hinders no measurement."""
         if self.folder is None:
             return
         with suppress(RunFault):
             atomic.write_file(self.folder / f"{name}.part", msgspec.msgpack.encode(part))
-            if name != "begun" and not (self.folder / BEGUN).exists():
-                self.put("begun", self.begun)  # last: parts without it do not count
+            if name != "start" and not (self.folder / START).exists():
+                self.save("start", self.start)  # last: parts without it do not count
 
     def in_words(self) -> str:
         """Return what was resumed, "" when nothing was."""
-        if not self.taken or self.begun is None:
+        if not self.resumed or self.start is None:
             return ""
         return (
-            f"Resumed an interrupted measurement: {', '.join(self.taken)} of {self.begun.at:%Y-%m-%d %H:%M} UTC, "
+            f"Resumed an interrupted measurement: {', '.join(self.resumed)} of {self.start.at:%Y-%m-%d %H:%M} UTC, "
             "the rest measured later."
         )
 
@@ -109,54 +109,54 @@ def record(request: Request, driver: Driver, commit: str | None, *, dirty: bool)
 
 
 @contextmanager
-def kept(root: Path, about: dict[str, Any]) -> Iterator[Parts]:
-    """Yield the parts of the request that `about` records, and throw them away when the block ends.
+def open_checkpoint(root: Path, about: dict[str, Any]) -> Iterator[Checkpoint]:
+    """Yield the checkpoint of the request that `about` records, and throw it away when the block ends.
 
-    They stay when it is stopped from outside, or when the run cannot be written. Where nothing can be kept, or
+    It stays when the block is stopped from outside, or when the run cannot be written. Where nothing can be kept, or
     another process measures the same, the folder is a temporary one.
     """
     name = hashlib.sha256(msgspec.json.encode(about, order="sorted")).hexdigest()
     place = root / "build" / "unfinished" / name[:32]
     with ExitStack() as stack:
-        parts = None
+        found = None
         with suppress(OSError):
             folder = place / "parts"  # not the one that is held: whoever writes into a folder locks it for a moment
             folder.mkdir(parents=True, exist_ok=True)
             _throw_others_away(place)
             if stack.enter_context(atomic.held(place)) and os.access(folder, os.W_OK):
-                parts = Parts(folder, _begun(folder))
-        if parts is None:
-            yield Parts(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rooflift-"))))
+                found = Checkpoint(folder, _start(folder))
+        if found is None:
+            yield Checkpoint(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rooflift-"))))
             return
         try:
-            yield parts
+            yield found
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit | OSError | RunFault)
-            if not stopped or not (folder / BEGUN).exists():
+            if not stopped or not (folder / START).exists():
                 _throw_away(place)
             raise
         _throw_away(place)
 
 
-def _begun(folder: Path) -> Begun | None:
-    """Return how the parts in a folder were begun, or empty it: too old, whole as a run, or not even begun."""
-    begun, run = None, None
+def _start(folder: Path) -> Start | None:
+    """Return how the parts in a folder were started, or empty it: too old, whole as a run, or without a start."""
+    start, run = None, None
     with suppress(OSError, msgspec.DecodeError):
-        begun = msgspec.msgpack.decode((folder / BEGUN).read_bytes(), type=Begun)
+        start = msgspec.msgpack.decode((folder / START).read_bytes(), type=Start)
         run = Path(msgspec.msgpack.decode((folder / RUN).read_bytes(), type=str), "run.json")
     now = datetime.datetime.now(datetime.UTC)
-    if begun is not None and now - OLDEST < begun.at <= now and not (run is not None and run.exists()):
-        return begun
+    if start is not None and now - OLDEST < start.at <= now and not (run is not None and run.exists()):
+        return start
     _empty(folder)
     return None
 
 
 def _throw_others_away(own: Path) -> None:
-    """Remove what nobody will resume: too old, whole as a run, or not even begun."""
+    """Remove what will not be resumed: too old, whole as a run, or without a start."""
     for place in own.parent.iterdir():
         if place != own and place.is_dir():
             with atomic.held(place) as alone:
-                if alone and _begun(place / "parts") is None:
+                if alone and _start(place / "parts") is None:
                     _throw_away(place)
 
 
@@ -170,6 +170,6 @@ def _throw_away(place: Path) -> None:
 
 def _empty(folder: Path) -> None:
     """Remove all parts, the one first without which the others do not count: a kill may come in between."""
-    (folder / BEGUN).unlink(missing_ok=True)
+    (folder / START).unlink(missing_ok=True)
     for path in folder.glob("*"):  # a kill may have left no folder at all
         path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)

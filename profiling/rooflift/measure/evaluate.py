@@ -20,7 +20,8 @@ from pathlib import Path
 import msgspec
 
 from rooflift.errors import CatalogError, KernelFault
-from rooflift.measure.session import Progress, describe
+from rooflift.measure.faults import wrong_result
+from rooflift.measure.session import Progress
 from rooflift.process import Ended, run_to_end
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator
@@ -179,5 +180,5 @@ def _in_words(fault: Fault) -> str:
     remedy = REMEDIES[fault.criterion]
     if fault.mismatch is None:
         return f"{fault.criterion}: {fault.what}. {remedy}"
-    said, closer = describe(fault.mismatch)
+    said, closer = wrong_result(fault.mismatch)
     return f"{fault.criterion}: {said}. {closer if fault.criterion == 'correctness' else remedy}"

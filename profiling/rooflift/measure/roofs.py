@@ -10,7 +10,7 @@ from pathlib import Path
 from rooflift.errors import EnvironmentFault
 from rooflift.measure import environment
 from rooflift.measure.session import Progress
-from rooflift.process import run_to_end, stream, target_environment
+from rooflift.process import child_environment, run_to_end, stream
 from rooflift.project.git import git_state
 from rooflift.schema import Machine, RoofRow, Roofs
 from rooflift.worker import protocol
@@ -43,7 +43,7 @@ def measure(root: Path, timeout_s: float, progress: Progress) -> Roofs:
     async def run() -> tuple[int, str]:
         async with asyncio.timeout(timeout_s):
             with tempfile.TemporaryDirectory(prefix="rooflift-") as folder:
-                return await stream(worker_command("roofs"), Path(folder), target_environment(), hear)
+                return await stream(worker_command("roofs"), Path(folder), child_environment(), hear)
 
     try:
         code, output = run_to_end(run())

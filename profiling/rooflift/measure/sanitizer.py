@@ -19,7 +19,7 @@ from typing import NamedTuple
 from rooflift.errors import CatalogError, KernelFault, SanitizerFault
 from rooflift.measure.request import Request, in_dtypes
 from rooflift.measure.session import Progress, staged
-from rooflift.process import run_to_end, stream, target_environment
+from rooflift.process import child_environment, run_to_end, stream
 from rooflift.project.cases import Case
 from rooflift.project.operator import Version
 from rooflift.schema import SanitizerRecord
@@ -170,7 +170,7 @@ async def _run(sanitizer: str, tool: str, request: Request, version: Version, wo
 
     with staged(request.operator, [version], Plan(work=work)) as stage:
         # torch's pool would hide what lies beyond a tensor
-        environment = target_environment() | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+        environment = child_environment() | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
         ended = await stream(sanitizer_command(sanitizer, tool, worker_command("sanitize")), stage, environment, hear)
         log = stage / LOG
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ended.output

@@ -22,17 +22,18 @@ import msgspec
 
 from rooflift import errors
 from rooflift.errors import KernelFault, WrongResult
-from rooflift.measure.checkpoint import Parts
+from rooflift.measure.checkpoint import Checkpoint
+from rooflift.measure.faults import kernel_fault, unfinished, wrong_result
 from rooflift.measure.request import Request, in_dtypes
 from rooflift.ncu.command import find_ncu, ncu_command, parse_version, progress_line
 from rooflift.ncu.failures import explain
-from rooflift.process import run_to_end, stream, target_environment
+from rooflift.process import child_environment, run_to_end, stream
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator, Version
 from rooflift.runs import atomic
 from rooflift.schema import CheckRecord, CompiledKernel, GpuState, ResolvedCase, Sampling
 from rooflift.worker import protocol
-from rooflift.worker.protocol import FAR, Mismatch, Plan, worker_command
+from rooflift.worker.protocol import Plan, worker_command
 
 if TYPE_CHECKING:
     from rooflift.sandbox.sandbox import Sandbox
@@ -98,11 +99,11 @@ def measure(
     sampling: Sampling,
     progress: Progress,
     known: Sequence[ResolvedCase] = (),
-    parts: Parts | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Measurement:
     """Check and time the versions on this machine's GPU, and profile them under one ncu process.
 
-    The FLOP of the `known` cases, of runs of the same reference, is not counted again. What `parts` holds is not
+    The FLOP of the `known` cases, of runs of the same reference, is not counted again. What `checkpoint` holds is not
     measured again, and what is finished is put there.
 
     Raises:
@@ -110,13 +111,13 @@ def measure(
         WrongResult: a version differs from the reference.
         NcuFault: ncu is missing or failed; CounterPermission when it was refused the wanted.
     """
-    parts = parts or Parts(None)
+    checkpoint = checkpoint or Checkpoint(None)
     work = request.timed
     processes = checking_processes(len(work), len(request.versions), os.cpu_count() or 1)
-    timed = parts.take("times", Measurement)
-    checked = parts.take("checks", Measurement) if timed is None and processes else None
+    timed = checkpoint.load("times", Measurement)
+    checked = checkpoint.load("checks", Measurement) if timed is None and processes else None
     seen = timed or checked or Measurement()
-    profiled = parts.take("metrics", Profiled) if wanted is not None and wanted.report.exists() else None
+    profiled = checkpoint.load("metrics", Profiled) if wanted is not None and wanted.report.exists() else None
     with_count = _with_count(seen, len(work) * len(request.versions) * request.options.seeds, progress)
     plan = Plan(
         work=work,
@@ -133,16 +134,16 @@ def measure(
         ]
 
         async def check_done() -> None:
-            parts.put("checks", seen)
+            checkpoint.save("checks", seen)
 
         async def time() -> None:
             await run_worker(stage, "time", {}, seen, progress, sandbox=request.sandbox)
-            parts.put("times", seen)
+            checkpoint.save("times", seen)
 
         async def profile(wanted: MetricRequest) -> None:
             nonlocal profiled
             profiled = await _profile(stage, wanted, progress, request.sandbox)
-            parts.put("metrics", profiled)
+            checkpoint.save("metrics", profiled)
 
         jobs: list[Job] = [partial(profile, wanted)] if wanted is not None and profiled is None else []
         jobs += [time] if timed is None else []
@@ -197,7 +198,7 @@ async def _profile(stage: Path, wanted: MetricRequest, progress: Progress, sandb
             progress(said)
 
     if sandbox is None:
-        ended = await stream(command, stage, target_environment(), on_line)
+        ended = await stream(command, stage, child_environment(), on_line)
     else:
         ended = await sandbox.run(command, stage, {}, on_line, "profiled")
     version = parse_version((await release).output)
@@ -234,15 +235,11 @@ async def run_worker(
         _hear(line, seen, progress)
 
     if sandbox is None:
-        ended = await stream(command, stage, target_environment() | environment, on_line)
+        ended = await stream(command, stage, child_environment() | environment, on_line)
     else:
         ended = await sandbox.run(command, stage, environment, on_line)
     if ended.returncode != 0 or not _complete(plan, task, seen, part):
-        early = "" if ended.returncode else " before it was done"
-        raise KernelFault(
-            f"the program that runs the kernels ended with code {ended.returncode}{early}:\n{_tail(ended.output)}",
-            "`rooflift doctor` checks torch, triton and the GPU; a negative code is a signal.",
-        )
+        raise unfinished(ended)
 
 
 def _complete(plan: Plan, task: protocol.Task, seen: Measurement, part: str) -> bool:
@@ -281,36 +278,9 @@ def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C9
         case protocol.Refused(error, message, remedy):
             raise getattr(errors, error)(message, remedy)
         case protocol.Broken() as broken:
-            raise _kernel_fault(broken)
+            raise kernel_fault(broken)
         case protocol.Wrong(mismatch):
-            raise WrongResult(*describe(mismatch))
-
-
-def _kernel_fault(broken: protocol.Broken) -> KernelFault:
-    where = f" on {broken.case} {broken.dtype}" if broken.case else ""
-    did = "does not compile" if broken.compiling else "does not run"
-    remedy = "Fix the file; `rooflift compile` compiles it without a GPU and `rooflift verify` runs it there."
-    return KernelFault(f"{broken.version} {did}{where}:\n{broken.message}", remedy)
-
-
-def describe(wrong: Mismatch) -> tuple[str, str]:
-    """Return what is wrong with a result, and the remedy."""
-    where = f"{wrong.version} on {wrong.case} {wrong.dtype} (seed {wrong.seed})"
-    if not wrong.elements:
-        said = f"{where}: the result is {wrong.got}, the reference gives {wrong.expected}"
-        return said, "Return the reference's shape and the input's dtype."
-    off = "" if wrong.error_over_tolerance >= FAR else f": off by {wrong.error_over_tolerance:.3g} times the tolerance"
-    said = (
-        f"{where}: element {tuple(wrong.index)} is {wrong.got}, the reference gives {wrong.expected}"
-        f"{off}; {wrong.wrong_elements} of {wrong.elements} are wrong"
-    )
-    if wrong.got == "nan":
-        return said, "nan: the element was never written, or the arithmetic gave it."
-    return said, "Compare the indexing and masks there."
-
-
-def _tail(output: str) -> str:
-    return "\n".join(line for line in output.splitlines()[-15:] if not line.startswith(protocol.EVENT_PREFIX))
+            raise WrongResult(*wrong_result(mismatch))
 
 
 def verify(request: Request, cases: Sequence[Case], interpret: bool, progress: Progress) -> list[CheckRecord]:

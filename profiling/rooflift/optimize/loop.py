@@ -312,8 +312,8 @@ class Loop:
             )
             with self.setting.progress() as progress:
                 told = pipeline.profile(request, out, progress)
-            if told.taken_up:
-                self.setting.note(told.taken_up)
+            if told.resumed:
+                self.setting.note(told.resumed)
         return read_run(out)
 
     def _reached(self) -> str:

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from rooflift.errors import EnvironmentFault, KernelFault
-from rooflift.process import Ended, capture, stream, target_environment
+from rooflift.process import Ended, capture, child_environment, stream
 from rooflift.sandbox import enter
 from rooflift.sandbox.enter import ROWS, VARIABLE, Extent
 
@@ -111,7 +111,7 @@ def bare_environment(folder: Path) -> dict[str, str]:
     A compiled kernel of its own cache cannot be taken for another's later.
     """
     places = {"HOME": str(folder), "TMPDIR": str(folder), "TRITON_CACHE_DIR": str(folder / "triton")}
-    return {name: os.environ[name] for name in KEPT if name in os.environ} | target_environment() | places
+    return {name: os.environ[name] for name in KEPT if name in os.environ} | child_environment() | places
 
 
 def watch(folder: Path, limits: Limits) -> Callable[[int], None]:
