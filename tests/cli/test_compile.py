@@ -15,7 +15,7 @@ Rooflift = Callable[..., Any]
 MakeFamily = Callable[..., Operator]
 
 
-def test_inspect_compiles_for_both_cards_without_spills(rooflift: Rooflift, project: Path) -> None:
+def test_compile_is_for_both_cards_without_spills(rooflift: Rooflift, project: Path) -> None:
     said = rooflift("compile", "depthwise_conv2d", "--json", folder=project)
     assert said.code == 0
     kernels = json.loads(said.out)
@@ -25,7 +25,7 @@ def test_inspect_compiles_for_both_cards_without_spills(rooflift: Rooflift, proj
     assert all(kernel["spill_instructions"] == kernel["stack_bytes"] == 0 < kernel["registers"] for kernel in kernels)
 
 
-def test_inspect_of_a_family_without_cases_takes_the_shapes_of_its_own_inputs(
+def test_compile_of_an_operator_without_cases_takes_the_shapes_of_its_own_inputs(
     rooflift: Rooflift, make_operator: MakeFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))

@@ -22,7 +22,7 @@ def listing(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_profile_without_a_gpu_tells_the_newest_run_again(
+def test_profile_without_a_gpu_renders_the_newest_run_again(
     rooflift: Rooflift, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)  # as on a user's machine

@@ -42,7 +42,7 @@ def test_whole_run_ends_with_0_and_an_altered_one_with_1(rooflift: Rooflift, pro
 
 
 @pytest.mark.parametrize("what", ["--all", "depthwise_conv2d"])
-def test_all_runs_of_a_family_or_project_are_verified(rooflift: Rooflift, project: Path, what: str) -> None:
+def test_all_runs_of_an_operator_or_project_are_verified(rooflift: Rooflift, project: Path, what: str) -> None:
     said = rooflift("runs", "--verify", what, "--root", project, "--json")
     assert said.code == 1
     found = {Path(run["run"]).name: run for run in json.loads(said.out)}
@@ -75,5 +75,5 @@ def test_table_of_runs_has_every_run_and_says_which_cannot_be_read(rooflift: Roo
     assert "Input data was truncated" in found[0]["error"]
 
 
-def test_unknown_family_is_told(rooflift: Rooflift, project: Path) -> None:
+def test_unknown_operator_is_refused(rooflift: Rooflift, project: Path) -> None:
     assert rooflift("runs", "depthwise", "--root", project).code == 2

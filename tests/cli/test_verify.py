@@ -19,7 +19,7 @@ MakeFamily = Callable[..., Operator]
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_verify_tells_where_it_checked_and_the_largest_error(rooflift: Rooflift, project: Path) -> None:
+def test_verify_says_where_it_checked_and_the_largest_error(rooflift: Rooflift, project: Path) -> None:
     said = rooflift("verify", "depthwise_conv2d", "-v", "v1", "--json", folder=project)
     assert said.code == 0
     found = json.loads(said.out)
@@ -54,7 +54,7 @@ def test_verify_of_a_wrong_version_ends_with_1(
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_verify_of_a_family_without_test_cases_does_not_call_it_checked(
+def test_verify_of_an_operator_without_test_cases_does_not_call_it_checked(
     rooflift: Rooflift, make_operator: MakeFamily
 ) -> None:
     said = rooflift("verify", "twice", folder=make_operator(cases=None).folder)

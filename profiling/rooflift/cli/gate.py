@@ -24,10 +24,12 @@ def gate(
     base: Annotated[
         str | None, typer.Option(help="RUN or RUN:VERSION for --max-slowdown. Default: the version before it.")
     ] = None,
-    max_slowdown: Annotated[str | None, typer.Option(help="Of the time relative to base, such as 2%.")] = None,
-    min_sol: Annotated[str | None, typer.Option(help="Of the copy floor, such as 85%.")] = None,
-    max_registers: Annotated[int | None, typer.Option(help="A thread.", min=1)] = None,
-    max_spills: Annotated[int | None, typer.Option(help="Local loads and stores in a kernel.", min=0)] = None,
+    max_slowdown: Annotated[
+        str | None, typer.Option(help="The most that the time may grow against the base, such as 2%.")
+    ] = None,
+    min_sol: Annotated[str | None, typer.Option(help="The least SOL %, such as 85%.")] = None,
+    max_registers: Annotated[int | None, typer.Option(help="The most registers a thread.", min=1)] = None,
+    max_spills: Annotated[int | None, typer.Option(help="The most local loads and stores in a kernel.", min=0)] = None,
     case: Annotated[list[str] | None, typer.Option("--case", "-c", help="Judge the times of these alone.")] = None,
     as_json: AsJson = False,
     root: Root = None,
@@ -87,7 +89,7 @@ def _print_gate(findings: list[Finding], name: str, code: int) -> None:
     from rooflift.report.terminal import terminal
 
     frame = pd.DataFrame([_as_dict(finding) for finding in findings])
-    console().print(terminal(columns.table("gate", frame), f"Criterion: {name}"))
+    console().print(terminal(columns.table("gate", frame), f"Gate: {name}"))
     counts = frame["status"].value_counts()
     told = ", ".join(f"{counts[word]} {word}" for word in ("passed", "broken", "not judged") if word in counts)
     verdict = ("passes the gate", "fails the gate", "cannot be judged, which is no pass")[code]

@@ -57,9 +57,7 @@ def profile(
     sanitize: Sanitize = False,
     precision: Precision = None,
     budget: Budget = None,
-    noise: Annotated[
-        bool, typer.Option("--noise", help="Time the last version under two names: what no change looks like.")
-    ] = False,
+    noise: Annotated[bool, typer.Option("--noise", help="Time the last version twice, to measure the noise.")] = False,
     out: Annotated[Path | None, typer.Option(help="The run folder to make. Default: below reports/.")] = None,
     timeout: Timeout = 1800,
     all_versions: Annotated[
