@@ -50,6 +50,9 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     append(copy / PACKAGE / "project" / "stages.toml", example("Stage"))
     append(copy / PACKAGE / "project" / "gpus.toml", example("GPU"))
+    insert(copy / PACKAGE / "dtypes.py", "    for row in (\n", f"        {example('Dtype').strip()},\n")
+    options = "class MeasureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):\n"
+    insert(copy / PACKAGE / "schema.py", options, f"    {example('Option')}")
     shutil.copytree(copy / "kernels" / "rms_norm", copy / "kernels" / "example")
     (copy / "kernels" / "example" / "cases.toml").write_text(example("Operator"))
     (copy / PACKAGE / "cli" / "hello.py").write_text(example("Command"))
@@ -102,6 +105,22 @@ def test_an_operator_is_shown_with_its_versions_and_cases(rooflift: Run) -> None
     (example_,) = (one for one in json.loads(rooflift("show", "--json")) if one["operator"] == "example")
     assert [version["version"] for version in example_["versions"]] == ["v0_baseline"]
     assert example_["cases"] == {"main": ["bench"], "small": ["test"]}
+
+
+def test_a_dtype_is_one_of_the_cases_and_of_the_command_line(rooflift: Run) -> None:
+    cases = (
+        "from rooflift.project.operator import load_operator; print(load_operator({}, 'example').cases['main'].dtypes)"
+    )
+    assert "'float64'" in rooflift(f"from pathlib import Path; {cases.format('Path()')}", module=False)
+    assert "float64" in rooflift("profile", "--help")
+
+
+def test_an_option_travels_to_the_child_and_runs_without_it_are_read(rooflift: Run) -> None:
+    plan = "Plan(work=[], options=MeasureOptions(warm_up=9))"
+    imports = "import msgspec; from rooflift.worker.protocol import Plan; from rooflift.schema import MeasureOptions"
+    told = json.loads(rooflift(f"{imports}; print(msgspec.json.encode({plan}).decode())", module=False))
+    assert told["options"]["warm_up"] == 9
+    assert "v1_grid" in rooflift("show", RUN)
 
 
 def test_a_command_stands_in_the_help_and_runs(rooflift: Run) -> None:

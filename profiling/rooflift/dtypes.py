@@ -16,9 +16,9 @@ class Dtype:
     name: str
     bytes: int
     tolerance: float  # allowed error in units of (|expected| + rms(expected))
-    tensor_unit: str  # the roof of products on the tensor cores
-    tensor_rate: str  # the field of a GPU's spec that holds its published rate
-    tensor_precise: bool  # the tensor cores multiply it without rounding: their results pass the check
+    tensor_unit: str = ""  # the roof of products on the tensor cores, "" where none is measured
+    tensor_rate: str = ""  # the field of a GPU's spec that holds its published rate
+    tensor_precise: bool = False  # the tensor cores multiply it without rounding: their results pass the check
 
 
 # Tolerance of 16-bit outputs: one unit in the last place, twice the error of rounding an exact result once. float32: 80
@@ -26,14 +26,16 @@ class Dtype:
 DTYPES = {
     row.name: row
     for row in (
-        Dtype("float32", 4, 1e-5, "TF32 tensor", "tf32_flops_per_s", tensor_precise=False),
+        Dtype("float32", 4, 1e-5, "TF32 tensor", "tf32_flops_per_s"),
         Dtype("float16", 2, 2**-10, "FP16 tensor", "fp16_flops_per_s", tensor_precise=True),
         Dtype("bfloat16", 2, 2**-7, "BF16 tensor", "bf16_flops_per_s", tensor_precise=True),
     )
 }
 FP32_UNIT = "FP32"
-TENSOR_UNITS = {name: row.tensor_unit for name, row in DTYPES.items()}  # what tl.dot uses
-RATES = {FP32_UNIT: "fp32_flops_per_s"} | {row.tensor_unit: row.tensor_rate for row in DTYPES.values()}
+TENSOR_UNITS = {name: row.tensor_unit for name, row in DTYPES.items() if row.tensor_unit}  # what tl.dot uses
+RATES = {FP32_UNIT: "fp32_flops_per_s"} | {
+    row.tensor_unit: row.tensor_rate for row in DTYPES.values() if row.tensor_unit
+}
 
 
 def product_unit(dtype: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -17,15 +16,15 @@ from rooflift.compile.module import load_module
 from rooflift.project.cases import Case
 from rooflift.schema import ResolvedCase
 from rooflift.worker import protocol
+from rooflift.worker.baselines import slow_baselines
 from rooflift.worker.correctness import check_version, reference_result
+from rooflift.worker.device import describe_device, gpu_state
 from rooflift.worker.failure import describe_exception
-from rooflift.worker.gpu_state import gpu_state
 from rooflift.worker.interpreter import fix_interpreter
 from rooflift.worker.protocol import Mismatch, say
 from rooflift.worker.tensors import (
     compulsory_bytes,
     flop_of,
-    in_channels_last,
     input_shapes,
     make_inputs,
     make_model,
@@ -126,7 +125,7 @@ class Program:
             timed_calls[last, 1] = providers[last]
 
         def look(at: Moment) -> None:
-            say(protocol.State(gpu_state(gpu_uuid(), case.name, case.dtype, at)))
+            say(protocol.State(gpu_state(case.name, case.dtype, at)))
 
         assert self.plan.sampling is not None  # of every plan that is timed
         timed = time_providers(timed_calls, self.plan.sampling, f"{case.name} {case.dtype}", look)
@@ -148,61 +147,6 @@ class Program:
             torch.cuda.nvtx.range_pop()
 
 
-def slow_baselines(case: Case, eager: Any, inputs: list[Any]) -> dict[str, Any]:
-    """Return a warm call of each baseline that takes memory or seconds to prepare; one that fails is left out."""
-    import torch
-
-    def channels_last() -> Any:
-        turned = in_channels_last(eager, inputs)
-        return partial(turned[0], *turned[1]) if turned else None
-
-    def compiled() -> Any:
-        torch.compiler.reset()  # after some cases of one class torch would stop compiling, and run it as it stands
-        return partial(torch.compile(eager, dynamic=False), *inputs)
-
-    calls = {}
-    for provider, prepare in (("torch_channels_last", channels_last), ("torch_compile", compiled)):
-        try:
-            call = prepare()
-            if call is None:
-                continue
-            call()
-            torch.cuda.synchronize()
-            calls[provider] = call
-        except Exception as error:  # noqa: BLE001  # the compiler may raise anything
-            say(protocol.Doing(f"{provider} is left out: {textwrap.shorten(str(error), 200)}"))
-            say(protocol.LeftOut(provider, case.name, case.dtype, type(error).__name__))
-    return calls
-
-
-def gpu_uuid() -> str:
-    """Return the GPU's UUID without the prefix that NVML gives it."""
-    import torch
-
-    return str(torch.cuda.get_device_properties(0).uuid)
-
-
-def describe_device() -> protocol.Device:
-    """Return the GPU and the software versions."""
-    import platform
-
-    import torch
-    import triton
-
-    gpu = torch.cuda.get_device_properties(0)
-    return protocol.Device(
-        gpu=gpu.name,
-        compute_capability=f"{gpu.major}.{gpu.minor}",
-        sm_count=gpu.multi_processor_count,
-        l2_bytes=gpu.L2_cache_size,
-        memory_bytes=gpu.total_memory,
-        cuda=torch.version.cuda or "",
-        torch=str(torch.__version__),
-        triton=triton.__version__,
-        python=platform.python_version(),
-    )
-
-
 def run(task: protocol.Task, plan: protocol.Plan, part: str) -> None:
     """Do one task for every case of the plan, or of its part."""
     # one process compiles for torch.compile: its pool of processes would outlive this one and hold its output open
@@ -218,7 +162,7 @@ def run(task: protocol.Task, plan: protocol.Plan, part: str) -> None:
     program = Program(plan, device)
     torch.empty(1, device=device)  # makes the CUDA context, while the other process may hold the lock
     if task == "time":
-        gpu_state(gpu_uuid(), "", "", "before")  # wakes NVML, too
+        gpu_state("", "", "before")  # wakes NVML, too
     with torch.no_grad():
         if task == "check":
             for case in protocol.shard(plan.work, part):

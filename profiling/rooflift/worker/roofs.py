@@ -15,8 +15,7 @@ from typing import Any, Literal, NamedTuple
 from rooflift.dtypes import TENSOR_UNITS
 from rooflift.schema import RoofRow
 from rooflift.worker import protocol
-from rooflift.worker.gpu_state import gpu_state
-from rooflift.worker.program import describe_device, gpu_uuid
+from rooflift.worker.device import describe_device, gpu_state
 from rooflift.worker.protocol import Measured, say
 
 LARGEST_BYTES = 8 * 2**30  # of a DRAM buffer: 160 times the largest L2 so far
@@ -251,7 +250,7 @@ def roof_row(benchmark: RoofBenchmark, configuration: str, timed: Timed) -> Roof
 
 def _clocks_mhz() -> list[int]:
     """Return the clocks of SM and memory as NVML sees them, [] where it tells none."""
-    state = gpu_state(gpu_uuid(), "", "", "during")
+    state = gpu_state("", "", "during")
     return [clock for clock in (state.sm_mhz, state.memory_mhz) if clock is not None]
 
 

@@ -1,10 +1,11 @@
-"""The GPU's clocks, temperature, power and throttle reasons by NVML; sets nothing."""
+"""The GPU of this process: what torch says of it, and its clocks, temperature and power by NVML. Sets nothing."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from rooflift.schema import GpuState
+from rooflift.worker.protocol import Device
 
 THROTTLE = {  # NVML's reasons, without idleness, which is none, and the display's clocks
     "nvmlClocksThrottleReasonApplicationsClocksSetting": "clocks set by an application",
@@ -17,12 +18,15 @@ THROTTLE = {  # NVML's reasons, without idleness, which is none, and the display
 }
 
 
-def gpu_state(uuid: str, case: str, dtype: str, at: Literal["before", "during", "after"]) -> GpuState:
-    """Return clocks, temperature, power and throttle reasons of the GPU with this UUID, as torch has it.
+def gpu_state(case: str, dtype: str, at: Literal["before", "during", "after"]) -> GpuState:
+    """Return clocks, temperature, power and throttle reasons of the GPU that torch uses.
 
     What NVML does not tell, as of a MIG slice, is None. Nothing is set.
     """
     import pynvml
+    import torch
+
+    uuid = torch.cuda.get_device_properties(0).uuid  # without the prefix that NVML gives it
 
     def ask(function: str, *arguments: int) -> int | None:
         try:
@@ -43,4 +47,25 @@ def gpu_state(uuid: str, case: str, dtype: str, at: Literal["before", "during", 
         temperature_c=ask("nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
         power_w=None if power_mw is None else power_mw / 1e3,
         throttle=[text for name, text in THROTTLE.items() if reasons & getattr(pynvml, name)],
+    )
+
+
+def describe_device() -> Device:
+    """Return the GPU and the software versions."""
+    import platform
+
+    import torch
+    import triton
+
+    gpu = torch.cuda.get_device_properties(0)
+    return Device(
+        gpu=gpu.name,
+        compute_capability=f"{gpu.major}.{gpu.minor}",
+        sm_count=gpu.multi_processor_count,
+        l2_bytes=gpu.L2_cache_size,
+        memory_bytes=gpu.total_memory,
+        cuda=torch.version.cuda or "",
+        torch=str(torch.__version__),
+        triton=triton.__version__,
+        python=platform.python_version(),
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rooflift.project.cases import Case
-from rooflift.worker.program import slow_baselines
+from rooflift.worker.baselines import slow_baselines
 
 CASE = Case("small", {}, [[2, 3, 4, 5]], ("float32",))
 
