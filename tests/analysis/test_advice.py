@@ -36,7 +36,7 @@ def test_stages_address_bottlenecks_and_stalls_that_exist() -> None:
 
 def test_on_the_rtx_4090_of_the_seed_the_grid_stage_cannot_pay() -> None:
     found = diagnose(SEED, NO_ROOF)
-    assert found.resource == "DRAM"
+    assert found.bottleneck == "DRAM"
     advice = {stage.stage: stage for stage in found.stages}
     assert not advice["grid"].pays
     assert "cannot pay: the bottleneck is DRAM" in advice["grid"].why
@@ -48,7 +48,7 @@ def test_on_the_rtx_4090_of_the_seed_the_grid_stage_cannot_pay() -> None:
 def test_on_the_h100_integer_work_limits_v0_and_the_grid_addresses_it(h100_run: Path) -> None:
     run = read_run(h100_run)
     found = advise(run, select(run, "v0"))
-    assert (found.resource, found.evidence, found.stage) == ("ALU pipe", "alu_pct 80", "grid")
+    assert (found.bottleneck, found.evidence, found.stage) == ("ALU pipe", "alu_pct 80", "grid")
     assert found.sol_pct == pytest.approx(35.5, abs=0.1)
     assert found.excess_traffic == pytest.approx(0.994, abs=0.001)
     assert not found.stop
@@ -98,7 +98,7 @@ def test_excess_traffic_can_be_won_back_and_lean_traffic_cannot() -> None:
 def test_tuning_gains_at_most_what_the_busiest_resource_has_left() -> None:
     figures = QUIET | {"dram_pct": 50.0, "stall_barrier": 9.0}
     found = diagnose(figures, Roof(20, "copy"))
-    assert (found.resource, found.stage) == ("latency", "tuning")
+    assert (found.bottleneck, found.stage) == ("latency", "tuning")
     assert found.gain_at_most == pytest.approx(2)
     assert "dram_pct" in found.gain_reason
 
@@ -114,7 +114,7 @@ def test_latency_is_addressed_by_what_the_warps_wait_for(stall: str, warps: floa
 
 def test_a_kernel_that_is_mostly_launch_is_told_so_and_no_stage_pays() -> None:
     found = diagnose(QUIET | {"dram_pct": 90.0, "ncu_time_ns": 20e3}, Roof(5, "copy"))
-    assert found.resource == "launch"
+    assert found.bottleneck == "launch"
     assert found.stage is None
     assert found.gain_at_most == pytest.approx(5)
     assert "CUDA graph" in found.how
@@ -122,7 +122,7 @@ def test_a_kernel_that_is_mostly_launch_is_told_so_and_no_stage_pays() -> None:
 
 def test_without_counters_nothing_is_claimed() -> None:
     found = diagnose({}, NO_ROOF, missing={"dram_pct": "refused"})
-    assert (found.resource, found.stage, found.gain_at_most, found.stop) == ("unknown", None, None, False)
+    assert (found.bottleneck, found.stage, found.gain_at_most, found.stop) == ("unknown", None, None, False)
     reasons = {share.metric: share.missing for share in found.shares}
     assert (reasons["dram_pct"], reasons["sm_pct"]) == ("refused", "not collected")
     assert all(share.pct is None for share in found.shares)
@@ -167,7 +167,7 @@ def test_the_command_prints_the_verdict_and_ncus_rules(rooflift: Callable[..., A
 
 def test_the_command_answers_in_json(rooflift: Callable[..., Any], h100_run: Path) -> None:
     told = json.loads(rooflift("advise", h100_run, "v1", "--json").out)
-    assert (told["version"], told["resource"], told["stage"]) == ("v1_grid", "Issue Slots", "tiling")
+    assert (told["version"], told["bottleneck"], told["stage"]) == ("v1_grid", "Issue Slots", "tiling")
     assert {"TheoreticalOccupancy"} <= {rule["rule"] for rule in told["ncu_rules"]}
     assert told["ncu_rules_missing"] == ""
 

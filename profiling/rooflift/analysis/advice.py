@@ -1,4 +1,4 @@
-"""What to try next: the distance to the roof, the limit and its evidence, the stage that addresses it. No files.
+"""What to try next: the distance to the roof, the bottleneck and its evidence, the stage that addresses it. No files.
 
 A gain is a bound, not a forecast: time cannot fall below the roof, nor below what DRAM needs at its peak for the bytes
 that remain; a stage that leaves the work alone cannot bring it below what the busiest resource needs at its
@@ -54,14 +54,14 @@ class StageAdvice:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What bounds one version on one case and dtype, and what could make it faster; None is what nobody measured."""
+    """What limits one version on one case and dtype, and what could make it faster; None is what nobody measured."""
 
     time_us: float | None
     roof_us: float | None
     roof_source: str
     sol_pct: float | None
     excess_traffic: float | None
-    resource: str
+    bottleneck: str
     evidence: str
     shares: tuple[Share, ...]
     stop: bool
@@ -69,7 +69,7 @@ class Diagnosis:
     how: str
     gain_at_most: float | None  # time now / least time then; at least 1
     gain_reason: str
-    next_limit: str  # what would be busiest then, if the stage left it alone
+    next_bottleneck: str  # what would be busiest then, if the stage left it alone
     stages: tuple[StageAdvice, ...]
     warnings: tuple[str, ...]
 
@@ -106,7 +106,7 @@ def diagnose(
         roof_source=roof.source,
         sol_pct=_known(sol_pct),
         excess_traffic=_known(excess),
-        resource=limit.resource,
+        bottleneck=limit.resource,
         evidence=limit.evidence,
         shares=_shares(figures, missing or {}),
         stop=stop,
@@ -114,7 +114,7 @@ def diagnose(
         how=FEWER_BYTES if stop else remedies()[topics[0] if topics[0] in remedies() else limit.resource],
         gain_at_most=_known(gain),
         gain_reason=gain_reason,
-        next_limit=_next_bottleneck(figures, limit),
+        next_bottleneck=_next_bottleneck(figures, limit),
         stages=advice,
         warnings=tuple(_warnings(sol_pct, excess)),
     )

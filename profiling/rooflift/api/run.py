@@ -172,7 +172,7 @@ class Run(stored.Run):
         return Comparison(found, about.case, about.dtype)
 
     def advice(self, version: str | None = None, case: str | None = None, dtype: str | None = None) -> Advice:
-        """Return what bounds a version, by default the last, and which stage addresses that.
+        """Return the bottleneck of a version, by default the last, and which stage addresses that.
 
         >>> import rooflift as rl
         >>> advice = rl.latest("depthwise_conv2d", gpu="H100", metrics=True, versions=["v0"]).advice("v0")

@@ -163,7 +163,7 @@ class Suite(Picture):
 
 @dataclass(frozen=True)
 class Advice:
-    """What bounds one version, which stage addresses that, how much it can give at most, and when to stop."""
+    """The bottleneck of one version, which stage addresses that, how much it can give at most, and when to stop."""
 
     about: Selection
     diagnosis: Diagnosis
@@ -177,7 +177,7 @@ class Advice:
     @property
     def bottleneck(self) -> str:
         """The resource that bounds the version."""
-        return self.diagnosis.resource
+        return self.diagnosis.bottleneck
 
     def table(self) -> pd.DataFrame:
         """Return one row a resource: resource, metric, ncu_name, pct, missing (why there is no value)."""
@@ -195,11 +195,11 @@ class Advice:
         lines = {
             "Distance": words.distance,
             "Excess traffic": words.excess_traffic,
-            "Bottleneck": f"{words.limit}: {words.evidence}",
+            "Bottleneck": f"{words.bottleneck}: {words.evidence}",
             "Verdict": words.verdict,
             "How": words.how,
             "Gain": words.gain,
-            "Next bottleneck": words.next_limit,
+            "Next bottleneck": words.next_bottleneck,
             **{f"Stage {name}": why for name, why in words.stages.items()},
         }
         return html_table(

@@ -49,11 +49,11 @@ def advise(
     lines = {
         "Distance": words.distance,
         "Excess traffic": words.excess_traffic,
-        "Limit": f"{words.limit}: {words.evidence}",
+        "Bottleneck": f"{words.bottleneck}: {words.evidence}",
         "Verdict": words.verdict,
         "How": words.how,
         "Gain": words.gain,
-        "Next limit": words.next_limit,
+        "Next bottleneck": words.next_bottleneck,
         **{f"Stage {name}": why for name, why in words.stages.items()},
     }
     for name, text in lines.items():

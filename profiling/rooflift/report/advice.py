@@ -1,4 +1,4 @@
-"""A diagnosis in words: how far from the roof, what bounds, which stage comes next. Judges nothing."""
+"""A diagnosis in words: how far from the roof, the bottleneck, which stage comes next. Judges nothing."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Advice(msgspec.Struct, frozen=True):
 
     distance: str
     excess_traffic: str
-    limit: str
+    bottleneck: str
     evidence: str
     verdict: str
     how: str
     gain: str
-    next_limit: str
+    next_bottleneck: str
     stages: dict[str, str]
     warnings: list[str]
     ncu_rules: list[str]
@@ -39,12 +39,12 @@ def advice_text(found: Diagnosis, said: list[str]) -> Advice:
         excess_traffic="unknown"
         if found.excess_traffic is None
         else f"{found.excess_traffic:.3f}x the compulsory bytes",
-        limit=found.resource,
+        bottleneck=found.bottleneck,
         evidence=found.evidence,
         verdict=verdict_text(found),
         how=found.how,
         gain=f"{gain} ({found.gain_reason})",
-        next_limit=found.next_limit,
+        next_bottleneck=found.next_bottleneck,
         stages={s.stage: s.why for s in found.stages},
         warnings=list(found.warnings),
         ncu_rules=said,
@@ -55,7 +55,7 @@ def verdict_text(found: Diagnosis) -> str:
     """Return what to do now: stop, or which stage to go on with."""
     if found.stop:
         return "stop: the roof is reached"
-    return f"go on with the {found.stage} stage" if found.stage else "no stage addresses this limit"
+    return f"go on with the {found.stage} stage" if found.stage else "no stage addresses this bottleneck"
 
 
 def ncu_rules(found: list[RuleResult], run: Run) -> list[str]:
