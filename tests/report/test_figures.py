@@ -303,9 +303,9 @@ def test_missing_counter_reads_missing_and_has_no_bar() -> None:
     summary = with_metrics(trail([35, 70])).drop(columns="l2_pct")
     summary.loc[1, "sm_pct"] = math.nan
     panels = {axes.get_title(loc="left"): axes for axes in counters(summary).axes}
-    assert [text.get_text() for text in panels["SM throughput, %"].texts] == ["10.5", "missing"]
-    assert [text.get_text() for text in panels["L2 throughput, %"].texts] == ["missing", "missing"]
-    bars = panels["SM throughput, %"].collections[0].get_paths()
+    assert [text.get_text() for text in panels["SM Throughput %"].texts] == ["10.5", "missing"]
+    assert [text.get_text() for text in panels["L2 Throughput %"].texts] == ["missing", "missing"]
+    bars = panels["SM Throughput %"].collections[0].get_paths()
     assert [bool(np.isfinite(bar.vertices).all()) for bar in bars] == [True, False]
 
 
@@ -326,7 +326,7 @@ def test_stalls_show_the_six_largest_reasons_and_the_rest_as_other() -> None:
     legend = figure.axes[0].get_legend()
     assert legend is not None
     named = [text.get_text() for text in legend.get_texts()]
-    assert named == ["long scoreboard", "wait", "selected", "lg throttle", "barrier", "not selected", "other"]
+    assert named == ["Long Scoreboard", "Wait", "Selected", "LG Throttle", "Barrier", "Not Selected", "other"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["49.5", "58.5"]
     figure.draw_without_rendering()
     assert legend.get_window_extent().y0 >= figure.axes[0].get_window_extent().y1 - 0.01

@@ -78,8 +78,8 @@ def test_many_results_above_the_floor_are_counted_and_some_named(suite_run: Path
 def test_table_has_a_row_a_case_and_two_columns_a_dtype(suite_run: Path) -> None:
     table = tables.suite_table(told(suite_run).suite)
     assert list(table.headings) == [
-        *("case", "MB", "v1 float32 %", "best baseline float32 %", "v1 float16 %", "best baseline float16 %"),
-        *("v1 bfloat16 %", "best baseline bfloat16 %"),
+        *("case", "MB", "v1 float32 SOL %", "best baseline float32 SOL %"),
+        *("v1 float16 SOL %", "best baseline float16 SOL %", "v1 bfloat16 SOL %", "best baseline bfloat16 SOL %"),
     ]
     rows = table.texts
     assert len(rows) == 12
@@ -102,7 +102,7 @@ def test_report_of_a_suite_is_whole_and_fits_into_a_comment(suite_run: Path, tmp
     assert "| k5_large | 4 228, 2 114 | 80.0 | 66.7 torch_compile |" in report
     assert "- `torch_eager`: the reference as it stands\n- `torch_compile`: " in report
     assert "torch_channels_last" not in report  # this run has not timed it
-    assert "\nk7_14:\n\n| subject | float32 | float16 | bfloat16 |" in report
+    assert "\nk7_14:\n\n| provider | float32 | float16 | bfloat16 |" in report
     assert "of 50 samples" in report
     assert len(report) < LONGEST_COMMENT
 
@@ -175,7 +175,7 @@ def test_show_finds_the_suite_that_a_newer_run_would_hide(rooflift: Callable[...
     assert "Suite" not in rooflift("show", "depthwise_conv2d", folder=project).out
     said = rooflift("show", "depthwise_conv2d", "--suite", folder=project)
     assert said.code == 0
-    for words in ("Suite: percent of the copy floor", "62.5 behind", "faster than every baseline in 18 of 26"):
+    for words in ("Suite: SOL %", "62.5 behind", "faster than every baseline in 18 of 26"):
         assert words in said.out
     found = json.loads(rooflift("show", "suite_run", "--json", folder=project).out)["suite"]
     assert len(found) == 36

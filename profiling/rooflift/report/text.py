@@ -65,7 +65,7 @@ def _standing_text(rows: pd.DataFrame, *, small: bool) -> str:
         f"({at.lowest['case']} {at.lowest['dtype']})"
     )
     over = f"Over {at.count} cases and dtypes {'up to' if small else 'above'} {LARGE_BYTES / 1e6:.0f} MB: {figures}, "
-    ahead = f"{'as fast as the fastest' if small else 'faster than every'} baseline in {at.ahead} of {at.count}"
+    ahead = f"{'as fast as the best' if small else 'faster than every'} baseline in {at.ahead} of {at.count}"
     behind = [
         f"{row.case} {row.dtype} ({number(row.lead, 2, 'x')} {row.baseline or 'no baseline'})"
         for row in at.behind.itertuples()
