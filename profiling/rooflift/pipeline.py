@@ -166,7 +166,9 @@ def _write(
     timings, samples = timing_tables(seen)
     timings.to_csv(folder / "timings.csv", index=False)
     samples.to_parquet(folder / "samples.parquet", index=False)
-    manifest = msgspec.structs.replace(manifest, noise=noise_of(samples), gpu_states=seen.states)
+    manifest = msgspec.structs.replace(
+        manifest, noise=noise_of(samples), gpu_states=seen.states, machine_code=seen.machine_code
+    )
     story = report_data(manifest, metrics, timings, compiled, samples)
     draw(story, folder, newest_roofs(request.root / "reports", manifest.machine.gpu))
     write_report(story, folder)

@@ -80,7 +80,7 @@ class CompiledKernel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     stack_bytes: int
     spill_instructions: int
     shared_bytes: int
-    cubin_sha256: str  # the same machine code has the same
+    code_sha256: str  # the same machine code has the same, wherever its source lines are
     sass: dict[str, int]
     opcodes: dict[str, int]
     occupancy_pct: float
@@ -202,6 +202,15 @@ class NoiseRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     high: float
 
 
+class MachineCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a version launches on a case, as one hash: kernels in order, with grid, warps and shared memory."""
+
+    version: str
+    case: str
+    dtype: str
+    sha256: str
+
+
 class GpuState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What NVML says of the GPU around the timing of a case and dtype; nothing of it is set."""
 
@@ -242,6 +251,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     sampling: Sampling | None = None  # None in runs from before it was recorded: rounds in a fixed order
     noise: list[NoiseRecord] = []  # empty when no version was timed under two names
     gpu_states: list[GpuState] = []
+    machine_code: list[MachineCode] = []  # empty in runs from before it was recorded
     origin: Origin | None = None  # None: rooflift measured it
     sha256_self: str | None = None  # of run.json with "" in this place; None in runs from before it was recorded
 

@@ -137,7 +137,7 @@ def compile(  # noqa: A001  # rl.compile, as re.compile
     """Compile versions for targets (90 for compute capability 9.0) without a GPU: one row a kernel launch and target.
 
     Columns: the fields of rooflift.schema.CompiledKernel, such as registers, spill_instructions, shared_bytes,
-    occupancy_pct, cubin_sha256 (the same machine code has the same), and `sass`, a dict: instructions by group.
+    occupancy_pct, code_sha256 (the same machine code has the same), and `sass`, a dict: instructions by group.
 
     >>> import rooflift as rl
     >>> rl.compile("rms_norm", dtypes=["float32"], targets=[90])["registers"].max() > 0  # doctest: +SKIP

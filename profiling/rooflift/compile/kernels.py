@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from rooflift.compile.machine_code import machine_code_sha256
 from rooflift.compile.module import load_module
 from rooflift.compile.occupancy import theoretical_occupancy
 from rooflift.compile.sass import disassemble, parse_opcodes, parse_resources, sass_mix
@@ -79,7 +79,7 @@ def _describe(version: str, case: Case, spec: GpuSpec, number: int, launch: _Lau
         stack_bytes=stack_bytes,
         spill_instructions=sass.get("local", 0),
         shared_bytes=launch.shared_bytes,
-        cubin_sha256=hashlib.sha256(launch.cubin).hexdigest(),
+        code_sha256=machine_code_sha256(launch.cubin),
         sass=sass,
         opcodes=opcodes,
         occupancy_pct=occupancy.pct,
@@ -123,6 +123,16 @@ def _compile_forward(module_path: Path, version: str, case: Case, sm: int) -> li
     return launches
 
 
+def resolved_grid(kernel: Any, grid: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the grid of a launch of a triton.jit function; where it is a function it is asked with the arguments."""
+    if callable(grid):
+        known = kernel.signature.parameters
+        bound = kernel.signature.bind(*args, **{name: kwargs[name] for name in kwargs if name in known})
+        bound.apply_defaults()
+        grid = grid({**kwargs, **bound.arguments})
+    return tuple(grid)
+
+
 @contextmanager
 def _compile_only(sm: int, launches: list[_Launch]) -> Iterator[None]:
     """Make triton compile and record each launch for `sm` and run none; an autotuner takes its first configuration."""
@@ -144,13 +154,8 @@ def _compile_only(sm: int, launches: list[_Launch]) -> Iterator[None]:
             while isinstance(error.__cause__, CompilationError):  # the callee's error is wrapped once for each caller
                 error = error.__cause__
             raise _NotCompiledError(kernel.__name__) from error
-        if callable(grid):
-            known = kernel.signature.parameters
-            bound = kernel.signature.bind(*args, **{name: kwargs[name] for name in kwargs if name in known})
-            bound.apply_defaults()
-            grid = grid({**kwargs, **bound.arguments})
-        made = compiled.metadata
-        launches.append(_Launch(made.name, config, tuple(grid), made.num_warps, made.shared, compiled.asm["cubin"]))
+        made, size = compiled.metadata, resolved_grid(kernel, grid, args, kwargs)
+        launches.append(_Launch(made.name, config, size, made.num_warps, made.shared, compiled.asm["cubin"]))
         return compiled
 
     def take_first_config(tuner: Any, *args: Any, **kwargs: Any) -> Any:

@@ -31,7 +31,7 @@ from rooflift.process import child_environment, run_to_end, stream
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator, Version
 from rooflift.runs import atomic
-from rooflift.schema import CheckRecord, CompiledKernel, GpuState, ResolvedCase, Sampling
+from rooflift.schema import CheckRecord, CompiledKernel, GpuState, MachineCode, ResolvedCase, Sampling
 from rooflift.worker import protocol
 from rooflift.worker.protocol import Plan, worker_command
 
@@ -64,6 +64,7 @@ class Measurement:
     cases: list[ResolvedCase] = field(default_factory=list)
     samples: list[protocol.Samples] = field(default_factory=list)
     states: list[GpuState] = field(default_factory=list)
+    machine_code: list[MachineCode] = field(default_factory=list)
     left_out: list[protocol.LeftOut] = field(default_factory=list)
     compiled: list[CompiledKernel] = field(default_factory=list)
     ncu_command: list[str] = field(default_factory=list)
@@ -267,6 +268,8 @@ def _hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C9
             seen.cases.append(case)
         case protocol.Samples() as samples:
             seen.samples.append(samples)
+        case protocol.Code(code):
+            seen.machine_code.append(code)
         case protocol.State(state):
             seen.states.append(state)
         case protocol.LeftOut() as left_out:

@@ -103,6 +103,7 @@ def _clocks(row: Row) -> Cell:
 
 
 VERSION, CASE, DTYPE, PROVIDER = words("version"), words("case"), words("dtype"), words("provider")
+VERSIONS = Column("version", lambda row: Cell(str(row.get("versions", row["version"]))), right=False)  # or a group
 TIME = time("time_us", "time")
 SPEEDUP = figure("speedup", "speedup", 2, "x")
 SOL_PCT = figure("sol_pct", "SOL %", 1)
@@ -112,9 +113,9 @@ PREDICTIONS = words("predictions")
 SPILLS = figure("spill_instructions", "spills")
 
 TABLES: dict[str, tuple[Column, ...]] = {
-    "summary": (VERSION, TIME, SPEEDUP, SOL_PCT, *metrics("summary"), EXCESS_TRAFFIC, BOTTLENECK, PREDICTIONS),
+    "summary": (VERSIONS, TIME, SPEEDUP, SOL_PCT, *metrics("summary"), EXCESS_TRAFFIC, BOTTLENECK, PREDICTIONS),
     "versions": (
-        *(VERSION, TIME, Column("time over the one before", _step), SPEEDUP, SOL_PCT, *with_arrows("versions")),
+        *(VERSIONS, TIME, Column("time over the one before", _step), SPEEDUP, SOL_PCT, *with_arrows("versions")),
         *(arrow(EXCESS_TRAFFIC, "excess_traffic", 0.02), SPILLS, figure("error", "error / tolerance", 2)),
         *(BOTTLENECK, PREDICTIONS),
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rooflift.analysis.compare import Comparison, Rule, Side, compare
+from rooflift.analysis.groups import groups, one_row_a_group
 from rooflift.analysis.predictions import judge
 from rooflift.analysis.suite import has_suite, suite
 from rooflift.analysis.summary import main_case, summarize
@@ -38,8 +39,11 @@ class ReportData:
 
     @property
     def main(self) -> pd.DataFrame:
-        """The summary of the main case, one row a version."""
-        return self.of(self.case)
+        """The summary of the main case: one row a version, or a group of versions that are the same machine code.
+
+        The column `versions` says whom a row stands for.
+        """
+        return one_row_a_group(self.of(self.case), groups(self.manifest, self.case))
 
     def of(self, case: ResolvedCase) -> pd.DataFrame:
         """The summary of one case and dtype."""
@@ -105,7 +109,8 @@ def _comparisons(
     case = main_case(manifest)
     alone = msgspec.structs.replace(manifest, cases=[case])
     few, none = _of_case(samples, case), metrics.iloc[:0]  # of the steps the times are shown, no metrics
-    short = [Side(alone, side.version, few, none) for side in sides]
+    first = {group[0] for group in groups(manifest, case)}  # the others of a group are no step from it
+    short = [Side(alone, side.version, few, none) for side in sides if side.version in first]
     steps = tuple(compare(one, other, rule) for one, other in pairwise(short))
     if base is None and len(sides) > 1:
         base = sides[-2]

@@ -33,12 +33,13 @@ def headline(data: ReportData) -> str:
     above = data.summary[data.summary["sol_pct"] > 100]
     names = named([f"{row.version} ({row.case} {row.dtype})" for row in above.itertuples()])
     near = timed[(timed["time_us"] <= (1 + Rule().min_effect) * best["time_us"]) & (timed.index != best.name)]
-    level = [str(version) for version in near.sort_values("time_us")["version"]]
+    level = [str(versions) for versions in near.sort_values("time_us")["versions"]]
     close = f"; within {100 * Rule().min_effect:g} % of it: {named(level)}" if level else ""
     suspect = f" **Suspect: above the measured roof: {names}.**" if names else ""
+    verb = "is" if best["versions"] == best["version"] else "are"
     limit = "" if best["bottleneck"] == UNKNOWN else f", bottleneck {best['bottleneck']}"
     return (
-        f"**{best['version']}** is the fastest: {duration(best['time_us'])}{versus}, "
+        f"**{best['versions']}** {verb} the fastest: {duration(best['time_us'])}{versus}, "
         f"{number(best['sol_pct'], 1)} % of the measured roof{limit}{close}.{suspect}"
     )
 

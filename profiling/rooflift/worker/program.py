@@ -14,13 +14,14 @@ import msgspec
 
 from rooflift.compile.module import load_module
 from rooflift.project.cases import Case
-from rooflift.schema import ResolvedCase
+from rooflift.schema import MachineCode, ResolvedCase
 from rooflift.worker import protocol
 from rooflift.worker.baselines import slow_baselines
 from rooflift.worker.correctness import check_version, reference_result
 from rooflift.worker.device import describe_device, gpu_state
 from rooflift.worker.failure import describe_exception
 from rooflift.worker.interpreter import fix_interpreter
+from rooflift.worker.machine_code import launched_sha256
 from rooflift.worker.protocol import Mismatch, say
 from rooflift.worker.tensors import (
     compulsory_bytes,
@@ -115,6 +116,10 @@ class Program:
         self.resolved.append(resolved)
         say(protocol.Doing(f"timing {case.name} {case.dtype}{place}"))
         providers = self.calls(case, inputs)
+        for name, call in providers.items():
+            code = launched_sha256(call)
+            if code:
+                say(protocol.Code(MachineCode(name, case.name, case.dtype, code)))
         providers["torch_eager"] = partial(eager, *inputs)
         if self.plan.options.slow_baselines:
             providers |= slow_baselines(case, eager, inputs)

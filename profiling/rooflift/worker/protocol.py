@@ -10,7 +10,16 @@ from typing import Literal
 import msgspec
 
 from rooflift.project.cases import Case
-from rooflift.schema import CheckRecord, CompiledKernel, GpuState, MeasureOptions, ResolvedCase, RoofRow, Sampling
+from rooflift.schema import (
+    CheckRecord,
+    CompiledKernel,
+    GpuState,
+    MachineCode,
+    MeasureOptions,
+    ResolvedCase,
+    RoofRow,
+    Sampling,
+)
 
 RANGE = "rooflift"  # the NVTX range that ncu is told to profile
 SEPARATOR = "|"
@@ -104,6 +113,12 @@ class Samples(msgspec.Struct, frozen=True, tag=True):
     dtype: str
     times_us: list[float]
     positions: list[int]  # the place that the provider had in each round, from 0
+
+
+class Code(msgspec.Struct, frozen=True, tag=True):
+    """The machine code of a version on a case."""
+
+    record: MachineCode
 
 
 class State(msgspec.Struct, frozen=True, tag=True):
@@ -213,6 +228,7 @@ Event = (
     | Broken
     | Resolved
     | Samples
+    | Code
     | State
     | LeftOut
     | Device
