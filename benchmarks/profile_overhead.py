@@ -1,6 +1,8 @@
-"""What `rooflift profile` adds to the bare ncu command: wall time of both on the same target program, in turn.
+"""What `rooflift profile` adds to its children: its wall time over that of the slower one, each run alone.
 
-Run on a machine with a GPU: `python benchmarks/profile_overhead.py [ROUNDS]`. Prints one line a round and the ratio.
+Run on a machine with a GPU: `python benchmarks/profile_overhead.py [OPERATOR] [ROUNDS]`, by default depthwise_conv2d
+and 3. For 2 versions and for all, it times in turn bare ncu on the same target, the timing child alone, and the whole
+command, after one round that fills triton's cache. It prints a line a round and the ratio of the medians.
 """
 
 from __future__ import annotations
@@ -11,49 +13,69 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rooflift.measure.request import in_dtypes
-from rooflift.measure.session import staged, worker_command
+from rooflift.measure.session import staged
 from rooflift.ncu.command import find_ncu, ncu_command
-from rooflift.ncu.metrics import ncu_names
-from rooflift.process import child_environment
-from rooflift.project.operator import find_root, load_operator
-from rooflift.worker.protocol import Plan
+from rooflift.ncu.metrics import SECTIONS, ncu_names
+from rooflift.process import target_environment
+from rooflift.project.operator import Operator, find_root, load_operator
+from rooflift.schema import MeasureOptions, Sampling
+from rooflift.worker.protocol import BUDGET_S, Plan, worker_command
 
-OPERATOR = "depthwise_conv2d"
+SAMPLES = 50
+Timed = Callable[[], float]  # returns seconds of wall time
 
 
-def wall_s(command: list[str], folder: Path) -> float:
+def wall_s(command: Sequence[str], folder: Path) -> float:
     """Return the wall time of a command that must succeed."""
     start = time.perf_counter()
-    subprocess.run(
-        command, cwd=folder, env={**os.environ, **child_environment()}, check=True, stdout=subprocess.DEVNULL
-    )
+    environment = {**os.environ, **target_environment()}
+    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
-def main(rounds: int) -> None:
-    """Time both commands `rounds` times after one round that fills triton's cache."""
+def compare(ncu: Timed, timing: Timed, whole: Timed, rounds: int) -> float:
+    """Return the median of the whole over the larger of the children's medians; the first round does not count."""
+    found: list[tuple[float, float, float]] = []
+    for number in range(rounds + 1):
+        found.append((ncu(), timing(), whole()))
+        print(
+            "round {}: bare ncu {:.2f} s, timing alone {:.2f} s, rooflift profile {:.2f} s".format(number, *found[-1])
+        )
+    medians = [statistics.median(values) for values in zip(*found[1:], strict=True)]
+    return medians[2] / max(medians[:2])
+
+
+def overhead(root: Path, operator: Operator, count: int, rounds: int) -> float:
+    """Return the ratio for the first `count` versions on the main case in float32."""
+    versions = operator.versions[:count]
+    work = in_dtypes([operator.cases[operator.main]], ["float32"])
+    plan = Plan(work=work, profiled=work, sampling=Sampling(1, SAMPLES, None, BUDGET_S), options=MeasureOptions())
+    names = [word for version in versions for word in ("--version", version.name)]
+    options = ["--case", operator.main, "--dtype", "float32", *names, "--root", str(root)]
+    with staged(operator, versions, plan) as stage, tempfile.TemporaryDirectory() as out:
+        ncu = ncu_command(str(find_ncu()), worker_command("profile"), "bare.ncu-rep", ncu_names("standard"), SECTIONS)
+        profile = [sys.executable, "-m", "rooflift", "profile", operator.label, *options]
+        return compare(
+            lambda: wall_s(ncu, stage),
+            lambda: wall_s(worker_command("time"), stage),
+            lambda: wall_s([*profile, "--out", f"{out}/{time.monotonic_ns()}"], root),
+            rounds,
+        )
+
+
+def main(name: str = "depthwise_conv2d", rounds: str = "3") -> None:
+    """Print the ratio for 2 versions and for all."""
     root = find_root(Path(__file__).resolve().parent)
-    operator = load_operator(root, OPERATOR)
-    work = in_dtypes([operator.cases["main"]], ["float32"])
-    bare, whole = [], []
-    plan = Plan(work=work, profiled=work)
-    with staged(operator, operator.versions, plan) as stage, tempfile.TemporaryDirectory() as out:
-        command = ncu_command(str(find_ncu()), worker_command("profile"), "bare.ncu-rep", ncu_names("seed"))
-        for number in range(rounds + 1):
-            ncu_s = wall_s(command, stage)
-            what = ["--case", "main", "--dtype", "float32", "--counters", "seed", "--out", f"{out}/{number}"]
-            profile = [sys.executable, "-m", "rooflift", "profile", OPERATOR, *what, "--root", str(root)]
-            rooflift_s = wall_s(profile, root)
-            print(f"round {number}: bare ncu {ncu_s:.2f} s, rooflift profile {rooflift_s:.2f} s", flush=True)
-            if number:
-                bare.append(ncu_s)
-                whole.append(rooflift_s)
-    ratio = statistics.median(whole) / statistics.median(bare)
-    print(f"medians: {statistics.median(bare):.2f} s and {statistics.median(whole):.2f} s, ratio {ratio:.2f}")
+    operator = load_operator(root, name)
+    for count in (2, len(operator.versions)):
+        print(
+            f"{count} versions: {overhead(root, operator, count, int(rounds)):.2f} times the longer child", flush=True
+        )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    main(*sys.argv[1:])

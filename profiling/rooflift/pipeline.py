@@ -26,7 +26,7 @@ from rooflift.ncu import metrics as registry
 from rooflift.ncu.command import find_ncu
 from rooflift.ncu.report import NOT_COLLECTED, read_reports
 from rooflift.project.git import git_state
-from rooflift.project.operator import load_operator
+from rooflift.project.operator import load_operator, operator_names
 from rooflift.report.data import ReportData, report_data
 from rooflift.report.figures.style import page
 from rooflift.report.html import write_page
@@ -135,14 +135,30 @@ def rerender_newest(request: Request, out: Path | None) -> Told | None:
 
 
 def check_and_compile(request: Request, targets: Sequence[int], progress: Progress, *, every: bool) -> Offline:
-    """Check and compile a request's versions without a GPU: `every` version, or the newest alone.
+    """Check and compile a request's versions without a GPU: `every` version, or the newest of each ladder.
+
+    A request for a whole operator stands for all its ladders.
 
     Raises:
         KernelFault, WrongResult, EnvironmentFault: as `rooflift.measure.offline.check_and_compile`.
     """
-    chosen = request.versions if every else request.versions[-1:]
-    found = offline.check_and_compile(replace(request, versions=chosen), targets, progress)
-    return replace(found, left_out=len(request.versions) - len(chosen))
+    ladders = _ladders(request)
+    chosen = [one if every else replace(one, versions=one.versions[-1:]) for one in ladders]
+    left_out = sum(len(one.versions) for one in ladders) - sum(len(one.versions) for one in chosen)
+    return replace(offline.check_and_compile(chosen, targets, progress), left_out=left_out)
+
+
+def _ladders(request: Request) -> list[Request]:
+    """Return a request and, where it asks for a whole operator, one for each other ladder of the operator."""
+    operator = request.operator
+    if operator.ladder or request.named or len(request.versions) < len(operator.versions):
+        return [request]
+    names = [name for name in operator_names(request.root) if name.startswith(f"{operator.name}/")]
+    others = [load_operator(request.root, name) for name in names]
+    return [
+        request,
+        *(replace(request, operator=o, versions=o.versions, cases=o.select_cases([], "bench")) for o in others),
+    ]
 
 
 def _write(

@@ -70,7 +70,7 @@ def profile(
     """Check, time and profile versions; without a GPU, re-render a run.
 
     The run folder is whole or not there at all. Without a GPU the newest run is rendered again, and the newest version
-    is compiled and checked in Triton's interpreter; so is every version that is named.
+    of each ladder is compiled and checked in Triton's interpreter; so is every version that is named.
     """
     from rooflift import pipeline
     from rooflift.measure.request import profile_request

@@ -28,16 +28,18 @@ def compile_kernels(request: Request, targets: Sequence[int], progress: Progress
         EnvironmentFault: triton or cuobjdump is missing.
     """
     seen = Measurement()
-    with compiling(request, targets, seen, progress) as jobs:
+    with compiling(request, targets, seen, progress, os.cpu_count() or 1) as jobs:
         run_to_end(in_turn([jobs], request.timeout_s))
     return in_order(seen.compiled, request)
 
 
 @contextmanager
-def compiling(request: Request, targets: Sequence[int], seen: Measurement, progress: Progress) -> Iterator[list[Job]]:
+def compiling(
+    request: Request, targets: Sequence[int], seen: Measurement, progress: Progress, cores: int
+) -> Iterator[list[Job]]:
     """Yield the jobs that compile versions, a part of the cases each; `seen` takes what they find."""
     work = request.profiled
-    processes = max(min(os.cpu_count() or 1, len(work)), 1)
+    processes = max(min(cores, len(work)), 1)
     with staged(request.operator, request.versions, Plan(work=work, targets=list(targets))) as stage:
         yield [
             partial(run_worker, stage, "compile", {}, seen, progress, f"{index}/{processes}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from rooflift.measure import compiled, session
-from rooflift.measure.request import Request, in_dtypes
-from rooflift.measure.session import Measurement, Progress
+from rooflift.measure.request import Request
+from rooflift.measure.session import Job, Measurement, Progress
 from rooflift.process import run_to_end
 from rooflift.schema import CheckRecord
 
@@ -27,23 +29,33 @@ class Offline:
     left_out: int = 0  # versions of the operator that were neither checked nor compiled
 
 
-def check_and_compile(request: Request, targets: Sequence[int], progress: Progress) -> Offline:
-    """Check a request's versions on the operator's test cases with one seed, and compile them for the targets.
+def check_and_compile(requests: Sequence[Request], targets: Sequence[int], progress: Progress) -> Offline:
+    """Check the requests' versions on their operators' test cases with one seed, and compile them for the targets.
+
+    All requests run side by side and share the cores. A version of a ladder is named with it: large_filter/v0_tensor.
 
     Raises:
-        KernelFault: a version does not compile or run, or the time limit is over.
+        KernelFault: a version does not compile or run, or the time limit of the first request is over.
         WrongResult: a version differs from the reference.
         EnvironmentFault: triton or cuobjdump is missing.
     """
-    cases = request.operator.select_cases([], "test")
-    once = replace(request, options=msgspec.structs.replace(request.options, seeds=1))
-    seen = Measurement()
-    with (
-        session.checking(once, cases, True, seen, progress) as checks,
-        compiled.compiling(request, targets, seen, progress) as compiles,
-    ):
-        run_to_end(session.in_turn([[*compiles, *checks]], request.timeout_s))
-    return Offline(
-        session.in_order(seen.checks, in_dtypes(cases, request.dtypes)),
-        compiled.to_rows(compiled.in_order(seen.compiled, request)),
-    )
+    import pandas as pd
+
+    cores = max(1, (os.cpu_count() or 1) // len(requests))
+    jobs: list[Job] = []
+    with ExitStack() as stack:
+        every = [(request, Measurement()) for request in requests]
+        for request, seen in every:
+            once = replace(request, options=msgspec.structs.replace(request.options, seeds=1))
+            tests = request.operator.select_cases([], "test")
+            jobs += stack.enter_context(compiled.compiling(request, targets, seen, progress, cores))
+            jobs += stack.enter_context(session.checking(once, tests, True, seen, progress, cores))
+        run_to_end(session.in_turn([jobs], requests[0].timeout_s))
+    checks = [msgspec.structs.replace(c, version=_named(r, c.version)) for r, seen in every for c in seen.checks]
+    frames = [(request, compiled.to_rows(compiled.in_order(seen.compiled, request))) for request, seen in every]
+    named = [frame.assign(version=[_named(r, name) for name in frame["version"]]) for r, frame in frames]
+    return Offline(checks, pd.concat(named, ignore_index=True))
+
+
+def _named(request: Request, version: str) -> str:
+    return f"{request.operator.ladder}/{version}" if request.operator.ladder else version

@@ -293,17 +293,17 @@ def verify(request: Request, cases: Sequence[Case], interpret: bool, progress: P
         KernelFault, WrongResult: as `measure`.
     """
     seen = Measurement()
-    with checking(request, cases, interpret, seen, progress) as jobs:
+    with checking(request, cases, interpret, seen, progress, os.cpu_count() or 1) as jobs:
         run_to_end(in_turn([jobs], request.timeout_s))
     return in_order(seen.checks, in_dtypes(cases, request.dtypes))
 
 
 @contextmanager
 def checking(
-    request: Request, cases: Sequence[Case], interpret: bool, seen: Measurement, progress: Progress
+    request: Request, cases: Sequence[Case], interpret: bool, seen: Measurement, progress: Progress, cores: int
 ) -> Iterator[list[Job]]:
     """Yield the jobs that compare versions with the reference, some cases each; `seen` takes what they find."""
-    work, versions, cores = in_dtypes(cases, request.dtypes), len(request.versions), os.cpu_count() or 1
+    work, versions = in_dtypes(cases, request.dtypes), len(request.versions)
     processes = checking_processes(len(work), versions, cores) or min(1, len(work))
     if interpret:
         processes = min(cores, len(work), math.ceil(len(work) * versions / FEW))
