@@ -4,8 +4,8 @@ Stage:   grid
 Change:  where rows are few, each is cut into as many parts as make 1536 programs. One kernel sums the parts, a second
          adds the sums of the parts before its own and goes on as v0 does.
 Why:     v0 keeps one SM of 132 busy in the main case, and there with one block of 4 KB on its way. 1536 programs are
-         one round of 12 an SM, which is what 39 registers a thread allow (compiled for sm_90). The sums cost a read
-         more, 1.5 times the compulsory traffic: 268 MB in some 95 us, 537 MB in some 200. Rows enough keep v0's way.
+         one round of 12 an SM, all of the same length. The sums cost a read more, 1.5 times the compulsory traffic: 268
+         MB in some 95 us, 537 MB in some 200. Rows enough keep v0's way.
 Expect:  time_x 0.0015..0.0050, sol_pct 48..64, excess_traffic 1.45..1.55, dram_pct > 70, warps_active_pct > 55,
          rows_16384/float32: time_x 0.97..1.05, rows_131072/float32: time_x 0.60..0.95
 """
