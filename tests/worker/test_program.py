@@ -78,6 +78,7 @@ def test_cases_are_dealt_out_to_processes_and_answered_for_in_their_order(
     cases += '\nmain = { init = {}, inputs = [[4, 8]], use = ["bench"] }'
     reference = REFERENCE.replace("        return 2 * x", computes)
     monkeypatch.setattr(session.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(session, "FEW", 4)
     checks = check(make_operator(version_text(), version_text(), cases=cases, reference=reference))
     assert [(c.case, c.version) for c in checks] == [
         (f"of_{rows}", version) for rows in (2, 9, 4, 7) for version in ("v0_probe", "v1_probe")
@@ -85,7 +86,7 @@ def test_cases_are_dealt_out_to_processes_and_answered_for_in_their_order(
     computed = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
     assert sorted(rows for _, rows in computed) == [2, 4, 7, 9]  # once a case, for both versions
     own = {frozenset(rows for process, rows in computed if process == one) for one, _ in computed}
-    assert own == {frozenset({9, 4}), frozenset({7, 2})}  # no more processes than versions; the large cases apart
+    assert own == {frozenset({9, 4}), frozenset({7, 2})}  # 4 comparisons for each process; the large cases apart
 
 
 def test_part_of_the_work_is_checked_alone_and_the_reference_is_computed_once_for_all_versions(
