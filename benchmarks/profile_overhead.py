@@ -20,7 +20,7 @@ from rooflift.measure.request import in_dtypes
 from rooflift.measure.session import staged
 from rooflift.ncu.command import find_ncu, ncu_command
 from rooflift.ncu.metrics import SECTIONS, ncu_names
-from rooflift.process import target_environment
+from rooflift.process import child_environment
 from rooflift.project.operator import Operator, find_root, load_operator
 from rooflift.schema import MeasureOptions, Sampling
 from rooflift.worker.protocol import BUDGET_S, Plan, worker_command
@@ -32,7 +32,7 @@ Timed = Callable[[], float]  # returns seconds of wall time
 def wall_s(command: Sequence[str], folder: Path) -> float:
     """Return the wall time of a command that must succeed."""
     start = time.perf_counter()
-    environment = {**os.environ, **target_environment()}
+    environment = {**os.environ, **child_environment()}
     subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
