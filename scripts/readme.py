@@ -18,6 +18,7 @@ from rooflift.report.cells import markdown
 from rooflift.report.data import report_data
 from rooflift.report.text import headline, suite_line
 from rooflift.runs import find
+from rooflift.runs.roofs import roofs_of
 from rooflift.runs.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +35,7 @@ def newest() -> Run:
 def block() -> str:
     """Return what stands between the marks."""
     run = newest()
-    story = report_data(run.manifest, run.metrics, run.timings, run.compiled)
+    story = report_data(run.manifest, run.metrics, run.timings, run.compiled, measured=roofs_of(run))
     folder = run.folder.relative_to(ROOT).as_posix()
     return "\n\n".join(
         [
@@ -52,10 +53,10 @@ def suite_block(reports: Path) -> list[str]:
         run = find.newest_run(reports, OPERATOR, suite=True, gpu="H100")
     except RunFault:
         return []
-    story = report_data(run.manifest, run.metrics, run.timings, run.compiled)
+    story = report_data(run.manifest, run.metrics, run.timings, run.compiled, measured=roofs_of(run))
     folder = f"reports/{OPERATOR}/{run.folder.name}"
     return [
-        "The suite in SOL %, the share of the copy floor (a device copy of the case's bytes, in the same process):",
+        "The suite in SOL % (the term that binds is named where it is not memory):",
         markdown(tables.suite_table(story.suite)),
         f"{suite_line(story)} {story.provenance} [All times]({folder}/report.md).",
     ]

@@ -130,10 +130,10 @@ planes = { init = {}, inputs = [[2, 2, 4, 4]], use = ["bench"] }
     assert said.code == 0, said.err
     run = read_run(tmp_path / "run")
     assert (run.manifest.suite, run.manifest.notes) == (True, [])
-    providers = {"v0_probe", "v1_probe", "v2_probe", "torch_eager", "torch_compile", "copy"}
+    providers = {"v0_probe", "v1_probe", "v2_probe", "torch_eager", "torch_compile", "stream", "copy"}
     for (case, _), rows in run.timings.groupby(["case", "dtype"]):
         assert set(rows["provider"]) == providers | ({"torch_channels_last"} if case == "planes" else set())
-    assert len(run.timings) == 3 * (6 + 7)
+    assert len(run.timings) == 3 * (7 + 8)
     assert len(run.manifest.checks) == 6 * 3 * MeasureOptions().seeds
     assert set(run.metrics.groupby(["case", "dtype"]).groups) == {("main", "float32"), ("main", "float16")}
     assert "as fast as the best baseline in" in (tmp_path / "run" / "report.md").read_text()
@@ -171,7 +171,7 @@ def test_rounds_noise_and_states_of_the_gpu_are_recorded(
     said = rooflift("profile", "twice", *words, folder=operator.folder)
     assert said.code == 0, said.err
     run = read_run(tmp_path / "run")
-    providers = {"v0_probe", "v1_probe", "v1_probe again", "torch_eager", "copy"}
+    providers = {"v0_probe", "v1_probe", "v1_probe again", "torch_eager", "stream", "copy"}
     assert set(run.samples["provider"]) == providers
     rounds = run.samples.groupby("round")["position"].agg(sorted)
     assert all(places == list(range(len(providers))) for places in rounds)

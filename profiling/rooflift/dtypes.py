@@ -41,6 +41,8 @@ RATES = {FP32_UNIT: "fp32_flops_per_s"} | {
 def product_unit(dtype: str) -> str:
     """Return the unit that may multiply values of a dtype: the tensor cores in 16 bits, else the FP32 pipe.
 
+    The tensor cores round float32 to TF32, which the check of a version's result does not accept.
+
     >>> product_unit("bfloat16"), product_unit("float32")
     ('BF16 tensor', 'FP32')
     """

@@ -35,7 +35,7 @@ from rooflift.report.pictures import PICTURES, SUITE_PICTURE, draw
 from rooflift.runs import atomic, redact
 from rooflift.runs import run as runs
 from rooflift.runs.find import dated_name, find_runs, ladder_label, newest_run, recorded_cases
-from rooflift.runs.roofs import newest_roofs
+from rooflift.runs.roofs import newest_roofs, roofs_of
 from rooflift.runs.verify import sha256, write_manifest
 from rooflift.schema import (
     CompiledRow,
@@ -185,8 +185,9 @@ def _write(
     manifest = msgspec.structs.replace(
         manifest, noise=noise_of(samples), gpu_states=seen.states, machine_code=seen.machine_code
     )
-    story = report_data(manifest, metrics, timings, compiled, samples)
-    draw(story, folder, newest_roofs(request.root / "reports", manifest.machine.gpu))
+    measured = newest_roofs(request.root / "reports", manifest.machine.gpu)
+    story = report_data(manifest, metrics, timings, compiled, samples, measured=measured)
+    draw(story, folder)
     write_report(story, folder)
     write_manifest(folder, manifest)
     redact.refuse(folder, hidden)
@@ -219,10 +220,9 @@ def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool =
         if difference:
             remedy = "One of the two was altered: restore them from version control."
             raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
-    story = report_data(run.manifest, metrics, run.timings, run.compiled, run.samples, base)
-    measured = newest_roofs(run.folder.resolve().parent.parent, run.manifest.machine.gpu)
+    story = report_data(run.manifest, metrics, run.timings, run.compiled, run.samples, base, measured=roofs_of(run))
     with atomic.refreshing(out) as folder:
-        files = [*draw(story, folder, measured, png=png), write_report(story, folder)]
+        files = [*draw(story, folder, png=png), write_report(story, folder)]
         files += [write_page(story, folder)] if page else []
         written = [out / path.relative_to(folder) for path in files]
     for name in (*PICTURES, SUITE_PICTURE):  # of a run that was told here before

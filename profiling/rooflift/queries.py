@@ -9,6 +9,7 @@ from rooflift.analysis.selection import Selection, copy_rate, figures, of, roof_
 from rooflift.errors import RunFault
 from rooflift.ncu.report import RuleResult, read_rules, report_device
 from rooflift.project.gpus import GpuSpec, overruled, spec_for_name, specs
+from rooflift.runs.roofs import roofs_of
 from rooflift.runs.run import Run
 from rooflift.schema import Roofs
 
@@ -38,25 +39,23 @@ def spec_of(run: Run) -> tuple[GpuSpec, list[str]]:
     return overruled(spec, report_device(run.reports[0]).figures, run.reports[0].name)
 
 
-def estimate(
-    run: Run, about: Selection, target: GpuSpec, here: Roofs | None = None, there: Roofs | None = None
-) -> Estimate:
-    """Return what a version would need on another GPU; `here` and `there` are measured roofs of the two GPUs.
+def estimate(run: Run, about: Selection, target: GpuSpec, there: Roofs | None = None) -> Estimate:
+    """Return what a version would need on another GPU; `there` are the measured roofs of it.
 
     Raises:
         RunFault: no spec stands for the run's GPU, or metrics that an estimate needs are missing.
     """
-    return estimates(run, [about], target, here, there)[0][1]
+    return estimates(run, [about], target, there)[0][1]
 
 
 def estimates(
-    run: Run, chosen: Sequence[Selection], target: GpuSpec, here: Roofs | None = None, there: Roofs | None = None
+    run: Run, chosen: Sequence[Selection], target: GpuSpec, there: Roofs | None = None
 ) -> list[tuple[Selection, Estimate]]:
     """Return several versions of a run, each with its `estimate`.
 
     Raises:
         RunFault: as `estimate`.
     """
-    frame, spec = figures(run), spec_of(run)[0]
+    frame, spec, here = figures(run), spec_of(run)[0], roofs_of(run)
     rows = [(about, of(frame, about)) for about in chosen]
     return [(about, project(row, spec, target, Copies(copy_rate(row, here), roof_rate(there)))) for about, row in rows]

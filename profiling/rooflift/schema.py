@@ -32,7 +32,7 @@ class MetricRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TimingRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row of timings.csv: CUDA-event times of one provider, outside ncu, L2 flushed before each sample."""
 
-    provider: str  # a version, or a baseline such as torch_eager or copy
+    provider: str  # a version, a baseline such as torch_eager, or what moves the case's bytes: stream, copy
     case: str
     dtype: str
     n: int
@@ -133,6 +133,8 @@ class ResolvedCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compulsory_bytes: int
     flop: int | None  # None when torch's FLOP counter does not know the operator
     flop_source: str
+    read_bytes: int | None = None  # of the compulsory bytes: inputs and parameters; None in runs before it was recorded
+    written_bytes: int | None = None  # outputs
 
 
 class CheckRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

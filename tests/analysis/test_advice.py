@@ -10,17 +10,22 @@ from typing import Any
 
 import pytest
 
-from rooflift.analysis.advice import STOP_PCT, Roof, diagnose
+from rooflift.analysis.advice import STOP_PCT, diagnose
 from rooflift.analysis.bottleneck import SOME_UNIT, remedies
-from rooflift.analysis.selection import advise, roof, select
+from rooflift.analysis.selection import advise, select
+from rooflift.analysis.sol import SpeedOfLight, Term
 from rooflift.errors import CatalogError
 from rooflift.ncu.metrics import RESOURCES, STALLS
 from rooflift.project.stages import stages
 from rooflift.runs.run import read_run
 
 SEED = {"sm_pct": 59.89, "dram_pct": 92.71, "warps_active_pct": 91.18, "l2_hit_pct": 75.26, "grid_size": 1040400}
-NO_ROOF = Roof(math.nan, "no roof")
+NO_SOL = SpeedOfLight(Term(math.nan, 1e6, "nothing was timed"))
 QUIET = dict.fromkeys(RESOURCES, 10.0) | {"waves": 8.0, "time_us": 100.0, "excess_traffic": 1.0, "ncu_time_ns": 99e3}
+
+
+def copied(time_us: float) -> SpeedOfLight:
+    return SpeedOfLight(Term(time_us, 1e6, "a copy", "copy"))
 
 
 def test_every_bottleneck_has_a_remedy() -> None:
@@ -35,7 +40,7 @@ def test_stages_address_bottlenecks_and_stalls_that_exist() -> None:
 
 
 def test_on_the_rtx_4090_of_the_seed_the_grid_stage_cannot_pay() -> None:
-    found = diagnose(SEED, NO_ROOF)
+    found = diagnose(SEED, NO_SOL)
     assert found.bottleneck == "DRAM"
     advice = {stage.stage: stage for stage in found.stages}
     assert not advice["grid"].pays
@@ -66,29 +71,39 @@ def test_the_gain_that_v1_brought_was_within_the_bound_for_v0(h100_run: Path) ->
 
 def test_a_stage_that_was_tried_gives_way_to_the_next() -> None:
     figures = QUIET | {"alu_pct": 85.0}
-    assert diagnose(figures, Roof(40, "copy")).stage == "grid"
-    assert diagnose(figures, Roof(40, "copy"), ["baseline", "grid"]).stage == "tiling"
-    assert diagnose(figures, Roof(40, "copy"), ["grid", "tiling"]).stage == "tiling"
+    assert diagnose(figures, copied(40)).stage == "grid"
+    assert diagnose(figures, copied(40), ["baseline", "grid"]).stage == "tiling"
+    assert diagnose(figures, copied(40), ["grid", "tiling"]).stage == "tiling"
 
 
-@pytest.mark.parametrize(("roof_us", "stops"), [(STOP_PCT - 0.1, False), (STOP_PCT, True), (104, True)])
-def test_at_95_percent_of_the_roof_it_says_stop_and_what_could_still_help(roof_us: float, stops: bool) -> None:
-    found = diagnose(QUIET | {"dram_pct": 90.0}, Roof(roof_us, "copy"))
+@pytest.mark.parametrize(("sol_us", "stops"), [(STOP_PCT - 0.1, False), (STOP_PCT, True), (104, True)])
+def test_at_95_percent_of_sol_it_says_stop_and_what_could_still_help(sol_us: float, stops: bool) -> None:
+    found = diagnose(QUIET | {"dram_pct": 90.0}, copied(sol_us))
     assert found.stop is stops
     assert any(stage.pays for stage in found.stages) is not stops
     assert ("fuse" in found.how) is stops
-    assert ("Suspect" in " ".join(found.warnings)) is (roof_us > 100)
+    assert ("Suspect" in " ".join(found.warnings)) is (sol_us > 100)
 
 
-def test_without_a_roof_only_dram_near_its_peak_with_lean_traffic_stops() -> None:
-    assert diagnose({"sm_pct": 40, "dram_pct": 96}, NO_ROOF).stop
-    assert not diagnose({"sm_pct": 40, "dram_pct": 96, "excess_traffic": 1.5}, NO_ROOF).stop
-    assert not diagnose({"sm_pct": 97, "dram_pct": 96}, NO_ROOF).stop
+def test_where_flop_bind_fewer_flop_help_and_fewer_bytes_do_not() -> None:
+    sol = SpeedOfLight(Term(22.0, 1e6, "a copy"), {"BF16 tensor": Term(98.0, 1e9, "the BF16 tensor rate")})
+    found = diagnose(QUIET | {"tensor_pct": 92.0}, sol)
+    assert (found.stop, found.sol_binds, found.sol_source) == (True, "BF16 tensor", "the BF16 tensor rate")
+    assert found.sol_pct == pytest.approx(98)
+    assert found.achieved_per_s == pytest.approx(1e9 / 100e-6)
+    assert "FLOP" in found.how
+    assert "bytes" not in found.how
+
+
+def test_without_sol_only_dram_near_its_peak_with_lean_traffic_stops() -> None:
+    assert diagnose({"sm_pct": 40, "dram_pct": 96}, NO_SOL).stop
+    assert not diagnose({"sm_pct": 40, "dram_pct": 96, "excess_traffic": 1.5}, NO_SOL).stop
+    assert not diagnose({"sm_pct": 97, "dram_pct": 96}, NO_SOL).stop
 
 
 def test_excess_traffic_can_be_won_back_and_lean_traffic_cannot() -> None:
-    fat = diagnose(QUIET | {"dram_pct": 90.0, "excess_traffic": 1.5, "time_us": math.nan}, NO_ROOF)
-    lean = diagnose(QUIET | {"dram_pct": 90.0, "excess_traffic": 1.0, "time_us": math.nan}, NO_ROOF)
+    fat = diagnose(QUIET | {"dram_pct": 90.0, "excess_traffic": 1.5, "time_us": math.nan}, NO_SOL)
+    lean = diagnose(QUIET | {"dram_pct": 90.0, "excess_traffic": 1.0, "time_us": math.nan}, NO_SOL)
     assert fat.gain_at_most == pytest.approx(1.5 * 100 / 90)
     assert lean.gain_at_most == pytest.approx(100 / 90)
     assert "compulsory" in lean.how
@@ -97,7 +112,7 @@ def test_excess_traffic_can_be_won_back_and_lean_traffic_cannot() -> None:
 
 def test_tuning_gains_at_most_what_the_busiest_resource_has_left() -> None:
     figures = QUIET | {"dram_pct": 50.0, "stall_barrier": 9.0}
-    found = diagnose(figures, Roof(20, "copy"))
+    found = diagnose(figures, copied(20))
     assert (found.bottleneck, found.stage) == ("latency", "tuning")
     assert found.gain_at_most == pytest.approx(2)
     assert "dram_pct" in found.gain_reason
@@ -109,11 +124,11 @@ def test_tuning_gains_at_most_what_the_busiest_resource_has_left() -> None:
 )
 def test_latency_is_addressed_by_what_the_warps_wait_for(stall: str, warps: float, stage: str) -> None:
     figures = QUIET | {f"stall_{stall}": 9.0, "warps_active_pct": warps}
-    assert diagnose(figures, Roof(20, "copy")).stage == stage
+    assert diagnose(figures, copied(20)).stage == stage
 
 
 def test_a_kernel_that_is_mostly_launch_is_told_so_and_no_stage_pays() -> None:
-    found = diagnose(QUIET | {"dram_pct": 90.0, "ncu_time_ns": 20e3}, Roof(5, "copy"))
+    found = diagnose(QUIET | {"dram_pct": 90.0, "ncu_time_ns": 20e3}, copied(5))
     assert found.bottleneck == "launch"
     assert found.stage is None
     assert found.gain_at_most == pytest.approx(5)
@@ -121,30 +136,11 @@ def test_a_kernel_that_is_mostly_launch_is_told_so_and_no_stage_pays() -> None:
 
 
 def test_without_counters_nothing_is_claimed() -> None:
-    found = diagnose({}, NO_ROOF, missing={"dram_pct": "refused"})
+    found = diagnose({}, NO_SOL, missing={"dram_pct": "refused"})
     assert (found.bottleneck, found.stage, found.gain_at_most, found.stop) == ("unknown", None, None, False)
     reasons = {share.metric: share.missing for share in found.shares}
     assert (reasons["dram_pct"], reasons["sm_pct"]) == ("refused", "not collected")
     assert all(share.pct is None for share in found.shares)
-
-
-def test_flop_are_the_roof_where_they_take_longer_than_the_bytes(
-    h100_run: Path, h100_roofs: Callable[..., Any]
-) -> None:
-    (case,) = read_run(h100_run).manifest.cases
-    row = {"sol_us": 10.0, "flop": 61e12 * 20e-6, "tensor_pct": 0.0}
-    assert roof(row, case, h100_roofs()).time_us == pytest.approx(20)
-    assert roof(row | {"tensor_pct": 50.0}, case, h100_roofs()).time_us == 10
-    assert roof(row, case, None).time_us == 10
-
-
-def test_without_a_copy_in_the_run_the_measured_roofs_of_the_gpu_stand_in(
-    h100_run: Path, h100_roofs: Callable[..., Any]
-) -> None:
-    (case,) = read_run(h100_run).manifest.cases
-    found = roof({"sol_us": math.nan, "flop": math.nan, "tensor_pct": math.nan}, case, h100_roofs())
-    assert found.time_us == pytest.approx(case.compulsory_bytes / 2.95e12 * 1e6)
-    assert "2026-11-22" in found.source
 
 
 def test_unknown_version_case_and_dtype_are_named(h100_run: Path) -> None:
@@ -159,7 +155,7 @@ def test_unknown_version_case_and_dtype_are_named(h100_run: Path) -> None:
 def test_the_command_prints_the_verdict_and_ncus_rules(rooflift: Callable[..., Any], h100_run: Path) -> None:
     said = rooflift("advise", h100_run, "v0")
     assert said.code == 0
-    assert "35.5 % of the roof" in said.out
+    assert "35.5 % of SOL (memory: 1062 GB/s)" in said.out
     assert "ALU pipe: alu_pct 80" in said.out
     assert "go on with the grid stage" in said.out
     assert "estimated speedup 28.8 %, global" in said.out

@@ -42,7 +42,14 @@ def against(manifest_of: Callable[..., Manifest]) -> Against:
 
 
 def summary(sol_pct: float = 90.0, registers: float = 40.0) -> pd.DataFrame:
-    row = {"version": "v1_b", "case": "main", "dtype": "float32", "sol_pct": sol_pct, "registers": registers}
+    row = {
+        "version": "v1_b",
+        "case": "main",
+        "dtype": "float32",
+        "sol_pct": sol_pct,
+        "sol_binds": "memory",
+        "registers": registers,
+    }
     return pd.DataFrame([row])
 
 
@@ -94,6 +101,7 @@ def test_base_that_is_missing_or_cannot_be_compared_is_no_pass(against: Against)
 def test_roof_is_judged_where_it_is_known(roof: float, state: str, code: int) -> None:
     findings = judge_gate(GateRules(min_sol=0.85), "v1_b", summary(sol_pct=roof), None, None)
     assert (states(findings), exit_code(findings)) == ([state], code)
+    assert ("(memory)" in findings[0].value) is not math.isnan(roof)
 
 
 def test_registers_come_from_the_counters_or_the_compiler() -> None:

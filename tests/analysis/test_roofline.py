@@ -94,20 +94,24 @@ def test_roofs_of_a_run_are_its_own_copy_the_measured_ones_and_the_datasheet(
         ("DRAM", "datasheet"),
         ("FP32", "datasheet"),
     ]
-    timeless = roofs(run.manifest, summary.assign(sol_us=math.nan), h100_roofs())
+    timeless = roofs(run.manifest, summary.assign(memory_us=math.nan, memory_by=""), h100_roofs())
     assert [(roof.name, roof.source) for roof in timeless][:2] == [
         ("DRAM copy", "measured 2026-11-22"),
         ("L2 read", "measured 2026-11-22"),
     ]
 
 
-def test_tensor_rate_is_a_roof_where_a_version_uses_the_tensor_cores(
+def test_compute_roofs_are_those_of_the_unit_of_sol_and_of_the_unit_in_use(
     h100_run: Path, h100_roofs: Callable[..., Roofs]
 ) -> None:
+    def compute(**columns: object) -> set[str]:
+        found = roofs(run.manifest, summary.assign(**columns), h100_roofs())
+        return {roof.name for roof in found if roof.kind == "compute"}
+
     run = read_run(h100_run)
-    summary = summarize(run.manifest, run.metrics, run.timings).assign(tensor_pct=[0.0, 30.0], dtype="float16")
-    found = roofs(run.manifest, summary, h100_roofs())
-    assert [roof.measured for roof in found if roof.name == "FP16 tensor"] == [True, False]
-    assert not [roof for roof in found if roof.name in ("TF32 tensor", "BF16 tensor")]
-    transposing = summary.assign(tensor_pct=2.3)  # measured of a kernel that multiplies no matrix
-    assert "FP16 tensor" not in {roof.name for roof in roofs(run.manifest, transposing, h100_roofs())}
+    summary = summarize(run.manifest, run.metrics, run.timings)
+    assert compute() == {"FP32"}
+    assert compute(tensor_pct=[0.0, 30.0]) == {"FP32", "TF32 tensor"}
+    assert compute(dtype="float16", tensor_pct=[0.0, 30.0]) == {"FP16 tensor"}
+    # 2.3 % was measured of a kernel that multiplies no matrix
+    assert compute(dtype="float16", tensor_pct=2.3) == {"FP16 tensor", "FP32"}

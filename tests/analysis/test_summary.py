@@ -194,7 +194,7 @@ def test_time_x_is_only_over_the_version_numbered_one_less(
     assert list(frame["speedup"]) == [1, 2, 4]
 
 
-def test_every_case_and_dtype_has_its_own_first_version_and_floor(
+def test_every_case_and_dtype_has_its_own_first_version_and_sol(
     manifest_of: ManifestOf, timings_of: FrameOf, metrics_of: FrameOf
 ) -> None:
     cases = [("main", "float32"), ("main", "float16"), ("small", "float32")]
@@ -278,7 +278,7 @@ def test_unknown_gpu_has_the_measured_roof_alone(
     assert [(roof.name, roof.per_s) for roof in roofs(manifest, summary)] == [("DRAM copy", 1000 / 2e-6)]
 
 
-def test_run_without_a_floor_has_no_measured_roof(manifest_of: ManifestOf, metrics_of: FrameOf) -> None:
+def test_run_that_timed_no_memory_term_has_no_measured_roof(manifest_of: ManifestOf, metrics_of: FrameOf) -> None:
     manifest = manifest_of({"v0_a": []})
     summary = summarize(manifest, metrics_of({V0: [{"sm_pct": 1.0}]}), NO_TIMINGS)
     assert [roof.measured for roof in roofs(manifest, summary)] == [False, False]

@@ -169,17 +169,17 @@ def test_the_faster_candidates_are_kept_and_the_loop_ends_at_the_roof(
     assert [one["at"] for one in told["iterations"]] == ["verdict", "verdict", None, "sol", "verdict", None]
     assert "main float32: slower, 1.141x the time of v0_baseline" in slower["why"][0]
     assert "within noise" in same["why"][0]
-    assert suspect["flag"].startswith("suspect: 143.2 % of the roof")
+    assert suspect["flag"].startswith("Suspect: 143.2 % of SOL")
     assert suspect["base"] == no_faster["base"] == "v1_grid"
     assert told["kept"] == [kept["version"], last["version"]] == ["v1_grid", "v2_tiling"]
     assert last["time_x"] == pytest.approx(0.72, abs=0.001)
-    assert told["stopped"] == "v2_tiling main float32 is at 99.4 % of the roof"
+    assert told["stopped"] == "v2_tiling main float32 is at 99.4 % of SOL (memory)"
     final = read_run(folder / "reports" / "depthwise_conv2d" / "optimize")
     assert [v.version for v in final.manifest.versions] == ["v0_baseline", "v1_grid", "v2_tiling"]
     asked = (tmp_path / "candidates" / "asked" / "006-0.md").read_text()
     assert "## Current version: v1_grid" in asked
     assert "1000.0 us" in asked
-    assert "143.2 % of the measured roof" in asked
+    assert "143.2 % of SOL" in asked
     before = recorded("v2_tiling")
     rooflift(*words, "--stages", "grid,tiling,memory", "--iterations", "3")
     assert recorded("v2_tiling") == before  # nothing is measured twice
@@ -197,7 +197,7 @@ def test_on_a_gpu_exactly_the_right_ones_of_a_list_are_kept(checkout: Path, roof
     found = [one["at"] for one in told["iterations"]]
     assert found == ["evaluation", "lint", None, "verdict", "lint", None], told
     assert told["kept"] == ["v1_grid", "v2_memory"]
-    assert "of the roof" in told["stopped"]
+    assert "of SOL" in told["stopped"]
 
 
 def test_a_killed_loop_goes_on_where_it_stopped(

@@ -296,7 +296,7 @@ def test_version_above_its_roof_is_hollow_and_called_suspect() -> None:
 
 
 def test_unknown_share_of_the_roof_is_said() -> None:
-    assert "v0 baseline  2.033 ms  roof missing" in words(roofline(trail([35]).assign(sol_pct=math.nan)))
+    assert "v0 baseline  2.033 ms  SOL missing" in words(roofline(trail([35]).assign(sol_pct=math.nan)))
 
 
 def test_missing_counter_reads_missing_and_has_no_bar() -> None:

@@ -70,7 +70,7 @@ def test_report_opens_with_what_was_measured_and_the_result(report: str) -> None
     title, _, first, *_ = report.splitlines()
     assert title == "# depthwise_conv2d on NVIDIA H100 80GB HBM3"
     assert first == (
-        "**v1_grid** is the fastest: 1.011 ms, 1.99x over v0_baseline, 70.8 % of the measured roof, "
+        "**v1_grid** is the fastest: 1.011 ms, 1.99x over v0_baseline, 70.8 % of SOL (memory: 2115 GB/s), "
         "bottleneck Issue Slots."
     )
 
@@ -93,7 +93,7 @@ def test_without_counters_one_line_says_that_no_limit_is_known(
     assert section(written(uncounted), "## Bottlenecks").strip() == (
         "- **v0_baseline, v1_grid**: unknown (the metrics of memory and pipes were not collected)"
     )
-    assert headline(uncounted).endswith("% of the measured roof.")
+    assert headline(uncounted).endswith("GB/s).")
 
 
 def test_every_prediction_has_its_figure_and_verdict(report: str) -> None:
@@ -146,10 +146,11 @@ def test_correctness_tells_checks_and_the_largest_error(report: str) -> None:
     assert "largest error was 0.04 of the tolerance" in text
 
 
-def test_case_and_floor_are_told(report: str) -> None:
+def test_case_and_sol_are_told(report: str) -> None:
     text = " ".join(report.split())
     assert "Case `main` in float32: inputs [16, 64, 512, 512], in_channels=64, kernel_size=3." in text
-    assert "2.139 GB of compulsory traffic, timed in the same process: 715.9 µs." in text
+    assert "SOL time is 715.9 µs: a device copy of the compulsory bytes, in this run; no compute term:" in text
+    assert "Compulsory traffic is 2.139 GB." in text
 
 
 def test_clean_and_unknown_commits_are_told(told_with: ToldWith, written: Written) -> None:
@@ -282,18 +283,18 @@ def faster(timings: pd.DataFrame, provider: str, time_us: float) -> pd.DataFrame
     return timings.assign(median_us=timings["median_us"].where(timings["provider"] != provider, time_us))
 
 
-def test_result_above_the_roof_is_suspect(h100: Run, told_with: ToldWith) -> None:
+def test_result_above_sol_is_suspect(h100: Run, told_with: ToldWith) -> None:
     line = headline(told_with(timings=faster(h100.timings, "v1_grid", 700.0)))
-    assert "102.3 % of the measured roof" in line
-    assert "Suspect: above the measured roof" in line
+    assert "102.3 % of SOL" in line
+    assert "Suspect: above 100 % of SOL" in line
 
 
-def test_result_at_the_roof_is_not_suspect(h100: Run, told_with: ToldWith, story: ReportData) -> None:
+def test_result_at_sol_is_not_suspect(h100: Run, told_with: ToldWith, story: ReportData) -> None:
     assert "uspect" not in headline(told_with(timings=faster(h100.timings, "v1_grid", 715.92)))
     assert "uspect" not in headline(story)
 
 
-def test_result_above_the_roof_of_another_case_is_suspect(h100: Run, told_with: ToldWith, written: Written) -> None:
+def test_result_above_sol_of_another_case_is_suspect(h100: Run, told_with: ToldWith, written: Written) -> None:
     case = h100.manifest.cases[0]
     half = faster(h100.timings, "v1_grid", 700.0).assign(dtype="float16")
     story = told_with(
@@ -316,7 +317,7 @@ def test_versions_that_are_as_fast_are_named_beside_the_fastest(h100: Run, told_
 
 def test_one_version_is_compared_with_no_other(h100: Run, told_with: ToldWith) -> None:
     line = headline(told_with(versions=h100.manifest.versions[:1]))
-    assert line == "**v0_baseline** is the fastest: 2.015 ms, 35.5 % of the measured roof, bottleneck ALU pipe."
+    assert line == "**v0_baseline** is the fastest: 2.015 ms, 35.5 % of SOL (memory: 1062 GB/s), bottleneck ALU pipe."
 
 
 def test_run_without_times_says_so(h100: Run, told_with: ToldWith) -> None:

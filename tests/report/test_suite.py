@@ -40,11 +40,12 @@ def told(folder: Path, faster: dict[tuple[str, str], float] | None = None, cases
 def test_first_line_is_computed_from_the_times(suite_run: Path) -> None:
     line, last = first_lines(told(suite_run))
     assert line == (
-        "**v1_grid** on main reaches 80.0 % in float32, 62.5 % in float16, 80.0 % in bfloat16 of the copy floor. "
-        "Over 26 cases and dtypes above 50 MB: geometric mean 73.5 %, lowest 58.5 % (k5_large float16), "
+        "**v1_grid** on main reaches 80.0 % in float32, 62.5 % in float16, 80.0 % in bfloat16 of SOL. "
+        "Over 26 cases and dtypes above 52 MB, the size of L2: geometric mean 73.5 %, "
+        "lowest 58.5 % (k5_large float16), "
         "faster than every baseline in 18 of 26; behind on k5_large float16 (0.88x torch_compile), "
         "k7_56 float16 (0.89x torch_compile), planes_14 float16 (0.91x torch_compile) and 5 more. "
-        "Over 10 cases and dtypes up to 50 MB: geometric mean 71.1 %, lowest 58.8 % (k7_14 float16), "
+        "Over 10 cases and dtypes up to 52 MB, the size of L2: geometric mean 71.1 %, lowest 58.8 % (k7_14 float16), "
         "as fast as the best baseline in 6 of 10; behind on k7_14 float16 (0.88x torch_compile), "
         "k5_14_stride_2 float16 (0.89x torch_compile), k5_28 float16 (0.90x torch_compile) and 1 more."
     )
@@ -68,7 +69,7 @@ def test_suite_of_large_cases_alone_says_nothing_of_small_ones(suite_run: Path) 
     assert "up to 50 MB" not in line
 
 
-def test_many_results_above_the_floor_are_counted_and_some_named(suite_run: Path) -> None:
+def test_many_results_above_sol_are_counted_and_some_named(suite_run: Path) -> None:
     story = told(suite_run, {(case.case, "float32"): 0.7 for case in read_run(suite_run).manifest.cases[::3]})
     assert headline(story).endswith(
         "v1_grid (main float32), v1_grid (padded float32), v1_grid (planes_112 float32) and 9 more.**"
@@ -122,7 +123,7 @@ def test_slow_baselines_of_one_case_are_explained(suite_run: Path, tmp_path: Pat
 
 def figure_of(folder: Path) -> Any:
     run = read_run(folder)
-    return suite_figure(shares(run.manifest, run.timings), title="Share of the floor", footnote="Measured on a GPU.")
+    return suite_figure(shares(run.manifest, run.timings), title="SOL %", footnote="Measured on a GPU.")
 
 
 def test_figure_has_a_panel_a_dtype_and_every_share_at_its_place(suite_run: Path) -> None:
@@ -135,7 +136,7 @@ def test_figure_has_a_panel_a_dtype_and_every_share_at_its_place(suite_run: Path
     assert [text.get_text() for text in panels[0].texts] == ["80"] * 12
 
 
-def test_figure_shows_shares_above_the_floor(suite_run: Path) -> None:
+def test_figure_shows_shares_above_100_percent(suite_run: Path) -> None:
     run = read_run(suite_run)
     frame = shares(run.manifest, run.timings)
     figure = suite_figure(frame.assign(sol_pct=2 * frame["sol_pct"]), title="", footnote="")
@@ -147,9 +148,9 @@ def test_figure_names_every_subject_clear_of_its_title_and_is_small(suite_run: P
     figure.draw_without_rendering()
     legend = figure.axes[-1].get_legend()
     named = {handle.get_label() for handle in legend.legend_handles if isinstance(handle, Line2D)}
-    assert named == {"v0 baseline", "v1 grid", "torch eager", "torch compile", "copy floor"}
+    assert named == {"v0 baseline", "v1 grid", "torch eager", "torch compile", "SOL"}
     box = legend.get_window_extent()
-    (title,) = (text for text in figure.texts if text.get_text() == "Share of the floor")
+    (title,) = (text for text in figure.texts if text.get_text() == "SOL %")
     assert box.y1 <= title.get_window_extent().y0
     assert box.y0 >= max(panel.title.get_window_extent().y1 for panel in figure.axes[:3])
     assert save(figure, tmp_path / "suite")[0].stat().st_size < 100_000

@@ -146,7 +146,7 @@ def test_throttling_noise_dirt_and_suspects_are_warned_of(told: Callable[..., li
     assert told(gpu_states=states) == ["The GPU throttled its clocks (power cap) in 1 of 2 samples."]
     noise = [NoiseRecord("v1_grid", "main", "float32", 1.0, 0.99, 1.03)]
     assert told(noise=noise) == ["Noise above 1 %: the noise of the measurement is main float32 3.0 %."]
-    assert told(sol_pct=101.0)[0].startswith("Above the measured roof, which is suspect: v0_baseline (main float32)")
+    assert told(sol_pct=101.0)[0].startswith("Above 100 % of SOL, which is suspect: v0_baseline (main float32)")
 
 
 def test_machines_that_differ_are_warned_of(h100: Run) -> None:

@@ -15,13 +15,13 @@ from rooflift.compile.module import load_module
 from rooflift.project.cases import Case
 from rooflift.project.operator import load_operator
 from rooflift.worker.tensors import (
-    compulsory_bytes,
     count_flop,
     in_channels_last,
     input_shapes,
     make_inputs,
     make_model,
     make_pair,
+    traffic,
 )
 
 MATMUL = """
@@ -90,18 +90,20 @@ def main_case(checkout: Path, operator: str, dtype: str = "float32") -> Case:
     return Case("main", case.init, case.inputs, (dtype,))
 
 
-def traffic(reference: ModuleType, plan: Case) -> int:
-    """Return the compulsory bytes of a case, without holding them."""
+def moved(reference: ModuleType, plan: Case) -> tuple[int, int]:
+    """Return the bytes that a case reads and writes, without holding them."""
     with torch.device("meta"):
         model = make_model(reference.Model, reference, plan, "meta", seed=0)
         inputs = make_inputs(reference, plan, "meta", seed=0)
-        return compulsory_bytes(inputs, model, model(*inputs))
+        return traffic(inputs, model, model(*inputs))
 
 
 def test_main_depthwise_case_moves_2_gb_and_computes_5_gflop(checkout: Path) -> None:
     reference, case = reference_of(checkout, "depthwise_conv2d"), main_case(checkout, "depthwise_conv2d")
     # input, 64 filters of 3 x 3, output; 4 bytes each
-    assert traffic(reference, case) == 2139113728 == 4 * (16 * 64 * 512 * 512 + 64 * 9 + 16 * 64 * 510 * 510)
+    read_bytes, written_bytes = moved(reference, case)
+    assert (read_bytes, written_bytes) == (4 * (16 * 64 * 512 * 512 + 64 * 9), 4 * 16 * 64 * 510 * 510)
+    assert read_bytes + written_bytes == 2139113728
     assert count_flop(reference, case) == 4794163200  # 2 x 9 an output
     started = time.monotonic()
     count_flop(reference, case)
@@ -111,7 +113,7 @@ def test_main_depthwise_case_moves_2_gb_and_computes_5_gflop(checkout: Path) -> 
 def test_half_the_bytes_in_half_precision_and_as_many_flop(checkout: Path) -> None:
     reference = reference_of(checkout, "depthwise_conv2d")
     single, half = (main_case(checkout, "depthwise_conv2d", dtype) for dtype in ("float32", "float16"))
-    assert 2 * traffic(reference, half) == traffic(reference, single)
+    assert [2 * size for size in moved(reference, half)] == list(moved(reference, single))
     assert count_flop(reference, half) == count_flop(reference, single)
 
 
@@ -123,14 +125,14 @@ def test_flop_of_a_case_that_no_machine_could_hold_are_counted_without_holding_i
 def test_flop_of_an_operator_without_a_formula_are_unknown_and_not_zero(checkout: Path) -> None:
     reference, case = reference_of(checkout, "rms_norm"), main_case(checkout, "rms_norm")
     assert count_flop(reference, case) is None
-    assert traffic(reference, case) == 2 * 4 * 16 * 64 * 512 * 512
+    assert moved(reference, case) == (4 * 16 * 64 * 512 * 512,) * 2
 
 
 def test_every_tensor_counts_once_with_its_own_size() -> None:
     inputs = [torch.zeros(3), torch.zeros(4, dtype=torch.int64), 5, "sum"]
     outputs = (torch.zeros(2, 2), torch.zeros(1, dtype=torch.bool))
-    assert compulsory_bytes(inputs, torch.nn.Linear(3, 7), outputs) == 12 + 32 + 4 * (21 + 7) + 16 + 1
-    assert compulsory_bytes([], torch.nn.Identity(), torch.zeros(5, dtype=torch.float16)) == 10
+    assert traffic(inputs, torch.nn.Linear(3, 7), outputs) == (12 + 32 + 4 * (21 + 7), 16 + 1)
+    assert traffic([], torch.nn.Identity(), torch.zeros(5, dtype=torch.float16)) == (0, 10)
     assert input_shapes(inputs) == [[3], [4]]
 
 
@@ -162,7 +164,7 @@ def test_problem_file_gives_its_own_inputs_fresh_for_each_seed(matmul: ModuleTyp
 
 
 def test_traffic_of_a_problem_file_is_that_of_its_own_inputs(matmul: ModuleType) -> None:
-    assert traffic(matmul, OWN) == 4 * (16 * 40 + 40 * 24 + 16 * 24)
+    assert sum(moved(matmul, OWN)) == 4 * (16 * 40 + 40 * 24 + 16 * 24)
     assert count_flop(matmul, OWN) == 2 * 16 * 24 * 40
 
 

@@ -1,6 +1,6 @@
-"""What to try next: the distance to the roof, the bottleneck and its evidence, the stage that addresses it. No files.
+"""What to try next: the distance to the speed of light, the bottleneck, the stage that addresses it. No files.
 
-A gain is a bound, not a forecast: time cannot fall below the roof, nor below what DRAM needs at its peak for the bytes
+A gain is a bound, not a forecast: time cannot fall below SOL time, nor below what DRAM needs at its peak for the bytes
 that remain; a stage that leaves the work alone cannot bring it below what the busiest resource needs at its
 peak.
 """
@@ -12,24 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rooflift.analysis.bottleneck import SOME_UNIT, Bottleneck, find_bottleneck, remedies
+from rooflift.analysis.sol import MEMORY, SpeedOfLight, suspicion
 from rooflift.ncu.metrics import BY_NAME, PIPES, RESOURCES
 from rooflift.project.stages import stages, stages_for
 
-STOP_PCT = 95  # of the roof: what is left is less than a run differs from the next in clocks and placement
+STOP_PCT = 95  # of SOL: what is left is less than a run differs from the next in clocks and placement
 LEAN = 1.05  # excess traffic up to it is none: less than a stage could win back
 LAUNCH_SHARE = 0.5  # a kernel that fills less of the measured time leaves most of it to launches
 FEW_WARPS_PCT = 40  # below it long latencies can hardly be hidden by other warps
 
 
 FEWER_BYTES = "Only fewer bytes help now: fuse the operator with the one before or behind it, or store a narrower type."
-
-
-@dataclass(frozen=True, slots=True)
-class Roof:
-    """The time that the case needs at the roof, and where that figure comes from."""
-
-    time_us: float  # NaN when no roof was measured
-    source: str
+FEWER_FLOP = "Only fewer FLOP help now: an algorithm with fewer products, or a narrower type for them."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +51,11 @@ class Diagnosis:
     """What limits one version on one case and dtype, and what could make it faster; None is what nobody measured."""
 
     time_us: float | None
-    roof_us: float | None
-    roof_source: str
+    sol_us: float | None
+    sol_source: str
+    sol_binds: str  # "memory" or a unit, "" where neither is known
     sol_pct: float | None
+    achieved_per_s: float | None  # bytes/s or FLOP/s of what binds
     excess_traffic: float | None
     bottleneck: str
     evidence: str
@@ -75,7 +71,7 @@ class Diagnosis:
 
 
 def diagnose(
-    figures: Mapping[str, float], roof: Roof, tried: Sequence[str] = (), missing: Mapping[str, str] | None = None
+    figures: Mapping[str, float], sol: SpeedOfLight, tried: Sequence[str] = (), missing: Mapping[str, str] | None = None
 ) -> Diagnosis:
     """Return the diagnosis of one version.
 
@@ -84,7 +80,7 @@ def diagnose(
     """
     time_us, excess = _figure(figures, "time_us"), _figure(figures, "excess_traffic")
     limit = _bottleneck(figures)
-    sol_pct = 100 * roof.time_us / time_us
+    sol_pct = sol.pct(time_us)
     topics = _topics(figures, limit, excess)
     ordered = list(dict.fromkeys(stage for topic in topics for stage in stages_for(topic)))
     bounds = _bounds(figures, limit, sol_pct, excess)
@@ -102,22 +98,30 @@ def diagnose(
         gain, gain_reason = tuned, tuned_reason
     return Diagnosis(
         time_us=_known(time_us),
-        roof_us=_known(roof.time_us),
-        roof_source=roof.source,
+        sol_us=_known(sol.time_us),
+        sol_source=sol.source,
+        sol_binds=sol.binds,
         sol_pct=_known(sol_pct),
+        achieved_per_s=_known(sol.achieved_per_s(time_us)),
         excess_traffic=_known(excess),
         bottleneck=limit.resource,
         evidence=limit.evidence,
         shares=_shares(figures, missing or {}),
         stop=stop,
         stage=next_stage,
-        how=FEWER_BYTES if stop else remedies()[topics[0] if topics[0] in remedies() else limit.resource],
+        how=_how(sol, topics, limit, stop=stop),
         gain_at_most=_known(gain),
         gain_reason=gain_reason,
         next_bottleneck=_next_bottleneck(figures, limit),
         stages=advice,
         warnings=tuple(_warnings(sol_pct, excess)),
     )
+
+
+def _how(sol: SpeedOfLight, topics: Sequence[str], limit: Bottleneck, *, stop: bool) -> str:
+    if stop:
+        return FEWER_BYTES if sol.binds in ("", MEMORY) else FEWER_FLOP
+    return remedies()[topics[0] if topics[0] in remedies() else limit.resource]
 
 
 def _bottleneck(figures: Mapping[str, float]) -> Bottleneck:
@@ -139,7 +143,7 @@ def _topics(figures: Mapping[str, float], limit: Bottleneck, excess: float) -> l
 
 def _bounds(figures: Mapping[str, float], limit: Bottleneck, sol_pct: float, excess: float) -> dict[str, float]:
     """Return by its reason what the speedup of any stage cannot exceed."""
-    found = {f"the roof, of which {sol_pct:.0f} % is reached": 100 / sol_pct}
+    found = {f"the speed of light, of which {sol_pct:.0f} % is reached": 100 / sol_pct}
     if limit.resource == "launch":
         kernels_us = figures["ncu_time_ns"] / 1e3
         return found | {f"the kernels' own {kernels_us:.1f} us": figures["time_us"] / kernels_us}
@@ -163,7 +167,7 @@ def _peak(figures: Mapping[str, float]) -> dict[str, float]:
 def _least(bounds: Mapping[str, float]) -> tuple[float, str]:
     known = {reason: max(gain, 1.0) for reason, gain in bounds.items() if not math.isnan(gain)}
     if not known:
-        return math.nan, "neither a roof nor the counters that would bound it were measured"
+        return math.nan, "neither a speed of light nor the counters that would bound it were measured"
     reason = min(known, key=lambda r: known[r])
     return known[reason], reason
 
@@ -202,9 +206,7 @@ def _shares(figures: Mapping[str, float], missing: Mapping[str, str]) -> tuple[S
 
 
 def _warnings(sol_pct: float, excess: float) -> list[str]:
-    found = []
-    if sol_pct > 100:
-        found.append(f"Suspect: {sol_pct:.1f} % of the roof is more than there is; check the result and the timing.")
+    found = [suspicion(sol_pct)] if suspicion(sol_pct) else []
     if excess < 1 / LEAN:
         found.append(f"DRAM moved {excess:.2f} of the compulsory bytes: caches held the rest, or work was left out.")
     return found

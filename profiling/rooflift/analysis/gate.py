@@ -103,9 +103,11 @@ def _roofs(rules: GateRules, least: float, own: pd.DataFrame) -> Iterator[Findin
             continue
         where, share = f"{row['case']} {row['dtype']}", float(row["sol_pct"])
         if math.isnan(share):
-            yield Finding(rule, where, "", "not judged", "the version or the copy floor was not timed")
+            yield Finding(rule, where, "", "not judged", "the version was not timed, or no memory term is known")
         else:
-            yield Finding(rule, where, f"{share:.1f} %", "passed" if share >= 100 * least else "broken")
+            yield Finding(
+                rule, where, f"{share:.1f} % ({row['sol_binds']})", "passed" if share >= 100 * least else "broken"
+            )
 
 
 def _registers(most: int, own: pd.DataFrame, compiled: pd.DataFrame | None) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""One version of a run, on one case and dtype: its figures, why some are missing, its roof. Opens no report."""
+"""One version of a run, on one case and dtype: its figures, why some are missing, advice. Opens no report."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rooflift.analysis.advice import Diagnosis, Roof, diagnose
+from rooflift.analysis.advice import Diagnosis, diagnose
 from rooflift.analysis.estimate import Estimate, Held, hold
-from rooflift.analysis.summary import KEY, TENSOR_IN_USE_PCT, combine, main_case, summarize
-from rooflift.dtypes import FP32_UNIT, TENSOR_UNITS
+from rooflift.analysis.sol import UNKNOWN_CASE, speed_of_light
+from rooflift.analysis.summary import KEY, combine, main_case, summarize
 from rooflift.errors import CatalogError, RunFault, did_you_mean
+from rooflift.runs.roofs import roofs_of
 from rooflift.runs.run import Run
-from rooflift.schema import ResolvedCase, Roofs
+from rooflift.schema import Roofs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DERIVED = ("time_us", "sol_us", "sol_pct", "excess_traffic", "compulsory_bytes", "flop")
+DERIVED = ("time_us", "sol_us", "sol_pct", "memory_us", "excess_traffic", "compulsory_bytes", "flop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ def _cases(run: Run) -> list[tuple[str, str]]:
 def figures(run: Run) -> pd.DataFrame:
     """Return the summary of a run, columns as `summarize`; of an import without a known case the counters alone."""
     if run.manifest.cases:
-        return summarize(run.manifest, run.metrics, run.timings)
-    return combine(run.metrics).assign(**dict.fromkeys(DERIVED, math.nan))
+        return summarize(run.manifest, run.metrics, run.timings, roofs_of(run))
+    return combine(run.metrics).assign(sol_binds="", **dict.fromkeys(DERIVED, math.nan))
 
 
 def of(frame: pd.DataFrame, about: Selection) -> dict[str, Any]:
@@ -97,39 +98,19 @@ def counted(run: Run, about: Selection) -> bool:
     return bool((run.metrics[KEY] == [about.version, about.case, about.dtype]).all(axis=1).any())
 
 
-def roof(row: dict[str, Any], case: ResolvedCase | None, measured: Roofs | None) -> Roof:
-    """Return the time at the roof: of the compulsory bytes, or of the FLOP where that takes longer.
-
-    The bytes go at the rate of the run's own copy, else at that of `measured`, the roofs of the run's GPU.
-    """
-    rates = {found.name: found.per_s for found in measured.rows} if measured else {}
-    source = f"measured {measured.created[:10]}" if measured else ""
-    sol_us, name = float(row["sol_us"]), "a device copy of the compulsory bytes in the run"
-    if math.isnan(sol_us) and case is not None and "DRAM copy" in rates:
-        sol_us, name = case.compulsory_bytes / rates["DRAM copy"] * 1e6, f"DRAM copy, {source}"
-    unit = (
-        TENSOR_UNITS.get(case.dtype, FP32_UNIT)
-        if case is not None and row["tensor_pct"] > TENSOR_IN_USE_PCT
-        else FP32_UNIT
-    )
-    flop_us = float(row["flop"]) / rates[unit] * 1e6 if unit in rates else math.nan
-    if flop_us > sol_us:
-        return Roof(flop_us, f"{unit} rate, {source}")
-    return Roof(sol_us, name if not math.isnan(sol_us) else "no roof of this GPU and case was measured")
-
-
-def advise(run: Run, about: Selection, measured: Roofs | None = None) -> Diagnosis:
+def advise(run: Run, about: Selection) -> Diagnosis:
     """Return the diagnosis of a run's version."""
     row = of(figures(run), about)
     case = next((c for c in run.manifest.cases if (c.case, c.dtype) == (about.case, about.dtype)), None)
+    sol = speed_of_light(case, run.timings, roofs_of(run)) if case else UNKNOWN_CASE
     stages = {version.version: version.stage for version in run.manifest.versions}
     before = versions(run)[: versions(run).index(about.version) + 1]
-    return diagnose(row, roof(row, case, measured), [stages.get(name, "") for name in before], missing(run, about))
+    return diagnose(row, sol, [stages.get(name, "") for name in before], missing(run, about))
 
 
 def copy_rate(row: dict[str, Any], measured: Roofs | None) -> float:
-    """Return what a device copy reaches, bytes/s: the run's own of this case, else the measured roof; NaN without."""
-    own = float(row["compulsory_bytes"]) / float(row["sol_us"]) * 1e6
+    """Return the rate of the memory term of this case, bytes/s, else that of the measured roof; NaN without."""
+    own = float(row["compulsory_bytes"]) / float(row["memory_us"]) * 1e6
     return roof_rate(measured) if math.isnan(own) else own
 
 

@@ -1,4 +1,4 @@
-"""The suite: every case and dtype of a run, the last version beside the best baseline and the copy floor. No files."""
+"""The suite: every case and dtype of a run, the last version beside the best baseline, both in SOL %. No files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rooflift.analysis.summary import FLOOR
-from rooflift.schema import Manifest
+from rooflift.analysis.sol import PROVIDERS, speed_of_light
+from rooflift.schema import Manifest, Roofs
 
 if TYPE_CHECKING:
     import pandas as pd
-
-LARGE_BYTES = 50e6  # compulsory traffic above it cannot stay in the L2 of an H100 (50 MB) from one call to the next
 
 
 def has_suite(manifest: Manifest) -> bool:
@@ -20,41 +18,48 @@ def has_suite(manifest: Manifest) -> bool:
     return len({case.case for case in manifest.cases}) > 1
 
 
-def shares(manifest: Manifest, timings: pd.DataFrame) -> pd.DataFrame:
-    """Return what part of its time each provider would need at the copy floor: one row a provider, case and dtype.
+def shares(manifest: Manifest, timings: pd.DataFrame, measured: Roofs | None = None) -> pd.DataFrame:
+    """Return SOL % of each version and baseline: one row a provider, case and dtype.
 
-    Columns: provider, case, dtype, median_us, is_version, sol_us, sol_pct (floor / time, NaN without a floor).
-    """
-    key = ["case", "dtype"]
-    floors = timings.loc[timings["provider"] == FLOOR, [*key, "median_us"]].rename(columns={"median_us": "sol_us"})
-    others = timings.loc[timings["provider"] != FLOOR, ["provider", *key, "median_us"]]
-    others = others.assign(is_version=others["provider"].isin([version.version for version in manifest.versions]))
-    found = others.merge(floors, on=key, how="left")
-    return found.assign(sol_pct=100 * found["sol_us"] / found["median_us"])
-
-
-def suite(manifest: Manifest, timings: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a case and dtype in the run's order: the run's last version, and the best baseline.
-
-    Columns: case, dtype, compulsory_bytes, is_large, version, time_us, sol_us, sol_pct, baseline, baseline_us,
-    baseline_pct, lead (baseline_us / time_us: above 1 the version is the faster one). NaN and "" stand for what was
-    not timed.
+    Columns: provider, case, dtype, median_us, is_version, sol_us, sol_pct, sol_binds ("memory" or a unit).
     """
     import pandas as pd
 
-    every = shares(manifest, timings)
-    version = manifest.versions[-1].version
+    key = ["case", "dtype"]
+    lights = {(case.case, case.dtype): speed_of_light(case, timings, measured) for case in manifest.cases}
+    sol = pd.DataFrame(
+        [(*of, light.time_us, light.binds) for of, light in lights.items()], columns=[*key, "sol_us", "sol_binds"]
+    )
+    others = timings.loc[~timings["provider"].isin(PROVIDERS), ["provider", *key, "median_us"]]
+    others = others.assign(is_version=others["provider"].isin([version.version for version in manifest.versions]))
+    found = others.merge(sol, on=key, how="left")
+    found.insert(found.columns.get_loc("sol_us") + 1, "sol_pct", 100 * found["sol_us"] / found["median_us"])
+    return found
+
+
+def suite(manifest: Manifest, timings: pd.DataFrame, measured: Roofs | None = None) -> pd.DataFrame:
+    """Return one row a case and dtype in the run's order: the run's last version, and the best baseline.
+
+    Columns: case, dtype, compulsory_bytes, is_large (they do not fit into the GPU's L2, so none can stay there from one
+    call to the next; true where its size is not known), version, time_us, sol_us, sol_pct, sol_binds, baseline,
+    baseline_us, baseline_pct, lead (baseline_us / time_us: above 1 the version is the faster one). NaN and "" stand for
+    what was not timed.
+    """
+    import pandas as pd
+
+    every = shares(manifest, timings, measured)
+    version, l2_bytes = manifest.versions[-1].version, manifest.machine.l2_bytes or 0
     own = every[every["provider"] == version].set_index(["case", "dtype"])
     baselines = every[~every["is_version"]].sort_values("median_us", kind="stable")
     fastest = baselines.drop_duplicates(["case", "dtype"]).set_index(["case", "dtype"])
     frame = pd.DataFrame(
         [
-            (case.case, case.dtype, case.compulsory_bytes, case.compulsory_bytes > LARGE_BYTES, version)
+            (case.case, case.dtype, case.compulsory_bytes, case.compulsory_bytes > l2_bytes, version)
             for case in manifest.cases
         ],
         columns=["case", "dtype", "compulsory_bytes", "is_large", "version"],
     )
-    figures = own[["median_us", "sol_us", "sol_pct"]].rename(columns={"median_us": "time_us"})
+    figures = own[["median_us", "sol_us", "sol_pct", "sol_binds"]].rename(columns={"median_us": "time_us"})
     beside = fastest[["provider", "median_us", "sol_pct"]].set_axis(["baseline", "baseline_us", "baseline_pct"], axis=1)
     frame = frame.join(figures, on=["case", "dtype"]).join(beside, on=["case", "dtype"])
     return frame.assign(baseline=frame["baseline"].fillna(""), lead=frame["baseline_us"] / frame["time_us"])
@@ -65,8 +70,8 @@ class Standing:
     """How the last version stands over some rows of a suite."""
 
     count: int
-    geomean_pct: float  # of the copy floor; NaN when a row was not timed
-    lowest: pd.Series  # the row with the smallest share of the floor
+    geomean_pct: float  # SOL %; NaN when a row was not timed
+    lowest: pd.Series  # the row with the smallest SOL %
     behind: pd.DataFrame  # the rows in which a baseline is faster, the farthest behind first
 
     @property

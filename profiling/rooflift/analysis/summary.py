@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rooflift.analysis.bottleneck import find_bottleneck
 from rooflift.analysis.roofline import Roof, datasheet_roofs, measured_roofs
-from rooflift.dtypes import TENSOR_UNITS
+from rooflift.analysis.sol import PROVIDERS, SpeedOfLight, speed_of_light
+from rooflift.dtypes import FP32_UNIT, TENSOR_UNITS, product_unit
 from rooflift.ncu.metrics import BY_NAME, FLOP_OF_INSTRUCTION
 from rooflift.project.gpus import spec_for_name
 from rooflift.schema import Manifest, ResolvedCase, Roofs
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEY = ["version", "case", "dtype"]
-FLOOR = "copy"
 TENSOR_IN_USE_PCT = 5.0
 
 
@@ -42,13 +42,17 @@ def combine(metrics: pd.DataFrame) -> pd.DataFrame:
     return combined.where(complete).reset_index()
 
 
-def summarize(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
+def summarize(
+    manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame, measured: Roofs | None = None
+) -> pd.DataFrame:
     """Return the summary of a run: one row a version, case and dtype, in the run's order.
 
-    Columns: version, case, dtype, time_us, q20_us, q80_us, speedup (over the run's first version), time_x (relative to
-    the version numbered one less), sol_us, sol_pct, compulsory_bytes, flop, dram_bytes, excess_traffic, intensity
-    (FLOP a byte: of DRAM, or compulsory where DRAM was not counted, as intensity_bytes says), flops_per_s, bottleneck,
-    evidence, and every metric of the registry. NaN stands for what is missing.
+    `measured` are the roofs of the run's GPU, for the compute term of SOL. Columns: version, case, dtype, time_us,
+    q20_us, q80_us, speedup (over the run's first version), time_x (relative to the version numbered one less), sol_us,
+    sol_pct, sol_binds ("memory" or a unit), achieved_per_s (bytes/s or FLOP/s of what binds), memory_us, memory_by (the
+    provider), compulsory_bytes, flop, dram_bytes, excess_traffic, intensity (FLOP a byte: of DRAM, or compulsory where
+    DRAM was not counted, as intensity_bytes says), flops_per_s, bottleneck, evidence, and every metric of the registry.
+    NaN stands for what is missing.
     """
     import pandas as pd
 
@@ -56,10 +60,11 @@ def summarize(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame) 
     times = timings.set_index(["provider", "case", "dtype"])
     rows = []
     for case in manifest.cases:
+        sol = speed_of_light(case, timings, measured)
         for version in manifest.versions:
             key = (version.version, case.case, case.dtype)
-            measured = counters.loc[key].to_dict() if key in counters.index else dict.fromkeys(BY_NAME, math.nan)
-            rows.append(dict(zip(KEY, key, strict=True)) | _figures(case, measured, times, key))
+            counted = counters.loc[key].to_dict() if key in counters.index else dict.fromkeys(BY_NAME, math.nan)
+            rows.append(dict(zip(KEY, key, strict=True)) | _figures(case, sol, counted, times, key))
     frame = pd.DataFrame(rows)
     cases = frame.groupby(["case", "dtype"], sort=False)["time_us"]
     frame.insert(6, "speedup", cases.transform("first") / frame["time_us"])
@@ -70,13 +75,11 @@ def summarize(manifest: Manifest, metrics: pd.DataFrame, timings: pd.DataFrame) 
 
 
 def _figures(
-    case: ResolvedCase, measured: dict[str, float], times: pd.DataFrame, key: tuple[str, str, str]
+    case: ResolvedCase, sol: SpeedOfLight, measured: dict[str, float], times: pd.DataFrame, key: tuple[str, str, str]
 ) -> dict[str, object]:
     time_us, q20_us, q80_us = (
         times.loc[key, ["median_us", "q20_us", "q80_us"]] if key in times.index else [math.nan] * 3
     )
-    floor_key = (FLOOR, case.case, case.dtype)
-    sol_us = times.loc[floor_key, "median_us"] if floor_key in times.index else math.nan
     flop = float(case.flop) if case.flop is not None else counted_flop(measured)
     dram_bytes = measured["dram_read_bytes"] + measured["dram_write_bytes"]
     found = find_bottleneck(measured)
@@ -84,8 +87,12 @@ def _figures(
         "time_us": time_us,
         "q20_us": q20_us,
         "q80_us": q80_us,
-        "sol_us": sol_us,
-        "sol_pct": 100 * sol_us / time_us,
+        "sol_us": sol.time_us,
+        "sol_pct": sol.pct(time_us),
+        "sol_binds": sol.binds,
+        "achieved_per_s": sol.achieved_per_s(time_us),
+        "memory_us": sol.memory.time_us,
+        "memory_by": sol.memory.by,
         "compulsory_bytes": case.compulsory_bytes,
         "flop": flop,
         "dram_bytes": dram_bytes,
@@ -115,17 +122,17 @@ def version_number(version: str) -> float:
 def roofs(manifest: Manifest, summary: pd.DataFrame, measured: Roofs | None = None) -> list[Roof]:
     """Return the ceilings over the rows of one case and dtype: measured ones, and the GPU's datasheet beside them.
 
-    The copy of the run itself goes before that of `measured`. A tensor rate is a ceiling where a version uses the
-    tensor cores for more than `TENSOR_IN_USE_PCT` of the time: their pipe also serves what multiplies nothing.
+    The memory term that the run timed goes before the copy of `measured`. The compute roofs are that of the unit which
+    SOL takes for the dtype and that of the unit in use: the tensor cores where a version keeps them busy for more than
+    `TENSOR_IN_USE_PCT` of the time (their pipe also serves what multiplies nothing), else the FP32 pipe.
     """
     first = summary.iloc[0]
-    names = ["FP32"]
-    if (summary["tensor_pct"] > TENSOR_IN_USE_PCT).any():
-        names.append(TENSOR_UNITS[first["dtype"]])
+    in_use = TENSOR_UNITS[first["dtype"]] if (summary["tensor_pct"] > TENSOR_IN_USE_PCT).any() else FP32_UNIT
+    names = [*dict.fromkeys([in_use, product_unit(first["dtype"])])]
     found = []
-    if not math.isnan(first["sol_us"]):
-        per_s = first["compulsory_bytes"] / first["sol_us"] * 1e6
-        found.append(Roof("DRAM copy", "bandwidth", per_s, "measured in this run", measured=True))
+    if first["memory_by"] in PROVIDERS:
+        per_s = first["compulsory_bytes"] / first["memory_us"] * 1e6
+        found.append(Roof(f"DRAM {first['memory_by']}", "bandwidth", per_s, "measured in this run", measured=True))
     if measured is not None:
         found += measured_roofs(measured, ["L2 read", *names] if found else ["DRAM copy", "L2 read", *names])
     spec = spec_for_name(manifest.machine.gpu)

@@ -29,7 +29,7 @@ class GateRules(msgspec.Struct, frozen=True):
     """What a version must keep to; None is no rule."""
 
     max_slowdown: float | None = None  # of the time relative to base: 0.02 is 2 %
-    min_sol: float | None = None  # floor / time: 0.85 is 85 %
+    min_sol: float | None = None  # SOL time / time: 0.85 is 85 %
     max_registers: int | None = None  # a thread
     max_spills: int | None = None  # local loads and stores in the binary
     cases: tuple[str, ...] = ()  # for which times are judged; none: all

@@ -81,4 +81,4 @@ def estimate(
     reports = run.root / "reports" if run.root else run.folder.resolve().parent.parent
     there = newest_roofs(reports, target.matches[0])
     chosen = selection.select_all(run, list(versions) or None, case, dtype)
-    return Estimates(run, target, tuple(queries.estimates(run, chosen, target, run.roofs, there)))
+    return Estimates(run, target, tuple(queries.estimates(run, chosen, target, there)))

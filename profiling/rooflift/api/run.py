@@ -30,8 +30,6 @@ class Run(stored.Run):
     `manifest` is run.json: machine, software, versions, cases, commit. `reports` are the .ncu-rep files.
     """
 
-    root: Path | None = None  # the project, whose measured roofs are drawn; None: what lies two folders above
-
     @property
     def name(self) -> str:
         """The folder's name."""
@@ -60,16 +58,16 @@ class Run(stored.Run):
     @cached_property
     def roofs(self) -> Roofs | None:
         """The newest measured roofs of the run's GPU, None where there are none."""
-        from rooflift.runs.roofs import newest_roofs
+        from rooflift.runs.roofs import roofs_of
 
-        reports = self.root / "reports" if self.root else self.folder.resolve().parent.parent
-        return newest_roofs(reports, self.gpu)
+        return roofs_of(self)
 
     def summary(self, case: str | None = None, dtype: str | None = None) -> pd.DataFrame:
         """Return one row a version, case and dtype, or those of one case or dtype.
 
         Columns: version, case, dtype, time_us, q20_us, q80_us, speedup (over the run's first version), time_x (over the
-        version before), sol_us, sol_pct, compulsory_bytes, flop, dram_bytes, excess_traffic, intensity (FLOP a byte),
+        version before), sol_us, sol_pct, sol_binds ("memory" or a unit), achieved_per_s (bytes/s or FLOP/s of what
+        binds), memory_us, memory_by, compulsory_bytes, flop, dram_bytes, excess_traffic, intensity (FLOP a byte),
         flops_per_s, bottleneck, evidence, and every metric of the registry. NaN stands for what is missing; `metrics`
         says why. Of an imported run without a known case the metrics alone have values.
 
@@ -186,14 +184,14 @@ class Run(stored.Run):
 
         about = selection.select(self, version, case, dtype)
         rules = ncu_rules(queries.rule_results(self, about), self)
-        return Advice(about, selection.advise(self, about, self.roofs), tuple(rules))
+        return Advice(about, selection.advise(self, about), tuple(rules))
 
     @property
     def figures(self) -> dict[str, Figure]:
         """The figures that the run has values for, drawn anew: roofline, metrics, stalls, suite."""
         from rooflift.report.pictures import figures
 
-        return figures(self._data, self.roofs)
+        return figures(self._data)
 
     def report(self, out: Path | str, *, page: bool = True) -> list[Path]:
         """Write report.md, the figures and, with `page`, report.html into `out`; return the files. The run stays as is.
@@ -229,7 +227,7 @@ class Run(stored.Run):
     @cached_property
     def _data(self) -> ReportData:
         self._require_cases("show")
-        return report_data(self.manifest, self.metrics, self.timings, self.compiled)
+        return report_data(self.manifest, self.metrics, self.timings, self.compiled, measured=self.roofs)
 
     @cached_property
     def _summary(self) -> pd.DataFrame:

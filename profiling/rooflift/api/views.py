@@ -140,10 +140,10 @@ class Suite(Picture):
         return self.data.suite
 
     def providers(self) -> pd.DataFrame:
-        """Return one row a provider, case and dtype: median_us, is_version, sol_us, sol_pct."""
+        """Return one row a provider, case and dtype: median_us, is_version, sol_us, sol_pct, sol_binds."""
         from rooflift.analysis.suite import shares
 
-        return shares(self.data.manifest, self.data.timings)
+        return shares(self.data.manifest, self.data.timings, self.data.measured)
 
     @property
     def text(self) -> str:
@@ -154,7 +154,7 @@ class Suite(Picture):
         """Draw a panel a dtype, a row a case: versions as dots, baselines as hollow marks."""
         from rooflift.report.figures.panels import suite_figure
 
-        title = f"Share of the copy floor: {self.data.manifest.operator}"
+        title = f"SOL %: {self.data.manifest.operator}"
         return suite_figure(self.providers(), title=title, footnote=self.data.provenance)
 
     def __repr__(self) -> str:

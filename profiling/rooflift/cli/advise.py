@@ -8,7 +8,7 @@ import typer
 
 from rooflift.cli.console import console, print_json, shown
 from rooflift.cli.options import AsJson, Case, Dtype, Root, RunName
-from rooflift.cli.resolve import find_run, roofs_of
+from rooflift.cli.resolve import find_run
 
 
 def advise(
@@ -33,7 +33,7 @@ def advise(
 
     run = find_run(root, what)
     about = select(run, version, case, dtype)
-    found = advise(run, about, roofs_of(root, run.manifest.machine.gpu))
+    found = advise(run, about)
     rules = rule_results(run, about)
     if as_json:
         said = {

@@ -47,7 +47,7 @@ def print_run(told: Told) -> None:
     for version, prediction, value, verdict in columns.table("predictions", story.judged).texts:
         console().print(f"  {version}: {prediction}: measured {value}, {verdict}", markup=False)
     if not story.suite.empty:
-        title = "Suite: SOL %, the share of the copy floor, a device copy of the case's compulsory bytes"
+        title = "Suite: SOL %, with the term that binds where it is not memory"
         console().print(terminal(tables.suite_table(story.suite), title))
         console().print(suite_line(story).replace("**", ""), markup=False)
 

@@ -10,7 +10,7 @@ import typer
 from rooflift.cli import completion
 from rooflift.cli.console import console, note, print_json, records_of, shown
 from rooflift.cli.options import AsJson, Case, Dtype, Root, RunName, Versions
-from rooflift.cli.resolve import find_run, roofs_of
+from rooflift.cli.resolve import find_run, roofs_on
 from rooflift.errors import CatalogError
 
 
@@ -57,9 +57,9 @@ def estimate(
     assert target is not None  # one of the two was given
     if named is not None and named.name != target.name:
         raise CatalogError(f"--to {to} is {named.name}, {against} was measured on {target.name}", "Leave out --to.")
-    here, there = (roofs_of(root, name) for name in (run.manifest.machine.gpu, target.matches[0]))
+    there = roofs_on(root, target.matches[0])
     chosen = selection.select_all(run, version, case, dtype)
-    found = queries.estimates(run, chosen, target, here, there)
+    found = queries.estimates(run, chosen, target, there)
     held = selection.held(found, truth) if truth else []
     assumptions = found[0][1].assumptions
     rows = pd.DataFrame([asdict(row) for row in held]) if truth else forecast.estimate_rows(found)

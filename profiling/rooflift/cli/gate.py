@@ -46,7 +46,7 @@ def gate(
     from rooflift.analysis.compare import compare as judge
     from rooflift.analysis.compare import side
     from rooflift.analysis.gate import exit_code, judge_gate
-    from rooflift.analysis.summary import summarize
+    from rooflift.analysis.selection import figures
     from rooflift.analysis.thresholds import read_rules
 
     top = project_root(root)
@@ -67,7 +67,7 @@ def gate(
         elif names.index(version):
             comparison = judge(side(run, names[names.index(version) - 1]), head)
     compiled = pipeline.compiled_kernels(run, top) if rules.max_spills is not None else run.compiled
-    findings = judge_gate(rules, version, summarize(run.manifest, run.metrics, run.timings), compiled, comparison)
+    findings = judge_gate(rules, version, figures(run), compiled, comparison)
     code = exit_code(findings)
     if as_json:
         print_json({"version": head.name, "exit_code": code, "findings": [_as_dict(finding) for finding in findings]})

@@ -76,7 +76,7 @@ def load(name: str) -> Any:
 app = typer.Typer(
     name="rooflift",
     cls=Commands,
-    help="Profile versioned Triton kernels with Nsight Compute and place every version under the measured roof.",
+    help="Profile versioned Triton kernels with Nsight Compute and place every version against its speed of light.",
     rich_markup_mode=None,  # importing rich takes longer than all the rest of --help
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 fine, 1 a check failed (`verify`, `runs --verify`, `lint`, `gate`) or `compare` found no "

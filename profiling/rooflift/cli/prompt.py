@@ -9,7 +9,7 @@ import typer
 from rooflift.cli import completion
 from rooflift.cli.console import print_json
 from rooflift.cli.options import AsJson, Case, Dtype, Gpu, OperatorName, Root, Stage
-from rooflift.cli.resolve import find_run, project_root, roofs_of
+from rooflift.cli.resolve import find_run, project_root, roofs_on
 from rooflift.errors import CatalogError, did_you_mean
 
 
@@ -50,8 +50,8 @@ def prompt(
     spec = spec_for_key(gpu)
     of_run = find_run(root, run) if run else newest_on(top, operator, spec.matches)
     about = select(of_run, of_version.name, case, dtype)
-    here, there = (roofs_of(root, name) for name in (of_run.manifest.machine.gpu, spec.matches[0]))
-    told = prompt(of_operator, of_version, stage, spec, of_run, about, here, there)
+    there = roofs_on(root, spec.matches[0])
+    told = prompt(of_operator, of_version, stage, spec, of_run, about, there)
     if as_json or form == "json":
         print_json(msgspec.to_builtins(told))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,13 @@ def find_run(root: Path | None, what: str, suite: bool = False) -> Run:
     from rooflift.runs.find import resolve_run
 
     is_folder = (Path(what) / "run.json").exists()
-    return resolve_run(Path() if is_folder else project_root(root) / "reports", what, suite)
+    try:
+        top = project_root(root)
+    except CatalogError:  # a run folder can be read anywhere
+        if not is_folder:
+            raise
+        top = None
+    return replace(resolve_run((top or Path()) / "reports", what, suite), root=top)
 
 
 def split(what: str) -> tuple[str, str]:
@@ -84,7 +91,7 @@ def find_sides(root: Path | None, base: str, head: str, versions: list[str]) -> 
     return found
 
 
-def roofs_of(root: Path | None, gpu: str) -> Roofs | None:
+def roofs_on(root: Path | None, gpu: str) -> Roofs | None:
     """Return the newest measured roofs of a GPU, None where there are none or no project is here."""
     from rooflift.runs.roofs import newest_roofs
 

@@ -50,8 +50,10 @@ def show(
 def _show_run(run: Run, as_json: bool) -> None:
     from rooflift.pipeline import Told
     from rooflift.report.data import report_data
+    from rooflift.runs.roofs import roofs_of
 
-    told = Told(run.folder, report_data(run.manifest, run.metrics, run.timings, run.compiled), [])
+    measured = roofs_of(run)
+    told = Told(run.folder, report_data(run.manifest, run.metrics, run.timings, run.compiled, measured=measured), [])
     if as_json:
         print_json(run_as_json(told))
         return

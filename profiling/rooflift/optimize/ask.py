@@ -44,5 +44,5 @@ def prompt(
     spec = spec_for_name(gpu) or spec_for_key(gpu.casefold())
     run = newest_on(top, operator.label, spec.matches) if isinstance(what, str) else what
     about = select(run, start.name, case, dtype)
-    here, there = (newest_roofs(top / "reports", name) for name in (run.manifest.machine.gpu, spec.matches[0]))
-    return data.prompt(operator, start, stage, spec, run, about, here, there)
+    there = newest_roofs(top / "reports", spec.matches[0])
+    return data.prompt(operator, start, stage, spec, run, about, there)

@@ -17,7 +17,7 @@ from rooflift.project.header import parse_header
 Criterion = Literal["agent", "candidate", "lint", "evaluation", "profile", "sol", "verdict"]
 REPEATED = 6  # earlier iterations that a prompt repeats; the journal has them all
 # A device copy is no bound of a kernel that mostly reads, and small ones differ: the recorded H100 suite goes to 103.8.
-SUSPECT_PCT = 105.0
+IMPOSSIBLE_PCT = 105.0
 
 
 class Started(msgspec.Struct, frozen=True, tag=True, kw_only=True):

@@ -22,6 +22,7 @@ import msgspec
 from rooflift import pipeline
 from rooflift.analysis.compare import compare, side
 from rooflift.analysis.selection import Selection, advise, figures, select
+from rooflift.analysis.sol import suspicion
 from rooflift.analysis.summary import main_case
 from rooflift.errors import CatalogError, KernelFault, RunFault, WrongResult
 from rooflift.lint.candidate import CandidateFault, read_candidate
@@ -31,7 +32,7 @@ from rooflift.measure.request import Request, command_line
 from rooflift.measure.session import Progress
 from rooflift.optimize.agent import NoCandidate, ask_agent
 from rooflift.optimize.journal import (
-    SUSPECT_PCT,
+    IMPOSSIBLE_PCT,
     Criterion,
     Entry,
     Iteration,
@@ -196,8 +197,8 @@ class Loop:
         run, about = self._measured()
         operator, version = self._current()
         root, spec = self.setting.root, self.setting.spec
-        here, there = (newest_roofs(root / "reports", name) for name in (run.manifest.machine.gpu, spec.matches[0]))
-        text = markdown(prompt(operator, version, step.stage, spec, run, about, here, there))
+        there = newest_roofs(root / "reports", spec.matches[0])
+        text = markdown(prompt(operator, version, step.stage, spec, run, about, there))
         return redact.redact_text(text + iterations_text(self.state), self.hidden)
 
     def _evaluated(self, step: Step, candidate: Path, place: Path) -> dict[str, object]:
@@ -254,10 +255,10 @@ class Loop:
             "time_us": float(timed["head_us"]),
             "time_x": float(timed["time_x"]),
             "sol_pct": float(summary[on_main].iloc[0]["sol_pct"]),
-            "flag": f"suspect: {highest:.1f} % of the roof" if highest > 100 else "",
+            "flag": suspicion(highest),
         }
-        if highest > SUSPECT_PCT:
-            above = f"{highest:.1f} % of the measured roof: it cannot have moved all bytes of the case"
+        if highest > IMPOSSIBLE_PCT:
+            above = f"{highest:.1f} % of SOL: it cannot have done all the work of the case"
             raise NotKept("sol", [above], **found)
         verdicts = list(rows["verdict"])
         if "slower" in verdicts or "faster" not in verdicts:
@@ -281,7 +282,7 @@ class Loop:
             run = newest_on(setting.root, setting.operator.label, setting.spec.matches)
             return run, select(run, setting.base.name)
         if self.state.kept:
-            run = read_run(setting.folder / "iterations" / f"{self.state.kept[-1].number:03}" / "run")
+            run = read_run(setting.folder / "iterations" / f"{self.state.kept[-1].number:03}" / "run", setting.root)
         else:
             operator, base = self._current()
             run = self._profiled(operator, [base], setting.folder / "iterations" / "000" / "run")
@@ -314,13 +315,13 @@ class Loop:
                 told = pipeline.profile(request, out, progress)
             if told.resumed:
                 self.setting.note(told.resumed)
-        return read_run(out)
+        return read_run(out, self.setting.root)
 
     def _reached(self) -> str:
         """Return the stop rule's reason, "" while there is something to gain."""
         run, about = self._measured()
-        found = advise(run, about, newest_roofs(self.setting.root / "reports", run.manifest.machine.gpu))
-        return f"{about} is at {found.sol_pct:.1f} % of the roof" if found.stop else ""
+        found = advise(run, about)
+        return f"{about} is at {found.sol_pct:.1f} % of SOL ({found.sol_binds})" if found.stop else ""
 
     def _last_run(self) -> str:
         """Measure all versions of the loop in one run and return its folder, relative to the loop's; "" untimed."""

@@ -59,7 +59,7 @@ class Iteration(msgspec.Struct, frozen=True):
     change: str
     time: str
     speedup: str
-    roof: str
+    sol: str
     bottleneck: str
     predictions: list[str]
 
@@ -104,10 +104,9 @@ def prompt(
     target: GpuSpec,
     run: Run,
     about: Selection,
-    here: Roofs | None = None,
     there: Roofs | None = None,
 ) -> Prompt:
-    """Return the prompt for the step after `version`; `here` and `there` are roofs of the run's GPU and of the target.
+    """Return the prompt for the step after `version`; `there` are the measured roofs of the target.
 
     Raises:
         CatalogError: there is no such stage.
@@ -138,8 +137,8 @@ def prompt(
         case=_case(run, about),
         metrics=kernels,
         missing=missing,
-        diagnosis=advice_text(selection.advise(run, about, here), ncu_rules(queries.rule_results(run, about), run)),
-        estimated=[] if is_target else _projected(run, about, target, here, there),
+        diagnosis=advice_text(selection.advise(run, about), ncu_rules(queries.rule_results(run, about), run)),
+        estimated=[] if is_target else _projected(run, about, target, there),
         tried=_tried(run, about),
         output_rules=output_rules(stage_name),
     )
@@ -253,9 +252,9 @@ def _case(run: Run, about: Selection) -> str:
     return f"{about.case or 'unknown case'} in {about.dtype or 'an unknown dtype'}; its compulsory bytes are unknown"
 
 
-def _projected(run: Run, about: Selection, target: GpuSpec, here: Roofs | None, there: Roofs | None) -> list[str]:
+def _projected(run: Run, about: Selection, target: GpuSpec, there: Roofs | None) -> list[str]:
     try:
-        found = queries.estimate(run, about, target, here, there)
+        found = queries.estimate(run, about, target, there)
     except RunFault as fault:
         return [fault.message]
     time = "no time, as none was measured" if math.isnan(found.time_us) else f"{found.time_us:.1f} us"
@@ -279,7 +278,7 @@ def _tried(run: Run, about: Selection) -> list[Iteration]:
                 change=record.change,
                 time=_known(row.get("time_us"), " us"),
                 speedup=_known(row.get("speedup"), "x over the first"),
-                roof=_known(row.get("sol_pct"), " % of the roof"),
+                sol=_known(row.get("sol_pct"), " % of SOL"),
                 bottleneck=str(row.get("bottleneck", "unknown")),
                 predictions=[f"{v['prediction']}: {_known(v['value'], '')}, {v['verdict']}" for v in verdicts],
             )

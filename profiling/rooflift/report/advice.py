@@ -1,10 +1,11 @@
-"""A diagnosis in words: how far from the roof, the bottleneck, which stage comes next. Judges nothing."""
+"""A diagnosis in words: how far from SOL, the bottleneck, which stage comes next. Judges nothing."""
 
 from __future__ import annotations
 
 import msgspec
 
 from rooflift.analysis.advice import Diagnosis
+from rooflift.analysis.sol import rate_text
 from rooflift.ncu.report import RuleResult
 from rooflift.runs.run import Run
 
@@ -28,10 +29,10 @@ class Advice(msgspec.Struct, frozen=True):
 def advice_text(found: Diagnosis, said: list[str]) -> Advice:
     """Return a diagnosis for reading."""
     parts = [
-        "the distance to the roof is unknown" if found.sol_pct is None else f"{found.sol_pct:.1f} % of the roof",
+        "SOL % is unknown" if found.sol_pct is None else f"{found.sol_pct:.1f} % of SOL ({_binding(found)})",
         "no time was measured" if found.time_us is None else f"time {found.time_us:.1f} us",
-        *([] if found.roof_us is None else [f"roof {found.roof_us:.1f} us"]),
-        found.roof_source,
+        *([] if found.sol_us is None else [f"SOL time {found.sol_us:.1f} us"]),
+        found.sol_source,
     ]
     gain = "unknown" if found.gain_at_most is None else f"at most {found.gain_at_most:.2f}x"
     return Advice(
@@ -51,10 +52,16 @@ def advice_text(found: Diagnosis, said: list[str]) -> Advice:
     )
 
 
+def _binding(found: Diagnosis) -> str:
+    """Return the term that binds, with the rate that the version reaches of it."""
+    reached = "" if found.achieved_per_s is None else rate_text(found.achieved_per_s, found.sol_binds)
+    return f"{found.sol_binds}: {reached}" if reached else found.sol_binds
+
+
 def verdict_text(found: Diagnosis) -> str:
     """Return what to do now: stop, or which stage to go on with."""
     if found.stop:
-        return "stop: the roof is reached"
+        return "stop: the speed of light is reached"
     return f"go on with the {found.stage} stage" if found.stage else "no stage addresses this bottleneck"
 
 

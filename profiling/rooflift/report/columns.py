@@ -106,20 +106,20 @@ VERSION, CASE, DTYPE, PROVIDER = words("version"), words("case"), words("dtype")
 VERSIONS = Column("version", lambda row: Cell(str(row.get("versions", row["version"]))), right=False)  # or a group
 TIME = time("time_us", "time")
 SPEEDUP = figure("speedup", "speedup", 2, "x")
-SOL_PCT = figure("sol_pct", "SOL %", 1)
+SOL_PCT, SOL_TERM = SOL = (figure("sol_pct", "SOL %", 1), words("sol_binds", "SOL term"))
 EXCESS_TRAFFIC = figure("excess_traffic", "excess traffic", 3, "x")
 BOTTLENECK = words("bottleneck")
 PREDICTIONS = words("predictions")
 SPILLS = figure("spill_instructions", "spills")
 
 TABLES: dict[str, tuple[Column, ...]] = {
-    "summary": (VERSIONS, TIME, SPEEDUP, SOL_PCT, *metrics("summary"), EXCESS_TRAFFIC, BOTTLENECK, PREDICTIONS),
+    "summary": (VERSIONS, TIME, SPEEDUP, *SOL, *metrics("summary"), EXCESS_TRAFFIC, BOTTLENECK, PREDICTIONS),
     "versions": (
-        *(VERSIONS, TIME, Column("time over the one before", _step), SPEEDUP, SOL_PCT, *with_arrows("versions")),
+        *(VERSIONS, TIME, Column("time over the one before", _step), SPEEDUP, *SOL, *with_arrows("versions")),
         *(arrow(EXCESS_TRAFFIC, "excess_traffic", 0.02), SPILLS, figure("error", "error / tolerance", 2)),
         *(BOTTLENECK, PREDICTIONS),
     ),
-    "other case": (VERSION, TIME, SPEEDUP, SOL_PCT, *metrics("summary"), EXCESS_TRAFFIC, BOTTLENECK),
+    "other case": (VERSION, TIME, SPEEDUP, *SOL, *metrics("summary"), EXCESS_TRAFFIC, BOTTLENECK),
     "compiled": (
         *(VERSION, words("kernel"), DTYPE, words("target"), figure("stack_bytes", "stack B"), SPILLS),
         *(*metrics("compiled"), words("occupancy_limit", "occupancy limited by")),
@@ -198,6 +198,7 @@ DERIVED = (  # name, heading, unit, meaning
     ("time_us", TIME.heading, "µs", "median time of CUDA events outside ncu, L2 flushed before each sample"),
     ("speedup", SPEEDUP.heading, "x", "time of the run's first version / time"),
     ("sol_pct", SOL_PCT.heading, "%", "speed of light: the least time that the case needs on this GPU / time"),
+    ("sol_binds", SOL_TERM.heading, "", "what the least time is spent on: memory, or the unit that computes"),
     ("excess_traffic", EXCESS_TRAFFIC.heading, "x", "DRAM bytes / compulsory bytes"),
     ("bottleneck", BOTTLENECK.heading, "", "the busiest resource by its share of the peak, latency when none is busy"),
 )

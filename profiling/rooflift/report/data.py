@@ -11,9 +11,10 @@ import msgspec
 from rooflift.analysis.compare import Comparison, Rule, Side, compare
 from rooflift.analysis.groups import groups, one_row_a_group
 from rooflift.analysis.predictions import judge
+from rooflift.analysis.sol import SpeedOfLight, speed_of_light
 from rooflift.analysis.suite import has_suite, suite
 from rooflift.analysis.summary import main_case, summarize
-from rooflift.schema import Manifest, ResolvedCase
+from rooflift.schema import Manifest, ResolvedCase, Roofs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,7 @@ class ReportData:
     suite: pd.DataFrame  # the last version beside the best baseline; empty for a run of one case
     comparison: Comparison | None = None  # with base: every case; without: the last version against the one before it
     steps: tuple[Comparison, ...] = ()  # every version against the one before it, on the main case
+    measured: Roofs | None = None  # the roofs of the run's GPU
 
     @property
     def case(self) -> ResolvedCase:
@@ -48,6 +50,11 @@ class ReportData:
     def of(self, case: ResolvedCase) -> pd.DataFrame:
         """The summary of one case and dtype."""
         return _of_case(self.summary, case)
+
+    @property
+    def sol(self) -> SpeedOfLight:
+        """The speed of light of the main case."""
+        return speed_of_light(self.case, self.timings, self.measured)
 
     @property
     def provenance(self) -> str:
@@ -69,14 +76,17 @@ def report_data(
     samples: pd.DataFrame | None = None,
     base: Side | None = None,
     rule: Rule | None = None,
+    *,
+    measured: Roofs | None = None,
 ) -> ReportData:
     """Return what a report shows of a run's tables; with its samples, also how its versions compare.
 
+    `measured` are the roofs of the run's GPU, which the compute term of SOL needs.
     The run's last version is compared with `base`, a version of another run, or else with the version before it.
     """
-    summary = summarize(manifest, metrics, timings)
+    summary = summarize(manifest, metrics, timings, measured)
     judged = judge(manifest, summary)
-    beside = suite(manifest, timings)
+    beside = suite(manifest, timings, measured)
     return ReportData(
         manifest,
         with_predictions(summary, judged),
@@ -85,6 +95,7 @@ def report_data(
         compiled,
         beside if has_suite(manifest) else beside.iloc[:0],
         *((None, ()) if samples is None else _comparisons(manifest, metrics, samples, base, rule)),
+        measured=measured,
     )
 
 

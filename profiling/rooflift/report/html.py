@@ -60,10 +60,12 @@ def _sections(data: ReportData) -> list[tuple[str, str, Table]]:
     if comparison is not None:
         text = f"{method_text(comparison)} {mean_text(comparison)}"
         found.append((comparison_title(comparison), text, columns.table("comparison", comparison.cases)))
-    floor = "SOL % = floor / time, the floor a device copy of as many bytes."
-    found.append((f"Versions on {case}", floor, tables.versions_table(data)))
+    about = f"SOL % = SOL time / time. SOL time: {data.sol.source}."
+    found.append((f"Versions on {case}", about, tables.versions_table(data)))
     if not data.suite.empty:
-        found.append(("Suite", "SOL %: the share of the copy floor.", tables.suite_table(data.suite)))
+        found.append(
+            ("Suite", "SOL %, with the term that binds where it is not memory.", tables.suite_table(data.suite))
+        )
     if not data.judged.empty:
         judged = columns.table("predictions", data.judged)
         found.append(("Predictions", predictions_text(data.judged), judged))

@@ -11,7 +11,6 @@ from rooflift.report.data import ReportData
 from rooflift.report.figures import panels
 from rooflift.report.figures.roofline import roofline_figure
 from rooflift.report.figures.style import save
-from rooflift.schema import Roofs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,24 +23,20 @@ PICTURES = {
 SUITE_PICTURE = "suite.svg"
 
 
-def draw(data: ReportData, folder: Path, measured: Roofs | None = None, *, png: bool = False) -> list[Path]:
-    """Write the figures that the run has values for, as SVG and with `png` also as PNG, and return their paths.
-
-    `measured` are the GPU's roofs for the roofline, where they have been measured.
-    """
+def draw(data: ReportData, folder: Path, *, png: bool = False) -> list[Path]:
+    """Write the figures that the run has values for, as SVG and with `png` also as PNG, and return their paths."""
     for name in (*PICTURES, SUITE_PICTURE):  # of a run that was rendered into this folder before
         (folder / name).unlink(missing_ok=True)
-    drawn = figures(data, measured)
-    return [path for name, figure in drawn.items() for path in save(figure, folder / name, png=png)]
+    return [path for name, figure in figures(data).items() for path in save(figure, folder / name, png=png)]
 
 
-def figures(data: ReportData, measured: Roofs | None = None) -> dict[str, Figure]:
+def figures(data: ReportData) -> dict[str, Figure]:
     """Return the figures that the run has values for: roofline, metrics, stalls, suite."""
     about = f"{data.manifest.operator}, case {data.case.case}, {data.case.dtype}"
     drawn = {
         "roofline": roofline_figure(
             data.main,
-            roofs(data.manifest, data.main, measured),
+            roofs(data.manifest, data.main, data.measured),
             title=f"Roofline trail: {about}",
             footnote=data.provenance,
         )
@@ -55,6 +50,8 @@ def figures(data: ReportData, measured: Roofs | None = None) -> dict[str, Figure
         drawn["stalls"] = panels.stalls_figure(data.main, title=f"Warp stalls: {about}", footnote=data.provenance)
     if not data.suite.empty:
         drawn["suite"] = panels.suite_figure(
-            shares(data.manifest, data.timings), title=f"SOL %: {data.manifest.operator}", footnote=data.provenance
+            shares(data.manifest, data.timings, data.measured),
+            title=f"SOL %: {data.manifest.operator}",
+            footnote=data.provenance,
         )
     return drawn

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rooflift.analysis.compare import Comparison
+from rooflift.analysis.sol import MEMORY
 from rooflift.ncu.metrics import shown_in
 from rooflift.report import cells, columns
 from rooflift.report.cells import MISSING, Cell, Column, Row, Table, duration, number, words
@@ -62,7 +63,7 @@ def _largest_errors(manifest: Manifest) -> dict[str, float]:
 def suite_table(suite: pd.DataFrame) -> Table:
     """Return a suite with one row a case: for each dtype the last version and the best baseline, in SOL %.
 
-    "behind" stands where the baseline is faster.
+    The term that binds is named where it is not memory; "behind" stands where the baseline is faster.
     """
     import pandas as pd
 
@@ -87,7 +88,8 @@ def _own_share(dtype: str, row: Row) -> Cell:
     own = row[dtype]
     if not isinstance(own, dict):  # the case was not measured in this dtype
         return Cell(MISSING)
-    return Cell(number(own["sol_pct"], 1) + (" behind" if own["lead"] < 1 else ""), own["sol_pct"])
+    binds = "" if own["sol_binds"] in ("", MEMORY) else f" {own['sol_binds']}"
+    return Cell(number(own["sol_pct"], 1) + binds + (" behind" if own["lead"] < 1 else ""), own["sol_pct"])
 
 
 def _baseline_share(dtype: str, row: Row) -> Cell:

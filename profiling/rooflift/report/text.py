@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rooflift.analysis.compare import Comparison, Rule, Verdict
-from rooflift.analysis.suite import LARGE_BYTES, standing
+from rooflift.analysis.sol import SUSPECT_PCT, rate_text
+from rooflift.analysis.suite import standing
 from rooflift.report.cells import duration, named, number
 from rooflift.report.columns import interval
 from rooflift.report.data import ReportData, counted_verdicts
@@ -24,24 +25,30 @@ def first_lines(data: ReportData) -> list[str]:
 
 
 def headline(data: ReportData) -> str:
-    """Return the first line of a report: the fastest version, how far it is from the floor, and which are as fast."""
+    """Return the first line of a report: the fastest version, its SOL %, and which are as fast."""
     timed = data.main.dropna(subset=["time_us"])
     if timed.empty:
         return "No version was timed."
     best = timed.loc[timed["time_us"].idxmin()]
     versus = f", {number(best['speedup'], 2)}x over {timed.iloc[0]['version']}" if len(timed) > 1 else ""
-    above = data.summary[data.summary["sol_pct"] > 100]
+    above = data.summary[data.summary["sol_pct"] > SUSPECT_PCT]
     names = named([f"{row.version} ({row.case} {row.dtype})" for row in above.itertuples()])
     near = timed[(timed["time_us"] <= (1 + Rule().min_effect) * best["time_us"]) & (timed.index != best.name)]
     level = [str(versions) for versions in near.sort_values("time_us")["versions"]]
     close = f"; within {100 * Rule().min_effect:g} % of it: {named(level)}" if level else ""
-    suspect = f" **Suspect: above the measured roof: {names}.**" if names else ""
+    suspect = f" **Suspect: above 100 % of SOL: {names}.**" if names else ""
     verb = "is" if best["versions"] == best["version"] else "are"
     limit = "" if best["bottleneck"] == UNKNOWN else f", bottleneck {best['bottleneck']}"
     return (
         f"**{best['versions']}** {verb} the fastest: {duration(best['time_us'])}{versus}, "
-        f"{number(best['sol_pct'], 1)} % of the measured roof{limit}{close}.{suspect}"
+        f"{number(best['sol_pct'], 1)} % of SOL{_binding(best)}{limit}{close}.{suspect}"
     )
+
+
+def _binding(row: pd.Series) -> str:
+    """Return the term that binds and what the version reaches of it, "" where none is known."""
+    reached = rate_text(row["achieved_per_s"], row["sol_binds"])
+    return f" ({row['sol_binds']}: {reached})" if reached else ""
 
 
 def suite_line(data: ReportData) -> str:
@@ -50,14 +57,14 @@ def suite_line(data: ReportData) -> str:
     main = rows[rows["case"] == data.case.case]
     reached = [f"{number(row.sol_pct, 1)} % in {row.dtype}" for row in main.itertuples()]
     parts = [
-        f"**{rows['version'].iloc[-1]}** on {data.case.case} reaches {', '.join(reached)} of the copy floor.",
-        _standing_text(rows[rows["is_large"]], small=False),
-        _standing_text(rows[~rows["is_large"]], small=True),
+        f"**{rows['version'].iloc[-1]}** on {data.case.case} reaches {', '.join(reached)} of SOL.",
+        _standing_text(rows[rows["is_large"]], data.manifest.machine.l2_bytes, small=False),
+        _standing_text(rows[~rows["is_large"]], data.manifest.machine.l2_bytes, small=True),
     ]
     return " ".join(filter(None, parts))
 
 
-def _standing_text(rows: pd.DataFrame, *, small: bool) -> str:
+def _standing_text(rows: pd.DataFrame, l2_bytes: int | None, *, small: bool) -> str:
     at = standing(rows, strictly=not small)
     if at is None:
         return ""
@@ -65,7 +72,8 @@ def _standing_text(rows: pd.DataFrame, *, small: bool) -> str:
         f"geometric mean {number(at.geomean_pct, 1)} %, lowest {number(at.lowest['sol_pct'], 1)} % "
         f"({at.lowest['case']} {at.lowest['dtype']})"
     )
-    over = f"Over {at.count} cases and dtypes {'up to' if small else 'above'} {LARGE_BYTES / 1e6:.0f} MB: {figures}, "
+    size = f" {'up to' if small else 'above'} {l2_bytes / 1e6:.0f} MB, the size of L2" if l2_bytes else ""
+    over = f"Over {at.count} cases and dtypes{size}: {figures}, "
     ahead = f"{'as fast as the best' if small else 'faster than every'} baseline in {at.ahead} of {at.count}"
     behind = [
         f"{row.case} {row.dtype} ({number(row.lead, 2, 'x')} {row.baseline or 'no baseline'})"

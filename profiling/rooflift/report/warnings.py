@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rooflift.analysis.compare import Comparison
+from rooflift.analysis.sol import SUSPECT_PCT
 from rooflift.report.cells import named
 from rooflift.schema import GpuState, Manifest
 
@@ -17,12 +18,12 @@ CLOCKS_DIFFER = 0.02
 
 
 def warnings(manifest: Manifest, summary: pd.DataFrame, comparison: Comparison | None) -> list[str]:
-    """Return what makes a reader careful: machines, dirty trees, throttling, noise, results above the roof."""
+    """Return what makes a reader careful: machines, dirty trees, throttling, noise, results above SOL."""
     found = _run_warnings([manifest]) if comparison is None else comparison_warnings(comparison)
-    above = summary[summary["sol_pct"] > 100]
+    above = summary[summary["sol_pct"] > SUSPECT_PCT]
     if not above.empty:
         names = named([f"{row.version} ({row.case} {row.dtype})" for row in above.itertuples()])
-        found.append(f"Above the measured roof, which is suspect: {names}.")
+        found.append(f"Above 100 % of SOL, which is suspect: {names}.")
     return found
 
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import contextlib
 import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rooflift.errors import RunFault
 from rooflift.runs import atomic
 from rooflift.runs.find import dated_name
-from rooflift.runs.run import read_record, to_json
+from rooflift.runs.run import Run, read_record, to_json
 from rooflift.schema import Roofs
-
-if TYPE_CHECKING:
-    pass
 
 
 def roofs_path(reports: Path, roofs: Roofs) -> Path:
@@ -53,3 +49,17 @@ def newest_roofs(reports: Path, gpu: str) -> Roofs | None:
         with contextlib.suppress(RunFault):
             found.append(read_roofs(path))
     return max((roofs for roofs in found if roofs.machine.gpu == gpu), key=lambda roofs: roofs.created, default=None)
+
+
+def roofs_of(run: Run) -> Roofs | None:
+    """Return the newest measured roofs of a run's GPU, None when there are none.
+
+    They are those of the reports folder that the run lies in, or that stands beside a folder above it; else those of
+    the project `run.root`.
+    """
+    beside = (place for above in run.folder.resolve().parents for place in (above, above / "reports"))
+    own = next((place for place in beside if (place / "roofs").is_dir()), None)
+    gpu = run.manifest.machine.gpu
+    project = run.root / "reports" if run.root else None
+    found = (newest_roofs(place, gpu) for place in (own, project) if place is not None)
+    return next((roofs for roofs in found if roofs is not None), None)

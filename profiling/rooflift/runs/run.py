@@ -29,6 +29,7 @@ class Run:
 
     folder: Path
     manifest: Manifest
+    root: Path | None = None  # the project, whose measured roofs count where none lie above the folder
 
     @property
     def reports(self) -> list[Path]:
@@ -129,8 +130,8 @@ def read_table(path: Path, row: type[Row]) -> pd.DataFrame:
     return frame
 
 
-def read_run(folder: Path) -> Run:
-    """Read a run folder.
+def read_run(folder: Path, root: Path | None = None) -> Run:
+    """Read a run folder; `root` is the project, where the run does not lie in it.
 
     Raises:
         RunFault: there is no run.json, it is of another schema version, or a field is missing or wrong.
@@ -140,7 +141,7 @@ def read_run(folder: Path) -> Run:
         raise RunFault(f"{folder}: it is being written, or was left by a killed process", "Take a whole one.")
     if not path.is_file():
         raise RunFault(f"{folder}: not a run folder, it has no run.json", "`rooflift runs` lists the runs.")
-    return Run(folder, read_record(path, Manifest))
+    return Run(folder, read_record(path, Manifest), root)
 
 
 class _Schema(msgspec.Struct):

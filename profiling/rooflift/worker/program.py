@@ -23,14 +23,15 @@ from rooflift.worker.failure import describe_exception
 from rooflift.worker.interpreter import fix_interpreter
 from rooflift.worker.machine_code import launched_sha256
 from rooflift.worker.protocol import Mismatch, say
+from rooflift.worker.stream import memory_calls
 from rooflift.worker.tensors import (
-    compulsory_bytes,
     flop_of,
     input_shapes,
     make_inputs,
     make_model,
+    traffic,
 )
-from rooflift.worker.timing import Moment, copy_call, time_providers
+from rooflift.worker.timing import Moment, time_providers
 
 
 class Stop(Exception):
@@ -106,13 +107,14 @@ class Program:
         return calls
 
     def time(self, case: Case, place: str) -> None:
-        """Time the versions, the baselines, and a copy of the case's compulsory bytes."""
+        """Time the versions, the baselines, and what moves the case's compulsory bytes and does nothing else."""
         with guarded("reference", case):
             inputs = make_inputs(self.reference, case, self.device, seed=0)
             eager = make_model(self.reference.Model, self.reference, case, self.device, seed=0)
-            traffic_bytes = compulsory_bytes(inputs, eager, eager(*inputs))
+            moved = traffic(inputs, eager, eager(*inputs))
         init = self.reference.get_init_inputs() if case.init is None else case.init
-        resolved = ResolvedCase(case.name, case.dtype, init, input_shapes(inputs), traffic_bytes, None, "")
+        shapes = input_shapes(inputs)
+        resolved = ResolvedCase(case.name, case.dtype, init, shapes, sum(moved), None, "", *moved)
         self.resolved.append(resolved)
         say(protocol.Doing(f"timing {case.name} {case.dtype}{place}"))
         providers = self.calls(case, inputs)
@@ -123,7 +125,7 @@ class Program:
         providers["torch_eager"] = partial(eager, *inputs)
         if self.plan.options.slow_baselines:
             providers |= slow_baselines(case, eager, inputs)
-        providers["copy"] = copy_call(traffic_bytes)
+        providers |= memory_calls(moved)
         timed_calls = {(name, 0): call for name, call in providers.items()}
         if self.plan.options.noise:
             last = list(self.versions)[-1]

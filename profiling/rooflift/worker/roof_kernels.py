@@ -1,7 +1,7 @@
-"""The Triton kernels whose rates are a GPU's roofs. Each repeats its work `steps` times; none is timed here.
+"""The Triton kernels whose rates are a GPU's roofs, and the one that streams a case's bytes. None is timed here.
 
-What the compiler makes of them is part of the method, and tests hold it: the loads of `read` pass L1 by, the loops of
-`multiply_add` and `tile_product` touch no global memory.
+What the compiler makes of them is part of the method, and tests hold it: `copy` and `stream` move 16 bytes an
+instruction, the loads of `read` pass L1 by, the loops of `multiply_add` and `tile_product` touch no global memory.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 # ruff: noqa: ANN001, ANN201, N803 -- triton's arguments have no Python types, and its constants are capitals
@@ -15,6 +15,30 @@ def copy(source_ptr, target_ptr, BLOCK: tl.constexpr):
     """Copy BLOCK int32 elements a program: 8 bytes of traffic an element."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     tl.store(target_ptr + at, tl.load(source_ptr + at))
+
+
+@triton.jit
+def stream(
+    source_ptr, target_ptr, reads, writes, source_words, target_words,
+    LANES: tl.constexpr, LOADS: tl.constexpr, SUM: tl.constexpr,
+):  # fmt: skip
+    """Read `reads` and write `writes` int32 words a program, up to the words of source and target in all.
+
+    A lane adds up the words that it reads, LOADS at most. `writes` are at most LANES. Every lane that reads also
+    writes (all but some of the last program, where the sizes end), so that the compiler can leave out no load; where
+    more lanes read than write, SUM adds up all of them.
+    """
+    lanes = tl.arange(0, LANES)
+    program = tl.program_id(0).to(tl.int64)
+    total = lanes
+    for load in tl.static_range(LOADS):
+        at = load * LANES + lanes
+        word = program * reads + at
+        total += tl.load(source_ptr + word, mask=(at < reads) & (word < source_words), other=0)
+    if SUM:
+        total = lanes + tl.sum(total, 0)
+    word = program * writes + lanes
+    tl.store(target_ptr + word, total, mask=(lanes < writes) & (word < target_words))
 
 
 @triton.jit(do_not_specialize=["steps"])

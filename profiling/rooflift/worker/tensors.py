@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rooflift.project.cases import Case
 from rooflift.schema import ResolvedCase
@@ -63,13 +63,22 @@ def in_channels_last(model: Any, inputs: Sequence[Any]) -> tuple[Any, list[Any]]
     ]
 
 
-def compulsory_bytes(inputs: Sequence[Any], model: Any, outputs: Any) -> int:
-    """Return the bytes of inputs, parameters and outputs, each once."""
+class Traffic(NamedTuple):
+    """The compulsory bytes of a case, each once: inputs and parameters are read, outputs are written."""
+
+    read_bytes: int
+    written_bytes: int
+
+
+def traffic(inputs: Sequence[Any], model: Any, outputs: Any) -> Traffic:
+    """Return the compulsory bytes by the tensors' sizes."""
     import torch
 
+    def nbytes(values: Iterable[Any]) -> int:
+        return sum(x.numel() * x.element_size() for x in values if torch.is_tensor(x))
+
     results = outputs if isinstance(outputs, tuple | list) else [outputs]
-    tensors = [x for x in (*inputs, *model.parameters(), *results) if torch.is_tensor(x)]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return Traffic(nbytes((*inputs, *model.parameters())), nbytes(results))
 
 
 def input_shapes(inputs: Sequence[Any]) -> list[list[int]]:

@@ -142,13 +142,3 @@ def half_width(times_us: Sequence[float]) -> float:
         return math.inf
     ordered = sorted(times_us)
     return (ordered[n - 1 - rank] - ordered[rank]) / 2 / statistics.median(ordered)
-
-
-def copy_call(compulsory_bytes: int) -> Callable[[], Any]:
-    """Return a device copy that moves `compulsory_bytes` in all, half read and half written: the floor of a case."""
-    import torch
-
-    half = max(compulsory_bytes // 2, 1)
-    source = torch.empty(half, dtype=torch.int8, device="cuda").random_()
-    target = torch.empty_like(source)
-    return lambda: target.copy_(source)

@@ -116,8 +116,8 @@ def stalls_figure(summary: pd.DataFrame, *, title: str, footnote: str) -> Figure
 def suite_figure(shares: pd.DataFrame, *, title: str, footnote: str) -> Figure:
     """Draw a panel a dtype, a row a case: the versions as dots, the baselines as hollow marks, SOL as a line.
 
-    `shares` has one row a provider, case and dtype: provider, case, dtype, is_version and sol_pct, floor / time in
-    percent. The last version's dot is the large one, and its share is printed at the right.
+    `shares` has one row a provider, case and dtype: provider, case, dtype, is_version and sol_pct. The last version's
+    dot is the large one, and its share is printed at the right.
     """
     from matplotlib.lines import Line2D
 
@@ -143,7 +143,7 @@ def suite_figure(shares: pd.DataFrame, *, title: str, footnote: str) -> Figure:
     places = shares.set_index(["dtype", "provider", "case"])["sol_pct"].astype(float)
     for place, dtype in enumerate(dtypes):
         axes = spec.add_subplot(grid[1, place])
-        floor = axes.axvline(100, color=INK, linewidth=1, zorder=1, label="copy floor")
+        sol = axes.axvline(100, color=INK, linewidth=1, zorder=1, label="SOL")
         columns = {
             provider: [float(places.get((dtype, provider, case), math.nan)) for case in cases]
             for provider in (*versions, *baselines)
@@ -167,7 +167,7 @@ def suite_figure(shares: pd.DataFrame, *, title: str, footnote: str) -> Figure:
             axes.tick_params(axis="y", labelleft=False)
     above = spec.add_subplot(grid[0, :])
     above.set_axis_off()
-    above.legend(handles=[*lines, floor], loc="center left", ncols=LEGEND_COLUMNS, frameon=False, borderaxespad=0)
+    above.legend(handles=[*lines, sol], loc="center left", ncols=LEGEND_COLUMNS, frameon=False, borderaxespad=0)
     return spec
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rooflift.analysis.roofline import Roof, attainable_flops_per_s
+from rooflift.analysis.sol import SUSPECT_PCT
 from rooflift.report.cells import duration
 from rooflift.report.figures.style import (
     FONT_PT,
@@ -53,7 +54,7 @@ def roofline_figure(summary: pd.DataFrame, roofs: Sequence[Roof], *, title: str,
 
     `summary` has the columns `version`, `intensity` (FLOP per byte; of DRAM unless
     `intensity_bytes` says otherwise), `flops_per_s`, `sol_pct` and `time_us`.
-    Both axes are logarithmic. A version that cannot be placed is named in the footnote; one above 100 % of its roof
+    Both axes are logarithmic. A version that cannot be placed is named in the footnote; one above 100 % of SOL
     has a hollow marker and the word "suspect".
     """
     points, left_out = _points(summary)
@@ -88,8 +89,8 @@ def _points(summary: pd.DataFrame) -> tuple[list[_Point], list[str]]:
         elif not (intensity > 0 and flops_per_s > 0):
             left_out.setdefault("no FLOP/s", []).append(version)
         else:
-            suspect = sol_pct > 100
-            share = "roof missing" if math.isnan(sol_pct) else f"{sol_pct:.0f} %" + " suspect" * suspect
+            suspect = sol_pct > SUSPECT_PCT
+            share = "SOL missing" if math.isnan(sol_pct) else f"{sol_pct:.0f} %" + " suspect" * suspect
             label = f"{shown_name(version)}  {duration(time_us)}  {share}"
             points.append(_Point(number, intensity, flops_per_s / 1e12, label, suspect))
     return points, [f"Not drawn, {reason}: {', '.join(names)}." for reason, names in left_out.items()]
