@@ -21,7 +21,7 @@ CHECKOUT = Path(__file__).parents[2]
 RECORDED = [
     folder
     for folder in [*find_runs(CHECKOUT / "reports"), CHECKOUT / "tests" / "fixtures" / "h100_run"]
-    if read_run(folder).manifest.metric_set in ("standard", "full")
+    if (run := read_run(folder)).reports and run.manifest.metric_set in ("standard", "full")
 ]
 TEXT = resources.files("rooflift.project").joinpath("stages.toml").read_text(encoding="utf-8")
 
