@@ -26,6 +26,7 @@ from rooflift.ncu import metrics as registry
 from rooflift.ncu.command import find_ncu
 from rooflift.ncu.report import NOT_COLLECTED, read_reports
 from rooflift.project.git import git_state
+from rooflift.project.inline import inlined_files
 from rooflift.project.operator import load_operator, operator_names
 from rooflift.report.data import ReportData, report_data
 from rooflift.report.figures.style import page
@@ -369,6 +370,7 @@ def _manifest(
 ) -> Manifest:
     device = _device(seen)
     kernel_files = [request.operator.reference, *(version.path for version in request.versions)]
+    kernel_files += inlined_files(request.dispatch) if request.dispatch is not None else []
     return Manifest(
         operator=request.operator.name,
         ladder=request.operator.ladder,

@@ -88,6 +88,7 @@ class CompiledKernel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 UNKNOWN = "unknown"
+DISPATCH = "dispatch"  # the provider that is an operator's dispatch.py: no version, and no baseline
 
 
 class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -41,6 +41,16 @@ def test_row_has_the_last_version_and_the_fastest_baseline(rows: pd.DataFrame) -
     assert list(by_dtype["lead"].round(6)) == [1.2, 0.9375, 1.6]
 
 
+def test_dispatch_stands_for_the_operator_and_is_no_baseline(suite_run: Path) -> None:
+    run = read_run(suite_run)
+    own = run.timings[run.timings["provider"] == "v1_grid"]
+    dispatch = own.assign(provider="dispatch", median_us=own["median_us"] / 2)
+    rows = suite(run.manifest, pd.concat([run.timings, dispatch]))
+    assert set(rows["version"]) == {"dispatch"}
+    assert "dispatch" not in set(rows["baseline"])
+    assert list(rows["time_us"] * 2) == list(suite(run.manifest, run.timings)["time_us"])
+
+
 def test_shares_are_of_every_provider_but_what_moves_the_bytes(suite_run: Path) -> None:
     run = read_run(suite_run)
     found = shares(run.manifest, run.timings)

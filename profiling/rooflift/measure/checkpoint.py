@@ -27,6 +27,7 @@ from rooflift.measure.environment import Driver, package_version
 from rooflift.measure.request import Request
 from rooflift.ncu.command import find_ncu
 from rooflift.process import PACKAGE
+from rooflift.project.inline import inlined_files
 from rooflift.runs import atomic
 from rooflift.runs.verify import sha256
 from rooflift.schema import Sampling
@@ -90,6 +91,8 @@ def record(request: Request, driver: Driver, commit: str | None, *, dirty: bool)
     """Return all that two calls must agree in for one to go on with what the other has measured."""
     ncu = find_ncu() if request.metric_set != "none" else None
     files = {"reference": request.operator.reference} | {version.name: version.path for version in request.versions}
+    if request.dispatch is not None:
+        files |= {path.as_posix(): path for path in inlined_files(request.dispatch)}
     code_files = [path for room in ("measure", "worker", "ncu") for path in (PACKAGE / room).glob("*.py")]
     return {
         "command": request.command,

@@ -45,6 +45,11 @@ class Request:
     sandbox: Sandbox | None = None  # None: somebody vouches for the versions
 
     @property
+    def dispatch(self) -> Path | None:
+        """The operator's dispatch, which a suite checks and times beside the versions; None for none."""
+        return self.operator.dispatch if self.suite else None
+
+    @property
     def profiled(self) -> list[Case]:
         """What ncu profiles: the named cases, else those with metrics; everyday work takes their first dtype."""
         if self.named:

@@ -29,9 +29,10 @@ from rooflift.ncu.command import find_ncu, ncu_command, parse_version, progress_
 from rooflift.ncu.failures import explain
 from rooflift.process import child_environment, run_to_end, stream
 from rooflift.project.cases import Case
+from rooflift.project.inline import inline
 from rooflift.project.operator import Operator, Version
 from rooflift.runs import atomic
-from rooflift.schema import CheckRecord, CompiledKernel, GpuState, MachineCode, ResolvedCase, Sampling
+from rooflift.schema import DISPATCH, CheckRecord, CompiledKernel, GpuState, MachineCode, ResolvedCase, Sampling
 from rooflift.worker import protocol
 from rooflift.worker.protocol import Plan, worker_command
 
@@ -89,6 +90,8 @@ def staged(operator: Operator, versions: Sequence[Version], plan: Plan) -> Itera
         shutil.copy(operator.reference, stage / plan.reference)
         for version in versions:
             shutil.copy(version.path, stage / version.path.name)
+        if plan.dispatch and operator.dispatch is not None:
+            (stage / plan.dispatch).write_text(inline(operator.dispatch), encoding="utf-8")
         files = {version.name: version.path.name for version in versions}
         (stage / "plan.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(plan, versions=files)))
         yield stage
@@ -119,8 +122,10 @@ def measure(
     checked = checkpoint.load("checks", Measurement) if timed is None and processes else None
     seen = timed or checked or Measurement()
     profiled = checkpoint.load("metrics", Profiled) if wanted is not None and wanted.report.exists() else None
-    with_count = _with_count(seen, len(work) * len(request.versions) * request.options.seeds, progress)
+    providers = len(request.versions) + (request.dispatch is not None)
+    with_count = _with_count(seen, len(work) * providers * request.options.seeds, progress)
     plan = Plan(
+        dispatch=_dispatch_file(request),
         work=work,
         profiled=request.profiled,
         options=request.options,
@@ -154,6 +159,10 @@ def measure(
         seen.ncu_command, seen.ncu_version = profiled.command, profiled.version
     seen.checks = in_order(seen.checks, work)
     return seen
+
+
+def _dispatch_file(request: Request) -> str:
+    return request.dispatch.name if request.dispatch is not None else ""
 
 
 def checking_processes(cases: int, versions: int, cores: int) -> int:
@@ -249,11 +258,12 @@ def _complete(plan: Plan, task: protocol.Task, seen: Measurement, part: str) -> 
     if task == "compile":
         compiled = {(kernel.version, kernel.case, kernel.dtype) for kernel in seen.compiled}
         return compiled >= {(version, *case) for version in plan.versions for case in own}
+    providers = [*plan.versions, *([DISPATCH] if plan.dispatch else [])]
     checks = sum((check.case, check.dtype) in own for check in seen.checks)
-    if checks != len(plan.versions) * len(own) * plan.options.seeds:
+    if checks != len(providers) * len(own) * plan.options.seeds:
         return False
     timed = {(s.provider, s.case, s.dtype) for s in seen.samples}
-    asked = {(version, *case) for version in plan.versions for case in own}
+    asked = {(provider, *case) for provider in providers for case in own}
     return task != "time" or (timed >= asked and own == {(case.case, case.dtype) for case in seen.cases})
 
 
@@ -303,13 +313,15 @@ def checking(
     request: Request, cases: Sequence[Case], interpret: bool, seen: Measurement, progress: Progress, cores: int
 ) -> Iterator[list[Job]]:
     """Yield the jobs that compare versions with the reference, some cases each; `seen` takes what they find."""
-    work, versions = in_dtypes(cases, request.dtypes), len(request.versions)
+    work = in_dtypes(cases, request.dtypes)
+    versions = len(request.versions) + (request.dispatch is not None)
     processes = checking_processes(len(work), versions, cores) or min(1, len(work))
     if interpret:
         processes = min(cores, len(work), math.ceil(len(work) * versions / FEW))
     environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     with_count = _with_count(seen, len(work) * versions * request.options.seeds, progress)
-    with staged(request.operator, request.versions, Plan(work=work, options=request.options)) as stage:
+    plan = Plan(work=work, options=request.options, dispatch=_dispatch_file(request))
+    with staged(request.operator, request.versions, plan) as stage:
         yield [
             partial(run_worker, stage, "check", environment, seen, with_count, f"{index}/{processes}")
             for index in range(processes)

@@ -50,7 +50,7 @@ def inline(path: Path) -> str:
     taken = dict.fromkeys([*aliases, *top.texts], "")  # name in the result -> the words under it
     imports, parts, shared = _imports(top), [], dict[tuple[str, str], str]()
     for node in own:
-        file = _read(path.parent.joinpath(*(node.module or "").split(".")).with_suffix(".py"))
+        file = _read(_neighbour(path, node))
         wanted = {alias.name: alias.asname or alias.name for alias in node.names}
         for name in wanted:
             if name not in file.texts:
@@ -60,6 +60,20 @@ def inline(path: Path) -> str:
     body = [top.texts[name] for name in top.texts]
     title = ast.get_docstring(top.tree) or path.stem
     return "\n\n\n".join([f'"""{title}\n"""\n\n' + "\n".join(sorted(imports)), *parts, *body]) + "\n"
+
+
+def inlined_files(path: Path) -> list[Path]:
+    """Return a module and the files that `inline` takes functions from.
+
+    Raises:
+        CatalogError: the module cannot be read.
+    """
+    own = (node for node in _read(path).tree.body if isinstance(node, ast.ImportFrom) and node.level)
+    return [path, *dict.fromkeys(_neighbour(path, node) for node in own)]
+
+
+def _neighbour(path: Path, node: ast.ImportFrom) -> Path:
+    return path.parent.joinpath(*(node.module or "").split(".")).with_suffix(".py")
 
 
 def _taken_over(

@@ -14,7 +14,7 @@ import msgspec
 
 from rooflift.compile.module import load_module
 from rooflift.project.cases import Case
-from rooflift.schema import MachineCode, ResolvedCase
+from rooflift.schema import DISPATCH, MachineCode, ResolvedCase
 from rooflift.worker import protocol
 from rooflift.worker.baselines import slow_baselines
 from rooflift.worker.correctness import check_version, reference_result
@@ -67,13 +67,17 @@ class Program:
         for name, file in plan.versions.items():
             with guarded(name, nothing):
                 self.versions[name] = load_module(Path(file).absolute())
+        self.checked = dict(self.versions)  # and timed
+        if plan.dispatch:
+            with guarded(DISPATCH, nothing):
+                self.checked[DISPATCH] = load_module(Path(plan.dispatch).absolute())
 
     def check(self, case: Case) -> None:
         """Compare every version with the reference, on every seed."""
         for seed in range(self.plan.options.seeds):
             with guarded("reference", case):
                 expected = reference_result(self.reference, case, self.device, seed)
-            for name, module in self.versions.items():
+            for name, module in self.checked.items():
                 if seed == 0:
                     say(protocol.Doing(f"checking {name} on {case.name} {case.dtype}"))
                 with guarded(name, case):
@@ -98,7 +102,7 @@ class Program:
         import torch
 
         calls = {}
-        for name, module in self.versions.items():
+        for name, module in self.checked.items():
             with guarded(name, case):
                 model = make_model(module.ModelNew, self.reference, case, self.device, seed=0)
                 model(*inputs)
@@ -146,6 +150,8 @@ class Program:
 
         inputs = make_inputs(self.reference, case, self.device, seed=0)
         for name, call in self.calls(case, inputs).items():
+            if name not in self.versions:
+                continue
             torch.cuda.nvtx.range_push(protocol.RANGE)
             torch.cuda.nvtx.range_push(protocol.range_name(name, case))
             call()

@@ -50,6 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     reference: str = "reference.py"
     versions: dict[str, str] = {}  # name -> file
+    dispatch: str = ""  # the file of the operator's dispatch, checked and timed like a version; "" for none
     work: list[Case]  # checked, timed, compiled or sanitized
     profiled: list[Case] = []  # some of the work, or all of it
     options: MeasureOptions = MeasureOptions()
