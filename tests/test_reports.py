@@ -45,7 +45,7 @@ def test_the_newest_run_with_metrics_may_be_older() -> None:
     ask = functools.partial(find.newest_run, ROOT / "reports", "depthwise_conv2d", gpu="H200")
     assert ask().manifest.metric_set == "none"
     assert ask(with_metrics=True).manifest.metric_set == "standard"
-    with pytest.raises(RunFault, match="no run with v99_none with counters on H200"):
+    with pytest.raises(RunFault, match="no run with v99_none with metrics on H200"):
         ask(versions=["v99_none"], with_metrics=True)
 
 

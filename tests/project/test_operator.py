@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -321,7 +322,7 @@ def test_ladder_serves_its_cases_in_its_dtypes(with_ladder: Operator) -> None:
             LADDER.replace('["main"]', '["small"]').replace("float16", "float32"),
             "main is not a bench case that it serves",
         ),
-        (LADDER.replace("float16", "float8"), r"Invalid enum value 'float8'"),
+        (LADDER.replace("float16", "float8"), r"float32\|float16\|bfloat16"),
         (LADDER.replace("case =", "about ="), r"unknown field `about`|missing required field `case`"),
     ],
 )
@@ -373,12 +374,19 @@ def test_own_families_are_found() -> None:
     assert {"depthwise_conv2d", "rms_norm"} <= set(OWN_FAMILIES)
 
 
-def test_no_file_of_the_package_knows_a_operator(checkout: Path) -> None:
+def code(path: Path) -> str:
+    """A file without its docstrings, whose examples run on the project's own operators."""
+    text = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)) if path.suffix == ".py" else ():
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            text = text.replace(ast.get_docstring(node, clean=False) or "\0", "")
+    return text
+
+
+def test_no_file_of_the_package_knows_an_operator(checkout: Path) -> None:
     names = operator_names(checkout)
     assert names
     sources = {
-        path: path.read_text(encoding="utf-8")
-        for path in (checkout / "profiling").rglob("*.*")
-        if path.is_file() and path.suffix != ".pyc"
+        path: code(path) for path in (checkout / "profiling").rglob("*.*") if path.is_file() and path.suffix != ".pyc"
     }
     assert [(path.name, name) for path, text in sources.items() for name in names if name in text] == []
