@@ -6,6 +6,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -220,11 +221,11 @@ def test_template_uses_every_value_that_it_is_given(story: ReportData) -> None:
 def test_other_dtypes_have_their_own_table(form_of: Callable[[str], ReportData], written: Written) -> None:
     report = written(form_of("two dtypes"))
     own = rows(section(report, "### main float16"))
-    assert [row[:4] for row in own] == [
-        ["v0_baseline", "2.015 ms", "1.00x", "35.5"],
-        ["v1_grid", "1.011 ms", "1.99x", "70.8"],
+    assert [row[:5] for row in own] == [
+        ["v0_baseline", "2.015 ms", "1.00x", "35.5", "memory"],
+        ["v1_grid", "1.011 ms", "1.99x", "70.8", "memory"],
     ]
-    assert {cell for row in own for cell in row[4:11]} == {MISSING}
+    assert {cell for row in own for cell in row[5:12]} == {MISSING}
     assert "\nmain float16:\n" in section(report, "### Timings")
 
 
@@ -348,7 +349,7 @@ def test_sanitizer_is_told_where_it_was_asked(told_with: ToldWith, written: Writ
 
 
 def test_roofline_shows_the_measured_roofs(story: ReportData, tmp_path: Path, h100_roofs: Callable[..., Roofs]) -> None:
-    draw(story, tmp_path, h100_roofs())
+    draw(replace(story, measured=h100_roofs()), tmp_path)
     picture = (tmp_path / "roofline.svg").read_text()
     for words in ("L2 read 5.70 TB/s", "measured 2026-11-22", "FP32 61.0 TFLOP/s", "FP32 66.9 TFLOP/s, datasheet"):
         assert words in picture

@@ -65,8 +65,8 @@ def test_lowest_share_is_named(suite_run: Path) -> None:
 
 def test_suite_of_large_cases_alone_says_nothing_of_small_ones(suite_run: Path) -> None:
     line = suite_line(told(suite_run, cases=6))
-    assert "above 50 MB" in line
-    assert "up to 50 MB" not in line
+    assert "above 52 MB" in line
+    assert "up to 52 MB" not in line
 
 
 def test_many_results_above_sol_are_counted_and_some_named(suite_run: Path) -> None:
@@ -99,7 +99,7 @@ def test_report_of_a_suite_is_whole_and_fits_into_a_comment(suite_run: Path, tmp
     (tmp_path / "suite.svg").touch()
     report = write_report(told(suite_run), tmp_path).read_text(encoding="utf-8")
     assert report.splitlines()[2].startswith("**v1_grid** on main reaches 80.0 % in float32")
-    assert "## Suite\n\n![Share of the copy floor in every case and dtype](suite.svg)\n" in report
+    assert "## Suite\n\n![SOL % in every case and dtype](suite.svg)\n" in report
     assert "| k5_large | 4 228, 2 114 | 80.0 | 66.7 torch_compile |" in report
     assert "- `torch_eager`: the reference as it stands\n- `torch_compile`: " in report
     assert "torch_channels_last" not in report  # this run has not timed it
