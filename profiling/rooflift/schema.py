@@ -107,7 +107,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     torch: str
     triton: str
     python: str
-    ncu: str | None  # None when no counters were collected
+    ncu: str | None  # None when no metrics were collected
 
 
 class VersionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -247,7 +247,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     cases: list[ResolvedCase]
     checks: list[CheckRecord]
     suite: bool = False  # every bench case was timed
-    notes: list[str]  # warnings a reader needs, such as counters that were refused
+    notes: list[str]  # warnings a reader needs, such as metrics that were refused
     sha256: dict[str, str]  # kernel files by "kernels/...", the files of the run folder by their name
     sanitizer: list[SanitizerRecord] = []  # empty when compute-sanitizer was not asked
     options: MeasureOptions | None = None  # None in runs from before they were recorded

@@ -58,7 +58,7 @@ def raising(error: Exception) -> Callable[[], Any]:
 def test_sound_machine_has_no_problem_and_tells_what_it_has(sound: Set, tmp_path: Path) -> None:
     findings = found(tmp_path)
     assert [name for name in findings if not name.startswith("sandboxed ")] == [
-        *("python", "gpu", "ncu", "counters", "ncu-report", "torch", "triton", "disk")
+        *("python", "gpu", "ncu", "performance counters", "ncu-report", "torch", "triton", "disk")
     ]
     assert {finding.status for finding in findings.values()} == {"ok"}
     assert findings["gpu"].detail == "NVIDIA H100 80GB HBM3, NVIDIA L4 (driver 580.1)"
@@ -70,7 +70,7 @@ def test_machine_without_a_gpu_is_told_once_and_the_rest_is_examined(sound: Set,
     sound(driver=raising(NoGpu("no NVIDIA GPU: hidden", "Unset it.")), counters_restricted=lambda: None)
     findings = found(tmp_path)
     assert findings["gpu"] == Finding("gpu", "problem", "no NVIDIA GPU: hidden", "Unset it.")
-    assert findings["counters"].status == "note"
+    assert findings["performance counters"].status == "note"
     assert findings["disk"].status == "ok"
 
 
@@ -89,7 +89,7 @@ def test_restricted_counters_hinder_whoever_lacks_the_capability(
     sound: Set, tmp_path: Path, capable: bool, status: str
 ) -> None:
     sound(counters_restricted=lambda: True, may_profile_anyway=lambda: capable)
-    counters = found(tmp_path)["counters"]
+    counters = found(tmp_path)["performance counters"]
     assert counters.status == status
     assert ("--cap-add=SYS_ADMIN" in counters.remedy) == (not capable)
 

@@ -271,7 +271,7 @@ def test_version_without_dram_counters_is_left_out_and_named_in_the_footnote() -
     figure = roofline(summary)
     assert len(dots(figure)) == 2
     assert any(
-        text.startswith("Measured on") and "Not drawn, no DRAM counters: v1_grid." in text for text in words(figure)
+        text.startswith("Measured on") and "Not drawn, no DRAM metrics: v1_grid." in text for text in words(figure)
     )
 
 

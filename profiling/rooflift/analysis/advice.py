@@ -167,7 +167,7 @@ def _peak(figures: Mapping[str, float]) -> dict[str, float]:
 def _least(bounds: Mapping[str, float]) -> tuple[float, str]:
     known = {reason: max(gain, 1.0) for reason, gain in bounds.items() if not math.isnan(gain)}
     if not known:
-        return math.nan, "neither a speed of light nor the counters that would bound it were measured"
+        return math.nan, "neither the speed of light nor the metrics that would bound it were measured"
     reason = min(known, key=lambda r: known[r])
     return known[reason], reason
 

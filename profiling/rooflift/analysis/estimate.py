@@ -70,7 +70,7 @@ def project(figures: Mapping[str, float], source: GpuSpec, target: GpuSpec, copi
     """
     missing = [name for name in NEEDED if math.isnan(figures.get(name, math.nan))]
     if missing:
-        remedy = "Profile with the standard counters, on any GPU that has a spec."
+        remedy = "Profile with --metrics standard, on any GPU that has a spec."
         raise RunFault(f"no estimate without {', '.join(missing)}, which were not collected", remedy)
     share = {name: figures.get(name, math.nan) / 100 for name in (*RESOURCES, "sm_pct")}
     share = {name: value for name, value in share.items() if not math.isnan(value)}

@@ -117,7 +117,7 @@ def _registers(most: int, own: pd.DataFrame, compiled: pd.DataFrame | None) -> I
     if not found and compiled is not None:
         found = [(_kernel(row), int(row["registers"])) for row in compiled.to_dict("records")]
     if not found:
-        yield Finding(rule, "", "", "not judged", "neither counters nor the compiler told the registers")
+        yield Finding(rule, "", "", "not judged", "neither metrics nor the compiler give the registers")
     for where, value in found:
         yield Finding(rule, where, str(value), "passed" if value <= most else "broken")
 

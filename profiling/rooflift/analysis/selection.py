@@ -71,7 +71,7 @@ def _cases(run: Run) -> list[tuple[str, str]]:
 
 
 def figures(run: Run) -> pd.DataFrame:
-    """Return the summary of a run, columns as `summarize`; of an import without a known case the counters alone."""
+    """Return the summary of a run, columns as `summarize`; of an import without a known case the metrics alone."""
     if run.manifest.cases:
         return summarize(run.manifest, run.metrics, run.timings, roofs_of(run))
     return combine(run.metrics).assign(sol_binds="", **dict.fromkeys(DERIVED, math.nan))
@@ -131,9 +131,7 @@ def select_all(
     chosen = [select(run, name, case, dtype) for name in wanted or versions(run)]
     found = [about for about in dict.fromkeys(chosen) if counted(run, about)]
     if not found:
-        raise RunFault(
-            f"{run.folder}: no counters of {chosen[0]}", "Choose a case that `rooflift show` has counters of."
-        )
+        raise RunFault(f"{run.folder}: no metrics of {chosen[0]}", "Choose a case that `rooflift show` has metrics of.")
     return found
 
 

@@ -56,14 +56,14 @@ def summarize(
     """
     import pandas as pd
 
-    counters = combine(metrics).set_index(KEY)
+    combined = combine(metrics).set_index(KEY)
     times = timings.set_index(["provider", "case", "dtype"])
     rows = []
     for case in manifest.cases:
         sol = speed_of_light(case, timings, measured)
         for version in manifest.versions:
             key = (version.version, case.case, case.dtype)
-            counted = counters.loc[key].to_dict() if key in counters.index else dict.fromkeys(BY_NAME, math.nan)
+            counted = combined.loc[key].to_dict() if key in combined.index else dict.fromkeys(BY_NAME, math.nan)
             rows.append(dict(zip(KEY, key, strict=True)) | _figures(case, sol, counted, times, key))
     frame = pd.DataFrame(rows)
     cases = frame.groupby(["case", "dtype"], sort=False)["time_us"]
@@ -106,7 +106,7 @@ def _figures(
 
 
 def counted_flop(measured: dict[str, float]) -> float:
-    """Return FP32 and FP64 operations by ncu's instruction counters; NaN when they are missing.
+    """Return FP32 and FP64 operations by ncu's instruction combined; NaN when they are missing.
 
     Additions and multiplications count one, multiply-adds two (NVIDIA, Nsight Compute roofline sections).
     """

@@ -74,12 +74,14 @@ def _ncu() -> Finding:
 def _counters() -> Finding:
     restricted = environment.counters_restricted()
     if restricted is None:
-        return Finding("counters", "note", "no NVIDIA driver here that could allow or refuse them")
+        return Finding("performance counters", "note", "no NVIDIA driver here that could allow or refuse them")
     if not restricted:
-        return Finding("counters", "ok", "open to every user")
+        return Finding("performance counters", "ok", "open to every user")
     if environment.may_profile_anyway():
-        return Finding("counters", "ok", "for administrators; this process is one")
-    return Finding("counters", "problem", "for administrators only (RmProfilingAdminOnly: 1)", COUNTERS_REMEDY)
+        return Finding("performance counters", "ok", "for administrators; this process is one")
+    return Finding(
+        "performance counters", "problem", "for administrators only (RmProfilingAdminOnly: 1)", COUNTERS_REMEDY
+    )
 
 
 def _package(name: str, why: str) -> Finding:
@@ -102,7 +104,7 @@ def _disk(root: Path) -> Finding:
     return Finding("disk", "ok", detail)
 
 
-CONFINED = {
+SANDBOXED = {
     "network": "untrusted kernels have none",
     "processes": "those of untrusted kernels end with them",
     "files written": "by untrusted kernels in a scratch folder alone",
@@ -114,4 +116,4 @@ def _confined(row: str) -> Finding:
     name = f"sandboxed {row}"
     if row in find_sandbox().missing:
         return Finding(name, "problem", "untrusted kernels cannot be sandboxed in this", REMEDY)
-    return Finding(name, "ok", CONFINED[row])
+    return Finding(name, "ok", SANDBOXED[row])

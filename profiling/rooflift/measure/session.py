@@ -113,7 +113,7 @@ def measure(
     Raises:
         KernelFault: a version does not compile or run, or the time limit is over.
         WrongResult: a version differs from the reference.
-        NcuFault: ncu is missing or failed; CounterPermission when it was refused the wanted.
+        NcuFault: ncu is missing or failed; CounterPermission when it was refused the performance counters.
     """
     checkpoint = checkpoint or Checkpoint(None)
     work = request.timed

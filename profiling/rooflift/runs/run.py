@@ -61,7 +61,7 @@ class Run:
         import pandas as pd
 
         path = self.folder / "samples.parquet"
-        if not path.exists() and self.timings.empty:  # a report from elsewhere holds counters alone
+        if not path.exists() and self.timings.empty:  # a report from elsewhere holds metrics alone
             return pd.DataFrame(columns=list(SAMPLE_COLUMNS))
         try:
             frame = pd.read_parquet(path)

@@ -85,7 +85,7 @@ def _points(summary: pd.DataFrame) -> tuple[list[_Point], list[str]]:
     rows = zip(version_numbers(versions), versions, *(columns[name] for name in columns), strict=True)
     for number, version, intensity, flops_per_s, sol_pct, time_us in rows:
         if math.isnan(intensity):
-            left_out.setdefault("no DRAM counters", []).append(version)
+            left_out.setdefault("no DRAM metrics", []).append(version)
         elif not (intensity > 0 and flops_per_s > 0):
             left_out.setdefault("no FLOP/s", []).append(version)
         else:
