@@ -73,7 +73,7 @@ def compare_once(experiment: Experiment, number: int, timer: Timer) -> dict[str,
     timed = timer({"base": experiment.base, "head": experiment.head}, sampling, experiment.name).times_us
     base, head = (np.array([timed[name]]) for name in ("base", "head"))
     rule = Rule()
-    found: RatioEstimates = estimate_ratios(base, head, paired=True, level=rule.alpha)
+    found: RatioEstimates = estimate_ratios(base, head, paired=True, alpha=rule.alpha)
     p, (verdict,) = verdicts(found, np.array([rule.min_effect]), rule)
     return {
         "experiment": experiment.name,

@@ -75,16 +75,16 @@ def test_stopped_verify_leaves_no_process_behind(
     sent: signal.Signals,
     codes: set[int],
 ) -> None:
-    """Two processes, each with a part of the cases; both hang."""
+    """Its children hang."""
     note = f"pathlib.Path({str(tmp_path)!r}, f'{{os.getpid()}}.pid').touch()"
     hang = version_text(top=f"import os, pathlib, time; {note}; time.sleep(600)")
     case = 'main = { init = {}, inputs = [[4, 8]], use = ["bench", "test"] }'  # in three dtypes
     operator = make_operator(hang, hang, cases=case)
     process = as_typed(["verify", "twice", "--interpret"], operator.folder, {"CUDA_VISIBLE_DEVICES": ""})
     deadline = time.monotonic() + 30
-    while len(children := [int(path.stem) for path in tmp_path.glob("*.pid")]) < 2 and time.monotonic() < deadline:
+    while not (children := [int(path.stem) for path in tmp_path.glob("*.pid")]) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert len(children) == 2
+    assert children
     process.send_signal(sent)
     try:
         _, err = process.communicate(timeout=10)

@@ -12,9 +12,8 @@ import pytest
 from rooflift.errors import EnvironmentFault
 from rooflift.process import Ended
 from rooflift.sandbox import sandbox as module
+from rooflift.sandbox.enter import ROWS, VARIABLE
 from rooflift.sandbox.sandbox import (
-    ROWS,
-    VARIABLE,
     Limits,
     OverLimit,
     Sandbox,
@@ -22,7 +21,6 @@ from rooflift.sandbox.sandbox import (
     find_sandbox,
     require_sandbox,
     resident_bytes,
-    sandbox,
     watch,
 )
 
@@ -75,7 +73,7 @@ def test_a_trial_that_does_not_come_to_its_end_confines_nothing(
     ended: Ended, missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "capture", lambda command, timeout_s: ended)
-    assert sandbox.__wrapped__().missing == missing
+    assert find_sandbox.__wrapped__().missing == missing
 
 
 def test_what_is_missing_needs_trust(monkeypatch: pytest.MonkeyPatch) -> None:
