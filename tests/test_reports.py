@@ -49,11 +49,12 @@ def test_the_newest_run_with_metrics_may_be_older() -> None:
         ask(versions=["v99_none"], with_metrics=True)
 
 
-def test_reports_stay_small_with_one_report_an_operator_and_gpu_and_each_picture_once() -> None:
+def test_reports_stay_small_with_one_report_a_ladder_and_gpu_and_each_picture_once() -> None:
     files = [path for path in (ROOT / "reports").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 12_000_000
     assert [path for path in files if path.suffix == ".png"] == []
-    kept = [(run.manifest.operator, run.manifest.machine.gpu) for run in map(runs.read_run, COMMITTED) if run.reports]
+    manifests = [run.manifest for run in map(runs.read_run, COMMITTED) if run.reports]
+    kept = [(m.operator, m.ladder, m.machine.gpu) for m in manifests]
     assert sorted(kept) == sorted(set(kept))
 
 

@@ -178,7 +178,7 @@ def test_from_the_h100_to_the_h200_every_version_is_within_10_per_cent(
     source, truth = (runs / name for name in re.findall(r"run (\S+-h[12]00-\S+)", committed.read_text()))
     table = tmp_path / "table.md"
     rows = json.loads(rooflift("estimate", source, "--against", truth, "--out", table, "--json").out)["rows"]
-    assert len(rows) >= 14
+    assert len(rows) >= 11
     assert max(abs(row["error_pct"]) for row in rows) < 10
     assert [row["measured_bottleneck"] for row in rows[:2]] == ["ALU pipe", "Issue Slots"]
     assert table.read_text() == committed.read_text()
