@@ -77,7 +77,7 @@ def test_offsets_beyond_2_to_the_31_are_right(version: Version) -> None:
 )
 def test_tensor_of_the_cpu_is_refused_in_words(operator: Operator, version: Version) -> None:
     case = operator.select_cases([], "test")[0]
-    plan = Case(case.name, case.init, case.inputs, ("float32",))
+    plan = case.with_dtype(case.dtypes[0])
     reference, module = load_module(operator.reference), load_module(version.path)
     _, model = make_pair(reference, module, plan, "cuda", seed=0)
     with pytest.raises((TypeError, ValueError), match=r"(?i)cpu|cuda"):
