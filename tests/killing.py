@@ -69,7 +69,7 @@ if [ "$1" = --version ]; then echo "Version 2025.3.1.0 (build 36398880) (public-
 while [ $# -gt 0 ]; do [ "$1" = --export ] && report=$2; shift; done
 echo '==PROF== Profiling "depthwise_conv2d_kernel" - 0: 0%....50%....100% - 9 passes'
 cp REPORT "$report"
-echo counters >> LOG
+echo metrics >> LOG
 """
 
 
