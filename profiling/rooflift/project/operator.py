@@ -49,8 +49,12 @@ class Operator:
         return f"{self.name}/{self.ladder}" if self.ladder else self.name
 
     def file_name(self, path: Path) -> str:
-        """Return a file of the operator by the name that run.json gives it: kernels/<operator>/..."""
-        return f"kernels/{self.name}/{path.relative_to(self.folder).as_posix()}"
+        """Return a file of the operator by the name that run.json gives it: kernels/<operator>/...
+
+        A file elsewhere, such as a candidate that is timed before it is kept, goes by its name alone.
+        """
+        inside = path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else path.name
+        return f"kernels/{self.name}/{inside}"
 
     @property
     def dispatch(self) -> Path | None:
