@@ -193,7 +193,7 @@ Path("report.ncu-rep").write_text(tries({outside}))"""
     (tmp_path / "ncu").chmod(0o755)
     monkeypatch.setenv("ROOFLIFT_NCU", str(tmp_path / "ncu"))
     monkeypatch.setattr(session, "worker_command", lambda task: [sys.executable, "-c", program])
-    counters = session.Counters(["metric"], [], False, tmp_path / "report")
+    counters = session.MetricRequest(["metric"], [], False, tmp_path / "report")
     operator = make_operator()
     with session.staged(operator, operator.versions, Plan(work=[])) as stage:
         asyncio.run(session._profile(stage, counters, lambda _: None, find_sandbox()))
