@@ -21,8 +21,9 @@ from rooflift.compile.module import load_module
 from rooflift.project.cases import Case
 from rooflift.project.operator import find_root, load_operator
 from rooflift.schema import Sampling
+from rooflift.worker.inputs import make_inputs
 from rooflift.worker.protocol import PRECISE_BUDGET_S
-from rooflift.worker.tensors import make_inputs, make_model
+from rooflift.worker.tensors import make_model
 from rooflift.worker.timing import Timed, time_providers
 
 OPERATOR = "depthwise_conv2d"

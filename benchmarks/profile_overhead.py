@@ -7,6 +7,7 @@ command, after one round that fills triton's cache. It prints a line a round and
 
 from __future__ import annotations
 
+import datetime
 import os
 import statistics
 import subprocess
@@ -16,16 +17,16 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rooflift.measure.request import in_dtypes
-from rooflift.measure.session import staged
+from rooflift.measure.children import staged
+from rooflift.measure.request import profile_request
 from rooflift.ncu.command import find_ncu, ncu_command
 from rooflift.ncu.metrics import SECTIONS, ncu_names
+from rooflift.pipeline import known_cases, settled
 from rooflift.process import child_environment
 from rooflift.project.operator import Operator, find_root, load_operator
-from rooflift.schema import MeasureOptions, Sampling
-from rooflift.worker.protocol import BUDGET_S, Plan, worker_command
+from rooflift.schema import MeasureOptions
+from rooflift.worker.protocol import Plan, worker_command
 
-SAMPLES = 50
 Timed = Callable[[], float]  # returns seconds of wall time
 
 
@@ -51,14 +52,28 @@ def compare(ncu: Timed, timing: Timed, whole: Timed, rounds: int) -> float:
 
 def overhead(root: Path, operator: Operator, count: int, rounds: int) -> float:
     """Return the ratio for the first `count` versions on the main case in float32."""
-    versions = operator.versions[:count]
-    work = in_dtypes([operator.cases[operator.main]], ["float32"])
-    plan = Plan(work=work, profiled=work, sampling=Sampling(1, SAMPLES, None, BUDGET_S), options=MeasureOptions())
-    names = [word for version in versions for word in ("--version", version.name)]
-    options = ["--case", operator.main, "--dtype", "float32", *names, "--root", str(root)]
-    with staged(operator, versions, plan) as stage, tempfile.TemporaryDirectory() as out:
+    request = profile_request(
+        root,
+        operator.label,
+        versions=[version.name for version in operator.versions[:count]],
+        cases=[operator.main],
+        dtypes=["float32"],
+        metric_set="standard",
+        suite=False,
+        baselines=None,
+        options=MeasureOptions(),
+        timeout_s=600,
+    )
+    plan = Plan(
+        work=request.timed,
+        profiled=request.profiled,
+        options=request.options,
+        sampling=settled(request.options, datetime.datetime.now(datetime.UTC)),
+        known=known_cases(request),
+    )
+    with staged(operator, request.versions, plan) as stage, tempfile.TemporaryDirectory() as out:
         ncu = ncu_command(str(find_ncu()), worker_command("profile"), "bare.ncu-rep", ncu_names("standard"), SECTIONS)
-        profile = [sys.executable, "-m", "rooflift", "profile", operator.label, *options]
+        profile = [sys.executable, "-m", *request.command, "--root", str(root)]
         return compare(
             lambda: wall_s(ncu, stage),
             lambda: wall_s(worker_command("time"), stage),

@@ -1,4 +1,4 @@
-"""Write the README's table between its marks, and its picture, from the newest run of depthwise_conv2d.
+"""Write the README's picture and table of operators between its marks, from the newest runs on an H100.
 
 `python scripts/readme.py` rewrites README.md and docs/images/; with --check it only says whether that would change
 README.md (exit code 1): the bytes of a picture depend on matplotlib's version.
@@ -6,68 +6,126 @@ README.md (exit code 1): the bytes of a picture depend on matplotlib's version.
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
+import pandas as pd
+
 from rooflift.errors import RunFault
-from rooflift.pipeline import rerender
-from rooflift.report import columns, tables
-from rooflift.report.cells import markdown
-from rooflift.report.data import report_data
-from rooflift.report.text import headline, suite_line
+from rooflift.project.operator import operator_names
+from rooflift.report import cells, columns
+from rooflift.report.cells import Cell, Column, duration, markdown, number
+from rooflift.report.data import ReportData, report_data
+from rooflift.report.figures.progress import Level
+from rooflift.report.figures.style import save
+from rooflift.report.pictures import figures
+from rooflift.report.text import headline
 from rooflift.runs import find
 from rooflift.runs.roofs import roofs_of
 from rooflift.runs.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
-OPERATOR = "depthwise_conv2d"
-PICTURE = "docs/images/roofline.png"
+SHOWN = "depthwise_conv2d"
+PICTURE = "docs/images/progress.svg"
 BEGIN, END = "<!-- newest run: begin -->", "<!-- newest run: end -->"
+ABOUT = (
+    "The fastest version of each operator on the case that its ladder is about, measured on an H100; speedup is over "
+    "the ladder's first version, the figure beside the best baseline how much faster than it:"
+)
+COLUMNS = (
+    cells.words("operator"),
+    cells.words("case"),
+    columns.VERSION,
+    columns.TIME,
+    columns.SOL_PCT,
+    columns.SPEEDUP,
+    Column("best baseline", lambda row: Cell(row["baseline"] or cells.MISSING), right=False),
+    Column("report", lambda row: Cell(row["report"] or "not measured yet"), right=False),
+)
 
 
-def newest() -> Run:
-    """Return the run that the README shows."""
-    return find.newest_run(ROOT / "reports", OPERATOR, gpu="H100", with_metrics=True)
+def newest(reports: Path, operator: str) -> Run | None:
+    """Return the newest run of an operator's ladder on an H100 that counted metrics; None where there is none."""
+    try:
+        return find.newest_run(reports, operator, gpu="H100", with_metrics=True)
+    except RunFault:
+        return None
+
+
+def data_of(run: Run) -> ReportData:
+    """Return what the report of a run shows."""
+    return report_data(run.manifest, run.metrics, run.timings, run.compiled, run.samples, measured=roofs_of(run))
+
+
+def baseline(reports: Path, operator: str, data: ReportData) -> Level | None:
+    """Return the fastest baseline of a run's main case, there or in the newest run of the suite, which times more."""
+    found = [data.baseline(data.case)]
+    try:
+        suite = find.newest_run(reports, operator, suite=True, gpu="H100")
+        own = report_data(suite.manifest, suite.metrics, suite.timings, suite.compiled)
+        found += [own.baseline(case) for case in suite.manifest.cases if case == data.case]
+    except RunFault:
+        pass
+    return min(filter(None, found), key=lambda level: level.time_us, default=None)
+
+
+def row_of(reports: Path, operator: str, run: Run | None) -> dict[str, object]:
+    """Return a row of the table: the fastest version of an operator on the case that its ladder is about."""
+    timed = None if run is None else data_of(run).main.dropna(subset=["time_us"])
+    if run is None or timed is None or timed.empty:
+        absent = dict.fromkeys(("case", "version", "baseline", "report"), "")
+        return {
+            "operator": operator,
+            "time_us": float("nan"),
+            "sol_pct": float("nan"),
+            "speedup": float("nan"),
+        } | absent
+    best, data = timed.loc[timed["time_us"].idxmin()], data_of(run)
+    level = baseline(reports, operator, data)
+    beside = f"{level.name} {duration(level.time_us)}, {number(level.time_us / best['time_us'], 2)}x" if level else ""
+    case = f"{data.case.case} {data.case.dtype}"
+    return dict(best) | {"operator": operator, "case": case, "baseline": beside, "report": run.folder.name}
+
+
+def table(root: Path) -> str:
+    """Return the table of operators and ladders, a link to each report."""
+    rows, links = [], {}
+    for operator in operator_names(root):
+        run = newest(root / "reports", operator)
+        rows.append(row_of(root / "reports", operator, run))
+        if run is not None:
+            links[run.folder.name, operator] = run.folder.relative_to(root).as_posix()
+    text = markdown(cells.table(pd.DataFrame(rows), COLUMNS))
+    lines = text.splitlines()
+    for place, row in enumerate(rows, 2):
+        folder = links.get((str(row["report"]), str(row["operator"])))
+        if folder:
+            head, _, _ = lines[place].rstrip(" |").rpartition(" | ")
+            lines[place] = f"{head} | [{row['report']}]({folder}/report.md) |"
+    return "\n".join(lines)
 
 
 def block() -> str:
     """Return what stands between the marks."""
-    run = newest()
-    story = report_data(run.manifest, run.metrics, run.timings, run.compiled, measured=roofs_of(run))
-    folder = run.folder.relative_to(ROOT).as_posix()
+    run = newest(ROOT / "reports", SHOWN)
+    assert run is not None
+    data = data_of(run)
     return "\n\n".join(
         [
-            f"![Roofline trail of {OPERATOR}]({PICTURE})",
-            markdown(columns.table("summary", story.main)),
-            f"{headline(story)} {story.provenance} The whole report: [{run.folder.name}]({folder}/report.md).",
-            *suite_block(ROOT / "reports"),
+            f"![How far from the speed of light each version of {SHOWN} is]({PICTURE})",
+            f"{headline(data)} {data.provenance}",
+            ABOUT,
+            table(ROOT),
         ]
     )
 
 
-def suite_block(reports: Path) -> list[str]:
-    """Return the suite of the newest run on an H100 that timed one; nothing before there is such a run."""
-    try:
-        run = find.newest_run(reports, OPERATOR, suite=True, gpu="H100")
-    except RunFault:
-        return []
-    story = report_data(run.manifest, run.metrics, run.timings, run.compiled, measured=roofs_of(run))
-    folder = f"reports/{OPERATOR}/{run.folder.name}"
-    return [
-        "The suite in SOL % (the term that binds is named where it is not memory):",
-        markdown(tables.suite_table(story.suite)),
-        f"{suite_line(story)} {story.provenance} [All times]({folder}/report.md).",
-    ]
-
-
-def draw(folder: Path) -> None:
-    """Write the README's picture as roofline.png into `folder`."""
-    with tempfile.TemporaryDirectory() as out:
-        rerender(newest(), Path(out), png=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(Path(out) / "roofline.png", folder)
+def draw() -> None:
+    """Write the README's picture."""
+    run = newest(ROOT / "reports", SHOWN)
+    assert run is not None
+    (ROOT / PICTURE).parent.mkdir(parents=True, exist_ok=True)
+    save(figures(data_of(run))["progress"], (ROOT / PICTURE).with_suffix(""))
 
 
 def main() -> int:
@@ -81,7 +139,7 @@ def main() -> int:
         print("README.md is up to date" if new == text else "README.md is not what the newest run gives: `make readme`")
         return int(new != text)
     path.write_text(new, encoding="utf-8")
-    draw((ROOT / PICTURE).parent)
+    draw()
     return 0
 
 

@@ -3,7 +3,8 @@
 Without names every run below reports/ is rendered. report.md and the figures are replaced and run.json is sealed again;
 the script stops before it writes anything of a run that is not whole, and when a table, a sample or a report would
 change. `--drop-reports RUN...` removes .ncu-rep files instead: a note in run.json keeps their sha256, and metrics.csv
-keeps what was read from them.
+keeps what was read from them. With `--read-metrics` metrics.csv is written again from the reports first, with what the
+registry has gained since; its other rows must be the same.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from pathlib import Path
 import msgspec
 
 from rooflift import pipeline
-from rooflift.report.pictures import PICTURES, SUITE_PICTURE
+from rooflift.ncu.report import read_reports
+from rooflift.report.pictures import PICTURES
 from rooflift.runs.find import find_runs
 from rooflift.runs.run import Run, read_run
 from rooflift.runs.verify import sha256, verify, write_manifest
 from rooflift.schema import Manifest
 
 ROOT = Path(__file__).resolve().parent.parent
-FIGURES = tuple(Path(name).stem for name in (*PICTURES, SUITE_PICTURE))
+FIGURES = (*PICTURES, "metrics")  # the last of older runs alone
 UNSEALED = {"sha256", "sha256_self", "notes"}  # what the seal, and a removed report, change of run.json
 
 
@@ -49,6 +51,24 @@ def drop_reports(folder: Path) -> None:
     if (folder / "ncu").is_dir():
         (folder / "ncu").rmdir()
     write_manifest(folder, msgspec.structs.replace(run.manifest, notes=notes))
+    require_whole(folder)
+
+
+def read_metrics(folder: Path) -> None:
+    """Write a run's metrics.csv again from its reports, with the metrics that the registry has gained since.
+
+    Raises:
+        SystemExit: the run is not whole, or what its table held is not what its reports say.
+    """
+    run = require_whole(folder)
+    if not run.reports:
+        return
+    metrics = read_reports(run.reports, folder)
+    difference = pipeline.disagreement(metrics, run.metrics)
+    if difference:
+        raise SystemExit(f"{folder}: {difference}")
+    metrics.to_csv(folder / "metrics.csv", index=False)
+    write_manifest(folder, run.manifest)
     require_whole(folder)
 
 
@@ -96,7 +116,7 @@ def unsealed(manifest: Manifest) -> dict[str, object]:
 
 def main(words: list[str]) -> None:
     """Render the named runs, or all."""
-    names = [word for word in words if word != "--drop-reports"]
+    names = [word for word in words if not word.startswith("--")]
     if "--drop-reports" in words and not names:
         raise SystemExit("--drop-reports wants the runs named")
     for folder in map(Path, names) if names else committed_runs():
@@ -104,6 +124,8 @@ def main(words: list[str]) -> None:
             drop_reports(folder)
             print(f"{folder}: its reports are dropped")
         else:
+            if "--read-metrics" in words:
+                read_metrics(folder)
             rerender(folder)
             print(f"{folder}: rendered and sealed")
 

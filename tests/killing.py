@@ -113,7 +113,7 @@ class Stage:
         (folder / "told.json").write_bytes(msgspec.json.encode(told))
         (folder / "target.py").write_text(TARGET)
         words = [sys.executable, "-IS", str(folder / "target.py"), str(folder / "told.json"), str(self.log)]
-        session.worker_command = lambda *_: words  # type: ignore[assignment]
+        protocol.worker_command = lambda *_: words  # type: ignore[assignment]
         environment.driver = lambda: environment.Driver("580.1", ["NVIDIA H100 80GB HBM3"])
         report, ncu = H100_RUN / "ncu" / f"{OPERATOR}.ncu-rep", folder / "ncu"
         ncu.write_text(NCU.replace("REPORT", shlex.quote(str(report))).replace("LOG", shlex.quote(str(self.log))))

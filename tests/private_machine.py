@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from rooflift.cli.main import main
-from rooflift.measure import environment, evaluate, session
+from rooflift.measure import environment, evaluate
+from rooflift.worker import protocol
 from rooflift.worker.protocol import Fault
 
 stand = Path(sys.argv.pop(1))
@@ -19,7 +20,7 @@ if os.readlink("/proc/self/ns/uts") == os.environ["OUTER_UTS"]:  # noqa: PTH115 
 else:
     socket.sethostname(os.environ["HOST_NAME"])
 environment.driver = lambda: environment.Driver("580.1", ["NVIDIA H100 80GB HBM3"])
-session.worker_command = lambda task, _="": ["cat", str(stand / f"{task}.jsonl")]
+protocol.worker_command = lambda task, _="": ["cat", str(stand / f"{task}.jsonl")]
 really_evaluate = evaluate.evaluate
 
 

@@ -17,8 +17,11 @@ import pytest
 
 import rooflift as rl
 from rooflift import pipeline
+from rooflift.api.contents import Contents
+from rooflift.api.operators import Operator
+from rooflift.api.runs import Runs
 from rooflift.api.shown import html_table, texts
-from rooflift.errors import CatalogError, NoGpu, RunFault
+from rooflift.errors import CatalogError, NoGpu, NoRun, RunFault
 from rooflift.measure import environment
 from rooflift.measure.request import Request
 
@@ -37,7 +40,13 @@ SLOW = {"Run.report"}  # examples that draw every figure
 
 def examples() -> list[doctest.DocTest]:
     finder = doctest.DocTestFinder()
-    found = [test for name in rl.__all__ for test in finder.find(getattr(rl, name), name, module=False, globs={})]
+    named = {name: getattr(rl, name) for name in rl.__all__}
+    objects = {"Run": Contents, "Runs": Runs, "Operator": Operator}  # what the functions return, and Run's own base
+    found = [
+        test
+        for name, one in [*named.items(), *objects.items()]
+        for test in finder.find(one, name, module=False, globs={})
+    ]
     return [test for test in found if test.examples]
 
 
@@ -94,7 +103,7 @@ def test_the_page_of_the_api_runs_and_has_every_name() -> None:
     text = PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     quick = [block for block in blocks if not block.startswith(("# needs a GPU", "# takes a while"))]
-    assert len(blocks) - len(quick) == 3
+    assert len(blocks) - len(quick) == 7
     exec("".join(quick), {})
     assert {f"rl.{name}" for name in rl.__all__} <= {*re.findall(r"rl\.\w+", text)}
 
@@ -135,9 +144,9 @@ def test_a_run_folder_opens_where_no_project_is(tmp_path: Path, monkeypatch: pyt
     shutil.copytree(run.folder, tmp_path / "copied")
     monkeypatch.chdir(tmp_path)
     assert rl.open("copied").summary().equals(run.summary())
-    with pytest.raises(CatalogError, match="no kernels/ here or above"):
+    with pytest.raises(CatalogError, match="no project here or above"):
         rl.open(run.name)
-    with pytest.raises(CatalogError, match="no kernels/ here or above"):
+    with pytest.raises(CatalogError, match="no project here or above"):
         rl.latest("rms_norm")
 
 
@@ -163,7 +172,7 @@ def test_a_summary_can_be_cut_to_a_case_and_a_dtype() -> None:
 
 
 def test_figures_are_those_that_the_run_has_values_for() -> None:
-    assert [*rl.latest("rms_norm").figures] == ["roofline", "metrics", "stalls"]
+    assert [*rl.latest("rms_norm").figures] == ["progress", "roofline", "bottleneck", "stalls"]
 
 
 def test_objects_show_themselves_as_pictures_and_tables() -> None:
@@ -201,6 +210,45 @@ def test_a_report_is_never_written_over_a_run() -> None:
     run = rl.latest("rms_norm")
     with pytest.raises(RunFault, match="is a run"):
         run.report(run.folder)
+
+
+def test_a_gate_judges_a_version_against_the_one_before_it_or_against_another_run() -> None:
+    run = rl.latest("depthwise_conv2d", gpu="H100", versions=["v6", "v7"])
+    fast, slow = run.gate("v7", max_slowdown="2%", cases=["main"]), run.gate("v6", base="v7", max_slowdown=0.02)
+    assert (fast.passed, fast.exit_code) == (True, 0)
+    assert (slow.passed, slow.exit_code) == (False, 1)
+    assert set(slow.table()["status"]) == {"broken"}
+    assert run.gate("v7").exit_code == 2  # without a rule nothing passes
+    with pytest.raises(CatalogError, match="'much' is no share"):
+        run.gate("v7", max_slowdown="much")
+
+
+def test_a_version_is_not_compared_with_itself() -> None:
+    run = rl.latest("rms_norm")
+    with pytest.raises(CatalogError, match="on both sides"):
+        run.compare("v0", "v0", other=rl.open(run.folder))
+
+
+def test_an_operator_without_a_run_is_told_from_one_that_is_unknown(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "kernels/rms_norm", tmp_path / "kernels/rms_norm")
+    assert len(rl.runs("rms_norm", root=tmp_path)) == 0
+    for find in (rl.latest, rl.open):
+        with pytest.raises(NoRun, match="rms_norm has no run yet"):
+            find("rms_norm", root=tmp_path)
+    with pytest.raises(CatalogError, match=r"no operator 'rms'.*\nDid you mean rms_norm"):
+        rl.latest("rms", root=tmp_path)
+    with pytest.raises(RunFault, match="rms: no such run"):
+        rl.runs("rms", root=tmp_path)
+
+
+def test_revisions_are_not_measured_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> None:
+        raise NoGpu("no GPU is here", "Go where one is.")
+
+    monkeypatch.setattr(environment, "driver", absent)
+    with pytest.raises(NoGpu):
+        rl.operator("rms_norm").compare("HEAD..")
+    assert {finding.status for finding in rl.doctor().findings if finding.name == "gpu"} == {"problem"}
 
 
 def test_a_run_of_one_case_has_no_suite() -> None:

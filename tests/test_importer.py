@@ -106,13 +106,14 @@ def test_a_foreign_report_is_kept_and_names_its_gpu_itself(
     run = read_run(folder)
     assert run.manifest.machine.gpu == "NVIDIA H100 80GB HBM3"
     assert (run.manifest.machine.sm_count, run.manifest.machine.memory_bytes) == (132, 85017493504)
-    assert (run.manifest.operator, run.manifest.versions) == (UNKNOWN, [])
-    assert "operator, version, case" in " ".join(run.manifest.notes)
+    assert run.manifest.operator == UNKNOWN
+    assert [version.version for version in run.manifest.versions] == ["v0_depthwise_conv2d_kernel"]
+    assert "operator, case" in " ".join(run.manifest.notes)
     assert [path.name for path in run.reports] == [FOREIGN.name]
     straight = read_reports([FOREIGN], FOREIGN.parent)
     assert values(folder).dropna().to_dict() == straight.set_index("metric")["value"].dropna().to_dict()
     said = rooflift("advise", folder)
-    assert "unnamed version" in said.out
+    assert "v0_depthwise_conv2d_kernel" in said.out
     assert "made with metrics alone" in said.out
 
 
@@ -154,12 +155,10 @@ def test_of_two_names_of_one_metric_none_is_lost(imported: Callable[..., Path]) 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "metrics.json"),
         ("{}", "no kernel"),
         ('{"k": {}}', "a kernel without a metric"),
-        ('{"k": {"m": "12"}}', "Expected `float | null`, got `str`"),
-        ('{"k": 3}', "Expected `object`, got `int`"),
-        ("[1]", "Expected `object`"),
+        ('{"k": 3}', "kernel 'k': expected its metrics, got a number"),
+        ("[1]", "record 0 is a number, no launch"),
         ('{"k": {"m": 1}', "metrics.json"),
     ],
 )
@@ -220,3 +219,101 @@ def test_an_import_is_no_familys_newest_run(imported: Callable[..., Path], h100_
     shutil.copytree(h100_run, operator / "measured")
     shutil.copytree(imported(SEED, *LABEL), operator / "imported")
     assert newest_run(tmp_path / "reports", "depthwise_conv2d").folder.name == "measured"
+
+
+# --- ladders of reports, and of the kernels of one
+
+LADDER = FIXTURES / "foreign" / "r03_a10g_sgemm_ladder_11_launches.ncu-rep.gz"
+REPEATED = FIXTURES / "foreign" / "r15_rtx2060maxq_warps_104.ncu-rep.gz"
+MIXED = FIXTURES / "foreign" / "r05_h800_flash_fwd_nan.ncu-rep.gz"
+
+
+def test_kernels_of_one_report_are_a_ladder_with_ncus_durations(
+    imported: Callable[..., Path], rooflift: Rooflift, tmp_path: Path
+) -> None:
+    folder = imported(LADDER, "--by-kernel")
+    run = read_run(folder)
+    assert [v.version for v in run.manifest.versions][:2] == ["v0_basic", "v1_gmem_coalesce_32"]
+    times = run.timings.set_index("provider")
+    assert (times.loc["v0_basic", "median_us"], times.loc["v9_ampere_sgemm_128x64_nn", "n"]) == (10776.576, 2)
+    assert any(note.startswith("Times are gpu__time_duration") for note in run.manifest.notes)
+    assert run.manifest.machine.ncu == "2023.1.1.0"
+    shown = rooflift("show", folder).out
+    for words in ("72.38x", "v1_gmem_coalesce_32: LSU pipe", "Times are gpu__time_duration"):
+        assert words in shown
+    advice = json.loads(rooflift("advise", folder, "v0", "--json").out)
+    assert (advice["bottleneck"], advice["stage"], advice["time_us"]) == ("L1", "memory", 10776.576)
+    shares = {share["metric"]: share["ncu_name"] for share in advice["shares"]}
+    assert shares["l1_sol_pct"].startswith("l1tex__data_pipe_lsu_wavefronts.")
+    assert "too few samples (1 and 1)" in rooflift("compare", f"{folder}:v1", ":v2").out
+    assert rooflift("gate", folder, "--max-registers", "255").code == 0
+    told = rooflift("report", folder, "--out", tmp_path / "told")
+    assert told.code == 0, told.err
+    assert {"report.md", "report.html", "roofline.svg"} <= {path.name for path in (tmp_path / "told").iterdir()}
+
+
+def test_several_files_are_the_versions_of_one_ladder(rooflift: Rooflift, tmp_path: Path) -> None:
+    for name, launch in (("first", 0), ("second", 7)):
+        text = {"gemm": {"gpu__time_duration.sum": 1000 - 100 * launch, "launch__registers_per_thread": 32 + launch}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(text))
+    files = [tmp_path / "first.json", tmp_path / "second.json"]
+    out = tmp_path / "run"
+    assert rooflift("import", *files, "--as", "v0,v1_wide", "--out", out).code == 0
+    run = read_run(out)
+    assert list(run.timings["provider"]) == ["v0_first", "v1_wide"]
+    assert list(run.timings["median_us"]) == [1.0, 0.3]
+    assert run.manifest.origin is not None
+    assert run.manifest.origin.files == {"second.json": sha256(files[1])}
+    for words in (["--as", "v0"], ["--by-kernel"]):
+        assert rooflift("import", *files, *words, "--out", tmp_path / "other").code == 2
+    two = rooflift("import", LADDER, REPEATED, "--as", "v0,v1", "--out", tmp_path / "other")
+    assert (two.code, "several GPUs" in two.err) == (2, True)
+
+
+def test_repeats_count_as_medians_and_other_kernels_are_told(imported: Callable[..., Path]) -> None:
+    run = read_run(imported(REPEATED, "--version", "v0_packed"))
+    assert list(run.timings["n"]) == [1]  # of the last launch's grid there is one
+    notes = " ".join(run.manifest.notes)
+    assert "v0_packed is the sum of 2 kernels, repeats as medians" in notes
+    assert "takes 93 % of the time" in notes
+
+
+def test_launches_are_picked_before_they_are_imported(imported: Callable[..., Path]) -> None:
+    run = read_run(imported(MIXED, "--kernel", "distribution", "--skip", "1"))
+    assert run.metrics["kernel"].nunique() == 1
+    assert run.metrics.groupby("version")["launch"].nunique().tolist() == [1, 2]
+
+
+def test_report_of_a_gpu_without_a_spec_has_flop_and_roofs(imported: Callable[..., Path], rooflift: Rooflift) -> None:
+    """A full report counts FLOP by rates; the H800 has no data sheet here, and its report says what it is."""
+    import rooflift as rl
+
+    run = rl.open(imported(MIXED, "--kernel", "distribution"))
+    roofs = {roof.name: roof for roof in run.roofline().roofs}
+    assert roofs["DRAM"].per_s == pytest.approx(3.35e12, rel=0.01)
+    assert roofs["FP32"].per_s == pytest.approx(66.9e12, rel=0.01)
+    assert roofs["FP32"].source == "the driver's clocks"
+    point = run.summary().iloc[0]
+    assert point["flop"] > 1e8
+    assert 0 < point["flops_per_s"] < roofs["FP32"].per_s
+    told = rooflift("advise", run.folder)
+    assert "v0_distribution" in told.out  # of two kernels the one with most of the time
+    assert "Launch 4" not in told.out
+
+
+def test_report_of_nothing_but_nan_has_no_stage_and_shows_ncus_error(
+    imported: Callable[..., Path], rooflift: Rooflift
+) -> None:
+    folder = imported(FIXTURES / "foreign" / "r10_a100_all_nan_rule_errors.ncu-rep.gz")
+    said = rooflift("advise", folder)
+    assert (said.code, said.err) == (0, "")
+    for words in ("the values are not numbers", "no stage addresses this bottleneck", "returned an error: Metric"):
+        assert words in said.out
+    assert "erroror" not in said.out
+
+
+def test_hot_spots_of_an_import_are_those_of_its_kernel(imported: Callable[..., Path], rooflift: Rooflift) -> None:
+    folder = imported(MIXED, "--kernel", "distribution")
+    said = rooflift("hotspots", folder, "v0")
+    assert said.code == 0, said.err
+    assert "v0_distribution" in said.out

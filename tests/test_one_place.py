@@ -109,10 +109,10 @@ def test_an_operator_is_shown_with_its_versions_and_cases(rooflift: Run) -> None
 
 def test_a_dtype_is_one_of_the_cases_and_of_the_command_line(rooflift: Run) -> None:
     cases = (
-        "from rooflift.project.operator import load_operator; print(load_operator({}, 'example').cases['main'].dtypes)"
+        "from rooflift.project.operator import load_operator; print(load_operator({}, 'example').cases['small'].dtypes)"
     )
-    assert "'float64'" in rooflift(f"from pathlib import Path; {cases.format('Path()')}", module=False)
-    assert "float64" in rooflift("profile", "--help")
+    assert "'float8_e4m3fnuz'" in rooflift(f"from pathlib import Path; {cases.format('Path()')}", module=False)
+    assert "float8_e4m3fnuz" in rooflift("profile", "--help")
 
 
 def test_an_option_travels_to_the_child_and_runs_without_it_are_read(rooflift: Run) -> None:

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from rooflift.errors import ReportFault, RunFault
+from rooflift.measure.children import Measurement
 from rooflift.measure.request import Request
-from rooflift.measure.session import Measurement
 from rooflift.ncu.report import read_reports
 from rooflift.pipeline import default_folder, disagreement, rerender, timing_tables
 from rooflift.project.operator import Operator
@@ -42,12 +42,12 @@ def test_run_is_told_into_another_folder_and_stays_as_it_is(h100_run: Path, tmp_
     before = digests(h100_run)
     told = rerender(read_run(h100_run), tmp_path / "build" / "again")
     assert digests(h100_run) == before
-    names = {"report.md", *(f"{name}.svg" for name in ("roofline", "metrics", "stalls"))}
+    names = {"report.md", *(f"{name}.svg" for name in ("progress", "roofline", "bottleneck", "stalls"))}
     assert set(told.written) == {tmp_path / "build" / "again" / name for name in names}
     assert all(path.stat().st_size > 1000 for path in told.written)
     assert told.folder == h100_run
-    assert told.story.manifest == read_run(h100_run).manifest
-    assert list(told.story.summary["bottleneck"]) == ["ALU pipe", "Issue Slots"]
+    assert told.data.manifest == read_run(h100_run).manifest
+    assert list(told.data.summary["bottleneck"]) == ["Issue Slots", "Issue Slots"]
 
 
 def test_old_run_is_drawn_under_the_roofs_that_were_measured_since(
@@ -98,7 +98,7 @@ def test_run_whose_reports_were_not_kept_is_told_from_its_table(
     monkeypatch.setattr("rooflift.pipeline.draw", lambda *_, **__: [])  # drawing takes seconds
     shutil.rmtree(run_copy / "ncu")
     again = rerender(read_run(run_copy), tmp_path / "out")
-    assert list(again.story.summary["sm_pct"].round(2)) == [82.14, 86.32]
+    assert list(again.data.summary["sm_pct"].round(2)) == [82.14, 86.32]
 
 
 # --- tables against reports

@@ -225,6 +225,7 @@ def test_bundle_holds_what_was_told_and_nothing_that_lay_beside_it(somebody: Som
     assert leaks(told, somebody.secrets) == set()
 
 
+@pytest.mark.slow
 def test_loop_leaves_nothing_private_of_what_candidates_and_faults_said(somebody: Somebody, checkout: Path) -> None:
     right = (checkout / "kernels" / "depthwise_conv2d" / "v1_grid.py").read_text()
     said = "".join(f"# {line}\n" for line in somebody.all_said.splitlines())
@@ -248,12 +249,17 @@ def test_loop_leaves_nothing_private_of_what_candidates_and_faults_said(somebody
     "command",
     [
         "prompt depthwise_conv2d v1 --stage tiling --gpu h100 --run build/run",
-        "prompt depthwise_conv2d v1 --stage tiling --gpu h100 --run build/run --format json",
-        "advise build/run v1 --json",
         "compare build/run:v0 :v1 --json",
-        "gate build/run --max-slowdown 2% --min-sol 10% --json",
-        "estimate build/run --against recorded --out build/table.md --json",
-        "show --json",
+        *(
+            pytest.param(command, marks=pytest.mark.slow)
+            for command in (
+                "prompt depthwise_conv2d v1 --stage tiling --gpu h100 --run build/run --format json",
+                "advise build/run v1 --json",
+                "gate build/run --max-slowdown 2% --min-sol 10% --json",
+                "estimate build/run --against recorded --out build/table.md --json",
+                "show --json",
+            )
+        ),
     ],
 )
 def test_answer_that_goes_into_a_file_names_nobody(somebody: Somebody, command: str, tmp_path: Path) -> None:

@@ -99,10 +99,8 @@ def test_fault_of_the_reader_ends_the_child_and_its_children(tmp_path: Path, end
         pids.append(int(line))
         raise ValueError("not what was expected")
 
-    started = time.monotonic()
     with pytest.raises(ValueError, match="not what was expected"):
         run(PARENT, tmp_path, on_line)
-    assert time.monotonic() - started < 20
     assert ends(pids[0])
 
 
@@ -118,7 +116,7 @@ print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], s
 
 
 def test_child_that_closes_its_output_is_watched_on(tmp_path: Path) -> None:
-    program = "import os, time; os.close(1); os.close(2); time.sleep(60)"
+    program = "import os, time; os.close(1); os.close(2); time.sleep(600)"
     looks: list[int] = []
 
     def watch(pid: int) -> None:
@@ -126,10 +124,8 @@ def test_child_that_closes_its_output_is_watched_on(tmp_path: Path) -> None:
         if len(looks) > 5:
             raise ValueError("seen enough")
 
-    begun = time.monotonic()
     with pytest.raises(ValueError, match="seen enough"):
         asyncio.run(stream([sys.executable, "-c", program], tmp_path, {}, lambda line: None, watch=watch))
-    assert time.monotonic() - begun < 20
 
 
 def test_capture_of_a_missing_command_is_127() -> None:
@@ -139,9 +135,7 @@ def test_capture_of_a_missing_command_is_127() -> None:
 
 
 def test_capture_of_a_command_that_hangs_is_127() -> None:
-    started = time.monotonic()
-    assert capture(["sleep", "60"], timeout_s=0.2).returncode == 127
-    assert time.monotonic() - started < 20
+    assert capture(["sleep", "600"], timeout_s=0.2).returncode == 127
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv here")
@@ -196,9 +190,7 @@ def test_grandchild_that_holds_the_output_open_does_not_hold_up_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: Callable[[int], bool]
 ) -> None:
     monkeypatch.setattr("rooflift.process.LAST_WORDS_S", 0.2)
-    begun = time.monotonic()
     ended = run(PARENT.replace("time.sleep(600)\n", ""), tmp_path)  # the parent leaves, its child sleeps on
-    assert time.monotonic() - begun < 30
     assert ended.returncode == 0
     assert ends(int(ended.output))
 

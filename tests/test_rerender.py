@@ -39,7 +39,7 @@ def test_rendered_run_is_whole_and_what_was_measured_is_as_before(rerender: Modu
     assert rerender.unsealed(read_run(run_copy).manifest) == rerender.unsealed(manifest)
     assert "v1_grid" in (run_copy / "report.md").read_text(encoding="utf-8")
     assert {path.name for path in run_copy.iterdir() if path.suffix in (".svg", ".png")} == {
-        *("roofline.svg", "metrics.svg", "stalls.svg")
+        *("progress.svg", "roofline.svg", "bottleneck.svg", "stalls.svg")
     }
 
 

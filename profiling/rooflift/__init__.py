@@ -5,7 +5,7 @@
     run.summary()
 
 docs/python-api.md has every name with an example. A name is loaded when it is first used: importing the package costs
-nothing. `runs`, `lint` and `compile` are functions here and packages below; `from rooflift.runs.find import ...` works.
+nothing. `runs`, `lint`, `compile` and `optimize` are functions here and packages below, which can be imported from.
 """
 
 from __future__ import annotations
@@ -16,13 +16,22 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rooflift.api.checks import verify
+    from rooflift.api.doctor import doctor
     from rooflift.api.estimates import estimate
-    from rooflift.api.find import gpu, latest, open, operator, roofs, runs  # noqa: A004  # rl.open, as Image.open
+    from rooflift.api.find import latest, open, runs  # noqa: A004  # rl.open, as Image.open
+    from rooflift.api.kernelbench import fast_p, kernelbench
+    from rooflift.api.lint import lint
+    from rooflift.api.new import new
+    from rooflift.api.operators import operator, operators
+    from rooflift.api.project import gpu
+    from rooflift.api.reports import launches, read_report
+    from rooflift.api.roofs import roofs
     from rooflift.api.run import Run
     from rooflift.api.times import compare_times
-    from rooflift.api.work import compile, lint, profile, read_report, verify  # noqa: A004  # rl.compile, as re.compile
+    from rooflift.api.work import compile, profile  # noqa: A004  # rl.compile, as re.compile
     from rooflift.errors import RoofliftError
-    from rooflift.optimize.ask import prompt
+    from rooflift.optimize.ask import optimize, prompt
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,12 +39,19 @@ __all__ = [
     "Run",
     "compare_times",
     "compile",
+    "doctor",
     "estimate",
+    "fast_p",
     "gpu",
+    "kernelbench",
     "latest",
+    "launches",
     "lint",
+    "new",
     "open",
     "operator",
+    "operators",
+    "optimize",
     "profile",
     "prompt",
     "read_report",
@@ -45,13 +61,22 @@ __all__ = [
 ]
 
 _MODULES = {
+    "rooflift.api.checks": ("verify",),
+    "rooflift.api.doctor": ("doctor",),
     "rooflift.api.estimates": ("estimate",),
-    "rooflift.api.find": ("gpu", "latest", "open", "operator", "roofs", "runs"),
+    "rooflift.api.find": ("latest", "open", "runs"),
+    "rooflift.api.kernelbench": ("fast_p", "kernelbench"),
+    "rooflift.api.lint": ("lint",),
+    "rooflift.api.new": ("new",),
+    "rooflift.api.operators": ("operator", "operators"),
+    "rooflift.api.project": ("gpu",),
+    "rooflift.api.reports": ("launches", "read_report"),
+    "rooflift.api.roofs": ("roofs",),
     "rooflift.api.run": ("Run",),
     "rooflift.api.times": ("compare_times",),
-    "rooflift.api.work": ("compile", "lint", "profile", "read_report", "verify"),
+    "rooflift.api.work": ("compile", "profile"),
     "rooflift.errors": ("RoofliftError",),
-    "rooflift.optimize.ask": ("prompt",),
+    "rooflift.optimize.ask": ("optimize", "prompt"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -1,12 +1,29 @@
-"""The dtypes of operators: one row says what the checks, the rooflines and the measured roofs need to know of one.
+"""The dtypes of operators, and the units of a GPU that compute them: one row each, for checks, rooflines and roofs.
 
-A dtype more is a row more here, a field of `GpuSpec` where its rate is a new one, and what makes random inputs of it
-where torch.randn does not (`worker.tensors`).
+A dtype more is a row of DTYPES, and what makes random inputs of it where torch.randn does not (`worker.tensors`). A
+unit more is a row of UNITS, its published rate in `GpuSpec`, and the kernels that measure it (`worker.roofs`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+FP32, FP64 = "FP32", "FP64"
+SPECIAL = "special functions"
+
+# The units by the name of their roof, each with the field of a GPU's spec that holds its published rate: FLOP/s, and
+# for the special functions results/s.
+UNITS = {
+    FP32: "fp32_flops_per_s",
+    FP64: "fp64_flops_per_s",
+    "FP16 tensor": "fp16_flops_per_s",
+    "BF16 tensor": "bf16_flops_per_s",
+    "TF32 tensor": "tf32_flops_per_s",
+    "FP8 tensor": "fp8_flops_per_s",
+    "INT8 tensor": "int8_ops_per_s",
+    "FP64 tensor": "fp64_tensor_flops_per_s",
+    SPECIAL: "special_ops_per_s",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,36 +32,64 @@ class Dtype:
 
     name: str
     bytes: int
-    tolerance: float  # allowed error in units of (|expected| + rms(expected))
-    tensor_unit: str = ""  # the roof of products on the tensor cores, "" where none is measured
-    tensor_rate: str = ""  # the field of a GPU's spec that holds its published rate
+    tensor_unit: str = ""  # the unit of its products on the tensor cores, "" where none is measured
     tensor_precise: bool = False  # the tensor cores multiply it without rounding: their results pass the check
+    pipe: str = FP32  # the unit of its other arithmetic
 
 
-# Tolerance of 16-bit outputs: one unit in the last place, twice the error of rounding an exact result once. float32: 80
-# units in the last place, room for sums of some thousand terms; the tensor cores round it to TF32, which has 10 bits.
 DTYPES = {
     row.name: row
     for row in (
-        Dtype("float32", 4, 1e-5, "TF32 tensor", "tf32_flops_per_s"),
-        Dtype("float16", 2, 2**-10, "FP16 tensor", "fp16_flops_per_s", tensor_precise=True),
-        Dtype("bfloat16", 2, 2**-7, "BF16 tensor", "bf16_flops_per_s", tensor_precise=True),
+        Dtype("float32", 4, "TF32 tensor"),
+        Dtype("float16", 2, "FP16 tensor", tensor_precise=True),
+        Dtype("bfloat16", 2, "BF16 tensor", tensor_precise=True),
+        Dtype("float64", 8, "FP64 tensor", tensor_precise=True, pipe=FP64),
+        Dtype("float8_e4m3fn", 1, "FP8 tensor", tensor_precise=True),
+        Dtype("float8_e5m2", 1, "FP8 tensor", tensor_precise=True),
+        Dtype("int8", 1, "INT8 tensor", tensor_precise=True),
     )
 }
-FP32_UNIT = "FP32"
-TENSOR_UNITS = {name: row.tensor_unit for name, row in DTYPES.items() if row.tensor_unit}  # what tl.dot uses
-RATES = {FP32_UNIT: "fp32_flops_per_s"} | {
-    row.tensor_unit: row.tensor_rate for row in DTYPES.values() if row.tensor_unit
-}
+STANDARD = ("float32", "float16", "bfloat16")  # of a case that names none
 
 
-def product_unit(dtype: str) -> str:
-    """Return the unit that may multiply values of a dtype: the tensor cores in 16 bits, else the FP32 pipe.
+def pipe_unit(dtype: str) -> str:
+    """Return the unit of the arithmetic that is no product of matrices.
 
-    The tensor cores round float32 to TF32, which the check of a version's result does not accept.
-
-    >>> product_unit("bfloat16"), product_unit("float32")
-    ('BF16 tensor', 'FP32')
+    >>> pipe_unit("float64"), pipe_unit("bfloat16")
+    ('FP64', 'FP32')
     """
-    row = DTYPES.get(dtype)
-    return row.tensor_unit if row is not None and row.tensor_precise else FP32_UNIT
+    return DTYPES[dtype].pipe if dtype in DTYPES else FP32
+
+
+def tensor_unit(dtype: str) -> str:
+    """Return the unit that tl.dot multiplies a dtype with, its pipe where the tensor cores do not take it."""
+    return (DTYPES[dtype].tensor_unit if dtype in DTYPES else "") or pipe_unit(dtype)
+
+
+def product_unit(dtype: str, *, allow_tf32: bool = False) -> str:
+    """Return the unit that may multiply values of a dtype: the tensor cores where their result passes the check.
+
+    They round float32 to TF32, which passes only where a case allows it.
+
+    >>> product_unit("bfloat16"), product_unit("float32"), product_unit("float32", allow_tf32=True)
+    ('BF16 tensor', 'FP32', 'TF32 tensor')
+    """
+    precise = dtype in DTYPES and DTYPES[dtype].tensor_precise
+    return tensor_unit(dtype) if precise or (allow_tf32 and dtype == "float32") else pipe_unit(dtype)
+
+
+# What an input may be of: operators compute in DTYPES, and take these beside them.
+INPUT_DTYPES = {
+    "float64": "float",
+    "float32": "float",
+    "float16": "float",
+    "bfloat16": "float",
+    "float8_e4m3fn": "float",
+    "float8_e5m2": "float",
+    "int8": "integer",
+    "int16": "integer",
+    "int32": "integer",
+    "int64": "integer",
+    "uint8": "integer",
+    "bool": "boolean",
+}

@@ -29,6 +29,10 @@ class NoGpu(EnvironmentFault):
     """No NVIDIA GPU can be used here."""
 
 
+class InterpreterGap(EnvironmentFault):
+    """Triton's interpreter lacks what a version needs, which says nothing about the version."""
+
+
 class NcuFault(EnvironmentFault):
     """ncu is missing or failed."""
 
@@ -57,10 +61,18 @@ class RunFault(RoofliftError):
     """A run folder is missing, incomplete or of another schema version."""
 
 
+class NoRun(RunFault):
+    """An operator was not measured yet."""
+
+
+MOST = 12  # names in a remedy
+
+
 def did_you_mean(wanted: str, known: Iterable[str]) -> str:
-    """Return the remedy line for an unknown name: the near names, or all of them."""
+    """Return the remedy line for an unknown name: the near names, or the first of them all."""
     names = list(known)
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5) or [n for n in names if n.startswith(wanted)]
     if near:
         return f"Did you mean {', '.join(near)}?"
-    return f"Known: {', '.join(names) or 'none'}."
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return f"Known: {', '.join(names[:MOST]) or 'none'}{more}."

@@ -6,8 +6,7 @@ import datetime
 import io
 import threading
 import zipfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,29 +14,35 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rooflift.analysis.compare import Side, noise_of
-from rooflift.errors import CatalogError, EnvironmentFault, RunFault
+from rooflift.analysis.hotspots import lines_by_version, with_functions
+from rooflift.errors import CatalogError, EnvironmentFault, KernelFault, ReportFault, RunFault
 from rooflift.measure import environment, offline, sanitizer
 from rooflift.measure.checkpoint import Start, open_checkpoint, record
+from rooflift.measure.children import Measurement, Progress
 from rooflift.measure.compiled import compile_tables
 from rooflift.measure.offline import Offline
 from rooflift.measure.request import Request
-from rooflift.measure.session import Measurement, MetricRequest, Progress, measure
+from rooflift.measure.session import MetricRequest, measure
 from rooflift.ncu import metrics as registry
 from rooflift.ncu.command import find_ncu
+from rooflift.ncu.instructions import read_source
 from rooflift.ncu.report import NOT_COLLECTED, read_reports
+from rooflift.ncu.stored import source_texts, stored_instructions
 from rooflift.project.git import git_state
+from rooflift.project.imports import imported_modules
 from rooflift.project.inline import inlined_files
 from rooflift.project.operator import load_operator, operator_names
+from rooflift.project.settings import reports_folder
 from rooflift.report.data import ReportData, report_data
 from rooflift.report.figures.style import page
 from rooflift.report.html import write_page
 from rooflift.report.markdown import write_report
-from rooflift.report.pictures import PICTURES, SUITE_PICTURE, draw
+from rooflift.report.pictures import PICTURES, draw
 from rooflift.runs import atomic, redact
 from rooflift.runs import run as runs
-from rooflift.runs.find import dated_name, find_runs, ladder_label, newest_run, recorded_cases
+from rooflift.runs.find import dated_name, ladder_label, recorded_cases
 from rooflift.runs.roofs import newest_roofs, roofs_of
-from rooflift.runs.verify import sha256, write_manifest
+from rooflift.runs.verify import KERNELS, sha256, write_manifest
 from rooflift.schema import (
     CompiledRow,
     Machine,
@@ -57,16 +62,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A run folder and its meaning."""
+class Rendered:
+    """A run and the files of its report."""
 
-    folder: Path
-    story: ReportData
+    folder: Path  # of the run
+    data: ReportData
     written: list[Path]
     resumed: str = ""  # what an interrupted call had finished, in words
 
 
-def profile(request: Request, out: Path | None, progress: Progress, *, numbered: bool = False) -> Told:
+def profile(request: Request, out: Path | None, progress: Progress, *, numbered: bool = False) -> Rendered:
     """Measure on this machine's GPU and leave a run folder, whole or not at all.
 
     `out` is the folder to make, numbered the first of `out`, `out`-2, ... that is free; by default it is numbered
@@ -84,7 +89,7 @@ def profile(request: Request, out: Path | None, progress: Progress, *, numbered:
         find_ncu()
     if out is not None and out.exists() and not numbered:
         raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
-    atomic.require_writable((out or request.root / "reports" / request.operator.name / "run").parent)
+    atomic.require_writable((out or reports_folder(request.root) / request.operator.name / "run").parent)
     commit, dirty = (request.commit, False) if request.commit else git_state(request.root)
     draws = threading.Thread(target=_get_ready_to_draw, daemon=True)
 
@@ -111,28 +116,10 @@ def profile(request: Request, out: Path | None, progress: Progress, *, numbered:
             manifest = _manifest(request, seen, driver.version, place.name, start.at, commit, dirty)
             notes = [*manifest.notes, *([checkpoint.in_words()] if checkpoint.resumed else [])]
             manifest = msgspec.structs.replace(manifest, sanitizer=findings or [], sampling=start.sampling, notes=notes)
-            story = _write(folder, request, manifest, seen, checkpoint.report, progress)
+            data = _write(folder, request, manifest, seen, checkpoint.report, progress)
             checkpoint.save("run", str(place.absolute()))
     files = sorted(path for path in place.rglob("*") if path.is_file())
-    return Told(place, story, files, checkpoint.in_words())
-
-
-def rerender_newest(request: Request, out: Path | None) -> Told | None:
-    """Render the newest run of a request's operator into `out`, by default below build/; None when there is no run.
-
-    Raises:
-        RunFault: `out` exists, or the run's reports and tables disagree.
-    """
-    if out is not None and out.exists():
-        raise RunFault(f"{out} exists", "Name a folder that does not; a run is never overwritten.")
-    reports, name = request.root / "reports", request.operator.label
-    if not find_runs(reports, name):
-        return None
-    run = newest_run(reports, name)
-    if request.suite:
-        with suppress(RunFault):  # without a suite the newest run is all there is
-            run = newest_run(reports, name, suite=True)
-    return rerender(run, out or request.root / "build" / name / run.folder.name)
+    return Rendered(place, data, files, checkpoint.in_words())
 
 
 def check_and_compile(request: Request, targets: Sequence[int], progress: Progress, *, every: bool) -> Offline:
@@ -168,6 +155,7 @@ def _write(
     """Fill a run folder: the report, tables, figures, report.md and, last, run.json."""
     hidden = redact.secrets(request.root)
     metrics, compiled = runs.to_frame([], MetricRow), runs.to_frame([], CompiledRow)
+    source, texts = None, dict[str, str]()
     if report.exists():
         kept = folder / "ncu" / f"{request.operator.name}.ncu-rep"
         kept.parent.mkdir()
@@ -177,8 +165,18 @@ def _write(
             manifest, notes=[*manifest.notes, *_unknown_metrics(metrics, request.metric_set)]
         )
         metrics.to_csv(folder / "metrics.csv", index=False)
+        if request.metric_set in ("source", "full"):
+            texts = {version.path.name: version.path.read_text(encoding="utf-8") for version in request.versions}
+            source, note = instructions_or_note(kept, texts)
+            if source is not None:
+                source.to_parquet(folder / runs.SOURCE_TABLE, index=False)
+            manifest = msgspec.structs.replace(manifest, notes=[*manifest.notes, *filter(None, [note])])
     else:
-        compiled = compile_tables(request, [_target(manifest)], progress)
+        try:
+            compiled = compile_tables(request, [_target(manifest)], progress)
+        except KernelFault as fault:  # CUDA C++ takes no meta tensors; the times are not lost for it
+            note = f"Not compiled without running: {fault.message.splitlines()[0]}"
+            manifest = msgspec.structs.replace(manifest, notes=[*manifest.notes, note])
         compiled.to_csv(folder / "compiled.csv", index=False)
     timings, samples = timing_tables(seen)
     timings.to_csv(folder / "timings.csv", index=False)
@@ -186,13 +184,24 @@ def _write(
     manifest = msgspec.structs.replace(
         manifest, noise=noise_of(samples), gpu_states=seen.states, machine_code=seen.machine_code
     )
-    measured = newest_roofs(request.root / "reports", manifest.machine.gpu)
-    story = report_data(manifest, metrics, timings, compiled, samples, measured=measured)
-    draw(story, folder)
-    write_report(story, folder)
+    measured = newest_roofs(reports_folder(request.root), manifest.machine.gpu)
+    data = report_data(manifest, metrics, timings, compiled, samples, measured=measured)
+    if source is not None:
+        data = replace(data, lines=lines_by_version(source, texts, data.case.case, data.case.dtype))
+    draw(data, folder)
+    write_report(data, folder)
     write_manifest(folder, manifest)
     redact.refuse(folder, hidden)
-    return story
+    return data
+
+
+def instructions_or_note(report: Path, texts: Mapping[str, str]) -> tuple[pd.DataFrame | None, str]:
+    """Return the instructions of a report with their functions, or None and a note: the run is not lost for them."""
+    try:
+        source, embedded = read_source([report])
+    except ReportFault as fault:
+        return None, f"No source.parquet: {fault.message}."
+    return with_functions(source, embedded | dict(texts)), ""
 
 
 def _unknown_metrics(metrics: pd.DataFrame, metric_set: str) -> list[str]:
@@ -204,7 +213,7 @@ def _unknown_metrics(metrics: pd.DataFrame, metric_set: str) -> list[str]:
     return [f"This ncu does not know {', '.join(unknown)} (`ncu --query-metrics`)."] if unknown else []
 
 
-def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool = False, png: bool = False) -> Told:
+def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool = False, png: bool = False) -> Rendered:
     """Read a run's reports again and redraw everything into `out`; nothing of the run itself is touched.
 
     Its last version is compared with `base`, by default with the version before it. With `page` there is a
@@ -215,21 +224,24 @@ def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool =
         RunFault: the reports and metrics.csv disagree, or `out` cannot be written.
     """
     metrics = run.metrics
-    if run.reports:
+    if run.reports and not (run.manifest.origin and run.manifest.origin.repeats):  # their launches are named anew there
         metrics = read_reports(run.reports, run.folder)
         difference = disagreement(metrics, run.metrics)
         if difference:
             remedy = "One of the two was altered: restore them from version control."
             raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
-    story = report_data(run.manifest, metrics, run.timings, run.compiled, run.samples, base, measured=roofs_of(run))
+    data = report_data(run.manifest, metrics, run.timings, run.compiled, run.samples, base, measured=roofs_of(run))
+    source = stored_instructions(run)
+    if source is not None:
+        data = replace(data, lines=lines_by_version(source, source_texts(run), data.case.case, data.case.dtype))
     with atomic.refreshing(out) as folder:
-        files = [*draw(story, folder, png=png), write_report(story, folder)]
-        files += [write_page(story, folder)] if page else []
+        files = [*draw(data, folder, png=png), write_report(data, folder)]
+        files += [write_page(data, folder)] if page else []
         written = [out / path.relative_to(folder) for path in files]
-    for name in (*PICTURES, SUITE_PICTURE):  # of a run that was told here before
-        if out / name not in written:
-            (out / name).unlink(missing_ok=True)
-    return Told(run.folder, story, written)
+    for name in PICTURES:  # of a run that was rendered here before
+        if out / f"{name}.svg" not in written:
+            (out / f"{name}.svg").unlink(missing_ok=True)
+    return Rendered(run.folder, data, written)
 
 
 def bundle(run: runs.Run, out: Path, told: Sequence[Path]) -> Path:
@@ -238,7 +250,7 @@ def bundle(run: runs.Run, out: Path, told: Sequence[Path]) -> Path:
     Whatever else lies in `out` stays out of it. The same files give the same bytes.
     """
     files = {path.relative_to(out): path for path in told}
-    kept = ("run.json", "metrics.csv", "timings.csv", "compiled.csv", "samples.parquet")
+    kept = ("run.json", "metrics.csv", "timings.csv", "compiled.csv", "samples.parquet", runs.SOURCE_TABLE)
     data = [path for path in (*(run.folder / name for name in kept), *run.reports) if path.exists()]
     files |= {path.relative_to(run.folder): path for path in data}
     target = out / f"{run.folder.name}.zip"
@@ -251,14 +263,16 @@ def bundle(run: runs.Run, out: Path, told: Sequence[Path]) -> Path:
     return target
 
 
-def compiled_kernels(run: runs.Run, root: Path) -> pd.DataFrame | None:
+def compiled_kernels(run: runs.Run) -> pd.DataFrame | None:
     """Return compiled.csv, or of a run without one what the compiler makes here of the same files for the run's GPU.
 
-    None when a file has changed since, is gone, or triton is not installed.
+    None when a file has changed since, is gone or belongs to no project, or triton is not installed.
     """
     if not run.compiled.empty:
         return run.compiled
-    manifest = run.manifest
+    manifest, root = run.manifest, run.root
+    if root is None:
+        return None
     try:
         operator = load_operator(root, ladder_label(manifest))
     except CatalogError:
@@ -279,9 +293,10 @@ def compiled_kernels(run: runs.Run, root: Path) -> pd.DataFrame | None:
 def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
     """Return the first difference between two metric frames in words, "" when there is none.
 
-    Rows of metrics that only one of the two registries knows do not count.
+    Rows of metrics that only one of the two registries knows do not count, nor do kernel names, which older tables
+    hold without their template arguments.
     """
-    key = ["version", "case", "dtype", "kernel", "launch", "metric"]
+    key = ["version", "case", "dtype", "launch", "metric"]
     both = read.merge(stored, on=key, how="inner", suffixes=("_report", "_table"))
     shared = set(read["metric"]) & set(stored["metric"])
     expected = max(frame["metric"].isin(shared).sum() for frame in (read, stored))
@@ -299,9 +314,9 @@ def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
 def known_cases(request: Request) -> list[ResolvedCase]:
     """Return what the operator's newest runs have of the same cases of the same reference file."""
     operator = request.operator
-    recorded = recorded_cases(request.root / "reports", operator.name)
+    recorded = recorded_cases(reports_folder(request.root), operator.name)
     name, digest = operator.file_name(operator.reference), sha256(operator.reference)
-    asked = {(case.name, case.dtype): (case.init, case.inputs) for case in request.timed}
+    asked = {(case.name, case.dtype): (case.init, case.shapes or None) for case in request.timed}
     return [
         case
         for key, (case, run) in recorded.items()
@@ -338,7 +353,7 @@ def default_folder(
     """Return reports/<operator>/<date>-<gpu>-<commit>, with the ladder's name at the end of other ladders' runs."""
     name = dated_name(_device(seen).gpu, started, commit, dirty)
     ladder = f"-{request.operator.ladder}" if request.operator.ladder else ""
-    return request.root / "reports" / request.operator.name / f"{name}{ladder}"
+    return reports_folder(request.root) / request.operator.name / f"{name}{ladder}"
 
 
 def _device(seen: Measurement) -> Device:
@@ -355,8 +370,8 @@ def settled(options: MeasureOptions, started: datetime.datetime) -> Sampling:
 def _metric_request(metric_set: str, report: Path) -> MetricRequest | None:
     if metric_set == "none":
         return None
-    sections = registry.SECTIONS if metric_set == "standard" else ()
-    return MetricRequest(registry.ncu_names(metric_set), sections, metric_set == "full", report)
+    names, sections = registry.ncu_names(metric_set), registry.ncu_sections(metric_set)
+    return MetricRequest(names, sections, metric_set == "full", report)
 
 
 def _manifest(
@@ -371,6 +386,7 @@ def _manifest(
     device = _device(seen)
     kernel_files = [request.operator.reference, *(version.path for version in request.versions)]
     kernel_files += inlined_files(request.dispatch) if request.dispatch is not None else []
+    kernel_files += [request.baselines] if request.baselines is not None else []
     return Manifest(
         operator=request.operator.name,
         ladder=request.operator.ladder,
@@ -398,8 +414,18 @@ def _manifest(
         options=request.options,
         suite=request.suite and not request.named and not request.dtypes,
         notes=_notes(request, seen),
-        sha256={request.operator.file_name(path): sha256(path) for path in kernel_files},
+        sha256={request.operator.file_name(path): sha256(path) for path in kernel_files} | _imported(request),
     )
+
+
+def _imported(request: Request) -> dict[str, str]:
+    """Return the sha256 of the project's modules that the versions import, by their place beside the kernels."""
+    root, found = request.root.resolve(), dict[str, str]()
+    for path in (request.operator.reference, *(version.path for version in request.versions)):
+        for place, module in imported_modules(path, request.operator.folder).items():
+            own = module.resolve()
+            found[f"{KERNELS}../{own.relative_to(root) if own.is_relative_to(root) else place}"] = sha256(module)
+    return found
 
 
 def _notes(request: Request, seen: Measurement) -> list[str]:

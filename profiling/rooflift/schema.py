@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import msgspec
@@ -108,6 +109,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     triton: str
     python: str
     ncu: str | None  # None when no metrics were collected
+    card: str = ""  # a hash of the GPU's UUID: the same card has the same; "" in runs from before it was recorded
 
 
 class VersionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,21 +123,33 @@ class VersionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expect: list[str]
 
 
+STATED, TENSORS = "stated in cases.toml", "the tensors"  # where the bytes and FLOP of a case come from
+
+
 class ResolvedCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A case in one dtype as the reference's tensors have it: arguments, input shapes, compulsory traffic and FLOP.
 
-    The child reports it and run.json records it. The traffic is the input, parameter and output bytes, each once.
+    The child reports it and run.json records it. The traffic is the bytes of inputs, parameters,
+    buffers and outputs, each once, or what the case states.
     """
 
     case: str
     dtype: str
     init: dict[str, Any] | list[Any]
     inputs: list[list[int]]
-    compulsory_bytes: int
-    flop: int | None  # None when torch's FLOP counter does not know the operator
+    compulsory_bytes: int | None  # None in an import, where nobody says them
+    flop: int | None  # None when neither cases.toml states them nor torch's FLOP counter knows the operator
     flop_source: str
-    read_bytes: int | None = None  # of the compulsory bytes: inputs and parameters; None in runs before it was recorded
+    read_bytes: int | None = None  # of the compulsory bytes: inputs, parameters, buffers; None before it was recorded
     written_bytes: int | None = None  # outputs
+    bytes_source: str = ""  # STATED or TENSORS; "" before it was recorded
+    flop_by_unit: dict[str, int] = {}  # where the case states them; else `flop` are products of its dtype
+    allow_tf32: bool = False  # float32 products may be rounded to TF32
+
+    @property
+    def bytes_known(self) -> float:
+        """The compulsory bytes, NaN where nobody says them."""
+        return math.nan if self.compulsory_bytes is None else float(self.compulsory_bytes)
 
 
 class CheckRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,6 +161,11 @@ class CheckRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
     max_abs_error: float
     error_over_tolerance: float  # at most 1 passes
+    tolerance: float | None = (
+        None  # allowed error relative to an element's terms; None in runs from before it was recorded
+    )
+    deterministic: bool | None = None  # a second call on the same inputs gave the same bits
+    note: str = ""  # what weakens the comparison, such as a reference whose result is constant
 
 
 class SanitizerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -166,8 +185,11 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where an imported run comes from."""
 
     file: str  # its name, without the folder
-    kind: Literal["ncu-rep", "json"]
+    kind: Literal["ncu-rep", "json", "csv"]
     sha256: str  # of the file as it was given
+    files: dict[str, str] = {}  # the others, of which later versions are, with their sha256
+    unnamed: bool = False  # the versions are kernels of a report that nobody asked to take apart
+    repeats: bool = False  # launches of one kernel with the same grid are repeats, as nothing says what is one call
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -189,7 +211,7 @@ class MeasureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     samples: int = 50  # rounds a case and dtype
     precision: float | None = None  # half the width of each median's interval / median; None: `samples` rounds
     budget_s: float | None = None  # the most GPU time of a case and dtype; None: 3 s, with a precision 10 s
-    slow_baselines: bool = False  # torch_channels_last and torch_compile are timed, too
+    slow_baselines: bool = False  # torch_channels_last, torch_compile and the operator's own are timed, too
     noise: bool = False  # the last version is timed twice
     sanitize: bool = False  # the versions run under compute-sanitizer, too, on the test cases
 
@@ -256,6 +278,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     gpu_states: list[GpuState] = []
     machine_code: list[MachineCode] = []  # empty in runs from before it was recorded
     origin: Origin | None = None  # None: rooflift measured it
+    gpu_figures: dict[str, float | str] = {}  # of an import: what its report says of the GPU, fields of a GPU spec
     sha256_self: str | None = None  # of run.json with "" in this place; None in runs from before it was recorded
 
 
@@ -264,13 +287,13 @@ class RoofRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     name: str
     kind: Literal["bandwidth", "compute"]
-    per_s: float  # bytes/s or FLOP/s, as the unit says; of the median time
+    per_s: float  # as the unit says; of the median time
     q20_per_s: float  # a fifth of the samples was slower
     q80_per_s: float  # a fifth was faster
-    unit: Literal["byte/s", "FLOP/s"]
+    unit: Literal["byte/s", "FLOP/s", "op/s"]  # op/s: integers, special functions
     method: str
     configuration: str
-    work: int  # bytes or FLOP of one sample, as the method counts them
+    work: int  # bytes or operations of one sample, as the method counts them
     clocks_before_mhz: list[int]  # SM and memory by NVML, warm, in front of the samples; [] when it tells none
     clocks_after_mhz: list[int]  # and right behind the last one
     times_us: list[float]  # CUDA events

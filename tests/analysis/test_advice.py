@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from rooflift.analysis.advice import STOP_PCT, diagnose
-from rooflift.analysis.bottleneck import SOME_UNIT, remedies
+from rooflift.analysis.advice import STOP_PCT, Diagnosis, diagnose
+from rooflift.analysis.bottleneck import SOME_MEMORY, SOME_UNIT, remedies
 from rooflift.analysis.selection import advise, select
 from rooflift.analysis.sol import SpeedOfLight, Term
 from rooflift.errors import CatalogError
-from rooflift.ncu.metrics import RESOURCES, STALLS
+from rooflift.ncu.metrics import SHARES, SOL_UNITS, STALLS
 from rooflift.project.stages import stages
 from rooflift.runs.run import read_run
 
 SEED = {"sm_pct": 59.89, "dram_pct": 92.71, "warps_active_pct": 91.18, "l2_hit_pct": 75.26, "grid_size": 1040400}
 NO_SOL = SpeedOfLight(Term(math.nan, 1e6, "nothing was timed"))
-QUIET = dict.fromkeys(RESOURCES, 10.0) | {"waves": 8.0, "time_us": 100.0, "excess_traffic": 1.0, "ncu_time_ns": 99e3}
+QUIET = dict.fromkeys(SHARES, 10.0) | {"waves": 8.0, "time_us": 100.0, "excess_traffic": 1.0, "ncu_time_ns": 99e3}
 
 
 def copied(time_us: float) -> SpeedOfLight:
@@ -29,8 +29,18 @@ def copied(time_us: float) -> SpeedOfLight:
 
 
 def test_every_bottleneck_has_a_remedy() -> None:
-    others = {SOME_UNIT, "too few programs", "latency", "few warps", "compulsory traffic", "launch", "unknown"}
-    assert set(remedies()) == set(RESOURCES.values()) | others
+    others = {"tensor cores idle", "tensor cores wait", "tensor cores busy", "special functions"}
+    others |= {
+        SOME_UNIT,
+        SOME_MEMORY,
+        "too few programs",
+        "latency",
+        "few warps",
+        "compulsory traffic",
+        "launch",
+        "unknown",
+    }
+    assert set(remedies()) == {*SHARES.values(), *SOL_UNITS.values()} | others
 
 
 def test_stages_address_bottlenecks_and_stalls_that_exist() -> None:
@@ -53,7 +63,10 @@ def test_on_the_rtx_4090_of_the_seed_the_grid_stage_cannot_pay() -> None:
 def test_on_the_h100_integer_work_limits_v0_and_the_grid_addresses_it(h100_run: Path) -> None:
     run = read_run(h100_run)
     found = advise(run, select(run, "v0"))
-    assert (found.bottleneck, found.evidence, found.stage) == ("ALU pipe", "alu_pct 80", "grid")
+    assert (found.bottleneck, found.evidence, found.stage) == (
+        *("Issue Slots", "issue_sol_pct 82, alu_sol_pct 80"),
+        "grid",
+    )
     assert found.sol_pct == pytest.approx(35.5, abs=0.1)
     assert found.excess_traffic == pytest.approx(0.994, abs=0.001)
     assert not found.stop
@@ -93,6 +106,58 @@ def test_where_flop_bind_fewer_flop_help_and_fewer_bytes_do_not() -> None:
     assert found.achieved_per_s == pytest.approx(1e9 / 100e-6)
     assert "FLOP" in found.how
     assert "bytes" not in found.how
+
+
+PRODUCTS = SpeedOfLight(Term(38.0, 1e8, "a copy"), {"BF16 tensor": Term(80.0, 7e10, "the BF16 tensor rate")})
+
+
+@pytest.mark.parametrize(
+    ("metrics", "bottleneck", "stage", "how"),
+    [
+        ({"tensor_pct": 92.0}, "Tensor pipe", "tensor", "larger matrix instructions"),
+        ({"tensor_pct": 44.0, "stall_barrier": 5.0}, "latency", "pipelining", "copy operands ahead"),
+        ({"tensor_pct": 0.0, "fma_pct": 90.0}, "FMA pipe", "tensor", "tl.dot"),
+        ({"tensor_pct": 30.0, "dram_pct": 80.0, "excess_traffic": 4.0}, "DRAM", "memory", "move fewer bytes"),
+        ({"tensor_pct": 30.0, "waves": 0.5}, "too few programs", "grid", "more programs"),
+    ],
+    ids=["busy", "waiting", "idle", "DRAM", "few programs"],
+)
+def test_where_the_tensor_cores_bind_a_stage_brings_them_to_work(
+    metrics: dict[str, float], bottleneck: str, stage: str, how: str
+) -> None:
+    found = diagnose(QUIET | metrics, PRODUCTS)
+    assert (found.bottleneck, found.stage, found.stop) == (bottleneck, stage, False)
+    assert how in found.how
+    assert {"DRAM": "rasterization", "too few programs": "persistence"}.get(bottleneck, stage) in [
+        advice.stage for advice in found.stages if advice.pays
+    ]
+    assert found.gain_at_most is not None
+    assert found.gain_at_most <= 1.25 + 1e-9  # 80 us of 100: by the term that binds, not 100 / 38 by the copy
+
+
+def test_products_that_no_term_needs_are_to_be_fewer() -> None:
+    """Memory binds, and the tensor cores multiply with zeros."""
+    found = diagnose(QUIET | {"tensor_pct": 92.0}, copied(80))
+    assert (found.stage, "fewer" in found.how) == ("algorithm", True)
+
+
+def test_special_functions_have_a_stage_and_a_stop_of_their_own() -> None:
+    def of(share: float) -> Diagnosis:
+        sol = SpeedOfLight(Term(22.0, 1e6, "a copy"), {"special functions": Term(share, 1e9, "their rate")})
+        return diagnose(QUIET | {"xu_pct": 75.0}, sol)
+
+    assert (of(75).stage, of(75).stop) == ("special", False)
+    assert "exp2" in of(75).how
+    assert (of(96).stage, of(96).stop) == (None, True)
+    assert "special functions" in of(96).how
+
+
+def test_where_a_term_is_missing_no_percentage_is_given_and_nothing_stops() -> None:
+    sol = SpeedOfLight(Term(95.0, 1e8, "a copy"), absent="no term of BF16 tensor", unknown=True)
+    found = diagnose(QUIET | {"tensor_pct": 70.0}, sol)
+    assert (found.sol_pct, found.sol_us, found.sol_binds, found.stop) == (None, None, "", False)
+    assert found.sol_source == "no term of BF16 tensor"
+    assert "speed of light" not in found.gain_reason
 
 
 def test_without_sol_only_dram_near_its_peak_with_lean_traffic_stops() -> None:
@@ -156,7 +221,7 @@ def test_the_command_prints_the_verdict_and_ncus_rules(rooflift: Callable[..., A
     said = rooflift("advise", h100_run, "v0")
     assert said.code == 0
     assert "35.5 % of SOL (memory: 1062 GB/s)" in said.out
-    assert "ALU pipe: alu_pct 80" in said.out
+    assert "Issue Slots: issue_sol_pct 82, alu_sol_pct 80" in said.out
     assert "go on with the grid stage" in said.out
     assert "estimated speedup 28.8 %, global" in said.out
 

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from rooflift.analysis.selection import advise, figures, of, select
-from rooflift.analysis.sol import MEMORY, SpeedOfLight, Term, rate_text, speed_of_light, suspicion
+from rooflift.analysis.sol import MEMORY, MEMORY_BINDS_BELOW, SpeedOfLight, Term, rate_text, speed_of_light, suspicion
 from rooflift.analysis.suite import suite
 from rooflift.analysis.summary import summarize
+from rooflift.project.gpus import specs
 from rooflift.runs.run import read_run
 from rooflift.schema import Manifest, ResolvedCase, Roofs
 
@@ -78,11 +79,55 @@ def test_products_are_at_the_rate_of_the_unit_that_may_multiply_the_dtype(
 
 def test_a_compute_term_that_is_absent_says_why(timed: Callable[..., pd.DataFrame], h100_roofs: RoofsOf) -> None:
     times = timed(copy=10.0)
-    assert "FLOP counter does not know" in speed_of_light(case(), times, h100_roofs()).source
-    assert "roofs of this GPU were not measured" in speed_of_light(case(flop=10**12), times).source
-    no_fp32 = h100_roofs()
-    no_fp32.rows[:] = [row for row in no_fp32.rows if row.name != "FP32"]
-    assert "FP32 rate of this GPU was not measured" in speed_of_light(case(flop=10**12), times, no_fp32).source
+    assert "no compute term: FLOP by no count alone" in speed_of_light(case(), times, h100_roofs()).source
+    uncounted = ResolvedCase("main", "float32", {}, [], 1, None, "ncu's counters (torch's took longer than 20 s)")
+    assert "torch's took longer than 20 s" in speed_of_light(uncounted, times, h100_roofs()).source
+
+
+def test_each_unit_that_a_case_states_is_a_term_of_its_own(
+    timed: Callable[..., pd.DataFrame], h100_roofs: RoofsOf
+) -> None:
+    """Causal attention: half of the products, and exponentials that no tensor core computes."""
+    rates = {row.name: row.per_s for row in h100_roofs().rows}
+    units = {"BF16 tensor": int(rates["BF16 tensor"] * 40e-6), "special functions": int(16 * 132 * 1.98e9 * 60e-6)}
+    stated = ResolvedCase("main", "bfloat16", {}, [], 1000, units["BF16 tensor"], "", flop_by_unit=units)
+    sol = speed_of_light(stated, timed("bfloat16", copy=10.0), h100_roofs())
+    assert {name: term.time_us for name, term in sol.compute.items()} == pytest.approx(
+        {"BF16 tensor": 40, "special functions": 60}
+    )
+    assert sol.binds == "special functions"
+    assert "datasheet" in sol.source  # h100_roofs has no such row; the guide says 16 of an SM and clock
+    assert rate_text(sol.achieved_per_s(120.0), sol.binds) == "2.09 Top/s"
+
+
+def test_tf32_is_the_unit_of_float32_only_where_the_case_allows_it(
+    timed: Callable[..., pd.DataFrame], h100_roofs: RoofsOf
+) -> None:
+    allowed = ResolvedCase("main", "float32", {}, [], 1000, 10**12, "", allow_tf32=True)
+    assert speed_of_light(allowed, timed(copy=1.0), h100_roofs()).binds == "TF32 tensor"
+    assert speed_of_light(case(flop=10**12), timed(copy=1.0), h100_roofs()).binds == "FP32"
+
+
+def test_a_rate_that_nobody_measured_is_the_datasheets(timed: Callable[..., pd.DataFrame]) -> None:
+    """A bound that is too low, and no memory term that hides the products: a matmul stood at 22 % by that alone."""
+    sol = speed_of_light(case("bfloat16", 2 * 4096**3), timed("bfloat16", copy=38.0), gpu="NVIDIA H100 80GB HBM3")
+    assert (sol.binds, sol.time_us) == ("BF16 tensor", pytest.approx(2 * 4096**3 / 989.4e12 * 1e6))
+    assert "of the datasheet, as it was not measured on this GPU" in sol.source
+
+
+def test_where_no_rate_is_known_a_case_of_many_flop_has_no_percentage(timed: Callable[..., pd.DataFrame]) -> None:
+    times = timed("bfloat16", copy=38.0)
+    many = speed_of_light(case("bfloat16", 2 * 4096**3, nbytes=100_663_296), times, gpu="NVIDIA Unheard")
+    assert (many.binds, math.isnan(many.pct(180.0)), many.memory.time_us) == ("", True, 38.0)
+    assert many.source.startswith("no term of BF16 tensor")
+    assert "`rooflift roofs`" in many.source
+    few = speed_of_light(case("bfloat16", 10**9), times, gpu="NVIDIA Unheard")  # a third of a FLOP a byte
+    assert (few.binds, few.time_us) == (MEMORY, 38.0)
+    assert "no term of BF16 tensor" in few.source
+
+
+def test_memory_binds_on_every_gpu_spec_where_it_is_taken_to() -> None:
+    assert all(spec.fp32_flops_per_s / spec.dram_bytes_per_s > MEMORY_BINDS_BELOW for spec in specs().values())
 
 
 def test_a_term_cannot_be_altered() -> None:

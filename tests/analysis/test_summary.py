@@ -104,7 +104,7 @@ def test_nothing_measured_gives_columns_and_no_value(metrics_of: FrameOf, measur
 
 
 @settings(deadline=None, max_examples=8)
-@given(launches=st.integers(1, 6), value=st.floats(0, 1e12), time_ns=st.floats(1, 1e9))
+@given(launches=st.integers(1, 6), value=st.floats(0, 100), time_ns=st.floats(1, 1e9))
 def test_equal_launches_add_up_or_stay_what_each_is(
     metrics_of: FrameOf, launches: int, value: float, time_ns: float
 ) -> None:
@@ -357,6 +357,18 @@ def test_prediction_that_names_its_case_is_judged_there(
     ladder = msgspec.structs.replace(manifest, main="k7_56")
     assert main_case(ladder) == manifest.cases[1]
     assert list(judge(ladder, summarize(ladder, metrics_of({V0: [{"sm_pct": 1.0}]}), times))["value"][:3]) == [8, 4, 4]
+
+
+def test_prediction_of_a_metric_relative_to_the_version_before(
+    manifest_of: ManifestOf, metrics_of: FrameOf, timings_of: FrameOf
+) -> None:
+    manifest = manifest_of({"v0_a": ["registers_x < 2"], "v1_b": ["registers_x 0.4..0.6"], "v3_d": ["registers_x < 2"]})
+    keys = {version: (version, *V0[1:]) for version in ("v0_a", "v1_b", "v3_d")}
+    metrics = metrics_of({key: [{"registers": n}] for key, n in zip(keys.values(), (64.0, 32.0, 16.0), strict=True)})
+    judged = judge(manifest, summarize(manifest, metrics, timings_of(dict.fromkeys(keys.values(), 8.0))))
+    missing = "not judged: the figure is missing in this run"
+    assert list(judged["verdict"]) == [missing, "hit", missing]
+    assert judged["value"][1] == 0.5
 
 
 def test_predictions_are_not_judged_on_another_case(

@@ -44,6 +44,9 @@ def altered(h100_run: Path, tmp_path: Path) -> Callable[..., Path]:
         samples["time_us"] = samples["time_us"].where(~own, factor * samples["time_us"])
         samples.to_parquet(folder / "samples.parquet", index=False)
         seen = msgspec.structs.replace(run.manifest.machine, gpu=gpu)
+        if factor != 1:  # what is faster or slower is another file
+            changed = {name: "f" * 64 for name in run.manifest.sha256 if name.endswith("v1_grid.py")}
+            fields = {"sha256": run.manifest.sha256 | changed} | fields
         write_manifest(folder, msgspec.structs.replace(run.manifest, name=name, machine=seen, **fields))
         return folder
 

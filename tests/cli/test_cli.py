@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
+import rooflift as rl
 from rooflift import __version__
+from rooflift.agents.server import serve_http
+from rooflift.agents.skill import write_skill
+from rooflift.api.estimates import Estimates
+from rooflift.api.hotspots import Hotspots
+from rooflift.api.operators import Operator
+from rooflift.api.reports import metric_values
+from rooflift.api.runs import Runs
+from rooflift.batch.batch import batch
 from rooflift.cli import completion
 from rooflift.cli import main as cli
 from rooflift.cli.commands import COMMANDS
@@ -54,6 +66,81 @@ def test_line_in_the_help_is_the_first_line_of_the_commands_own_help(name: str) 
     assert load(name).help.splitlines()[0] == COMMANDS[name].help
 
 
+FUNCTIONS: dict[str, list[Callable[..., Any]]] = {
+    "doctor": [rl.doctor],
+    "profile": [rl.profile, Operator.offline],
+    "verify": [rl.verify, rl.kernelbench],
+    "roofs": [rl.roofs],
+    "compile": [rl.compile],
+    "runs": [rl.runs],
+    "show": [rl.open, rl.launches, metric_values],
+    "report": [rl.open, rl.Run.report],
+    "hotspots": [rl.Run.hotspots, Hotspots.parts],
+    "compare": [rl.Run.compare, Operator.compare, Operator.compare_compiled],
+    "gate": [rl.Run.gate],
+    "advise": [rl.Run.advice],
+    "prompt": [rl.prompt],
+    "lint": [rl.lint],
+    "optimize": [rl.optimize],
+    "estimate": [rl.open, rl.estimate],
+    "new": [rl.new, Operator.new_version],
+    "batch": [batch],
+    "mcp": [serve_http],
+    "skill": [write_skill],
+    "export": [Operator.export],
+    "import": [rl.Run.imported],
+}
+OTHERWISE = {  # the same by another name: several of them, a unit, or words that read better in Python
+    "version": "versions",
+    "case": "cases",
+    "dtype": "dtypes",
+    "target": "targets",
+    "budget": "budget_s",
+    "timeout": "timeout_s",
+    "agent_timeout": "agent_timeout_s",
+    "evaluation_timeout": "evaluation_timeout_s",
+    "memory_gib": "memory_bytes",
+    "zipped": "bundle",
+    "all_versions": "every",
+    "no_gpu": "timed",
+    "metrics": "pattern",
+    "sass": "opened",
+    "ptx": "opened",
+    "to": "gpu",
+}
+PRINTED = {"as_json", "markdown", "form"}  # how a command prints what it got
+METHODS = {  # options that choose what is called
+    ("compare", "compile_only"): Operator.compare_compiled,
+    ("compare", "kernel"): rl.Run.compare_kernels,
+    ("runs", "verify"): Runs.verify,
+    ("runs", "history"): Runs.history,
+    ("runs", "compress"): Runs.compress,
+    ("verify", "kernelbench"): rl.kernelbench,
+    ("show", "fast_p"): rl.fast_p,
+    ("runs", "every"): rl.runs,
+    ("mcp", "http"): serve_http,
+    ("estimate", "against"): Estimates.against,
+    ("estimate", "out"): Estimates.error_table,
+    ("report", "terminal"): rl.Run.overview,
+}
+
+
+def test_every_command_has_its_functions() -> None:
+    assert FUNCTIONS.keys() == COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_of_a_command_are_parameters_of_its_functions(name: str) -> None:
+    module, _, function = COMMANDS[name].place.partition(":")
+    command = getattr(import_module(f"rooflift.cli.{module}"), function)
+    hints = get_type_hints(command, include_extras=True)
+    options = {option for option, hint in hints.items() if "OptionInfo" in repr(hint)} - PRINTED
+    named = {parameter for one in FUNCTIONS[name] for parameter in inspect.signature(one).parameters}
+    lacking = {one for one in options if not {one, OTHERWISE.get(one)} & named and (name, one) not in METHODS}
+    lacking -= {"root"} if "self" in named else set()  # a method's object has it
+    assert lacking == set()
+
+
 def test_every_module_of_a_command_is_in_the_table() -> None:
     folder = Path(cli.__file__).parent
     commands = {path.stem for path in folder.glob("*.py") if path.read_text().startswith('"""`rooflift ')}
@@ -65,7 +152,7 @@ def test_help_of_each_command_explains_it_and_its_options(rooflift: Rooflift, co
     said = rooflift(command, "--help")
     assert said.code == 0
     assert f"rooflift {command}" in said.out
-    assert ("--json" in said.out) == (command != "export")  # which writes a module, and nothing else
+    assert ("--json" in said.out) == (command not in ("export", "mcp"))  # a module, and a server: no tables
     assert said.err == ""
 
 
@@ -126,10 +213,12 @@ def test_version_is_that_of_the_package(rooflift: Rooflift) -> None:
         (["verify", "rms_norm", "-d", "float23"], "'float23'", "float32"),
         (["profile", "rms_norm", "--metrics", "basik"], "basik", "Did you mean basic?"),
         (["compile", "rms_norm", "-t", "77"], "77", "89"),
+        (["compile", "rms_norm", "-t", "sm90a"], "sm90a", "sm_90"),
+        (["show", "depthwise_conv"], "depthwise_conv: no such run", "Did you mean depthwise_conv2d"),
         (["show", "h100_rnu"], "h100_rnu", "Did you mean h100_run?"),
         (["verify", "rms_norm", "--timeout", "soon"], "--timeout", "valid number"),
     ],
-    ids=["command", "option", "operator", "version", "case", "dtype", "counters", "target", "run", "number"],
+    ids=["command", "option", "operator", "version", "case", "dtype", "set", "target", "form", "name", "run", "number"],
 )
 @pytest.mark.usefixtures("no_gpu")
 def test_slip_of_the_pen_ends_with_2_and_the_near_name(
@@ -156,7 +245,7 @@ def test_names_are_completed_from_the_project(project: Path, tmp_path: Path, mon
 def test_outside_a_project_the_remedy_names_the_way_in(rooflift: Rooflift, tmp_path: Path, words: list[str]) -> None:
     said = rooflift(*words, folder=tmp_path)
     assert said.code == 2
-    assert "no kernels/ here or above" in said.err
+    assert "no project here or above" in said.err
     assert "--root" in said.err
     assert "Traceback" not in said.err
 
@@ -167,11 +256,22 @@ def test_folder_that_does_not_exist_is_no_crash(rooflift: Rooflift) -> None:
         assert said.code == 2
 
 
+@pytest.mark.parametrize("words", [["compare", "{}:v0", ":v1"], ["gate"]])
+def test_operator_that_was_not_measured_is_told_so(rooflift: Rooflift, project: Path, words: Sequence[str]) -> None:
+    shutil.rmtree(project / "reports")
+    name = "depthwise_conv2d"
+    said = rooflift(*(word.format(name) for word in (words if len(words) > 1 else [*words, name])), folder=project)
+    assert said.code == 2
+    assert "depthwise_conv2d has no run yet\n  `rooflift profile depthwise_conv2d` makes one" in said.err
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
         (["verify", "nothing"], "CatalogError"),
         (["show", "nothing"], "RunFault"),
+        (["show", "--suit"], "UsageError"),
+        (["verify"], "UsageError"),
         (["show", "nothing.ncu-rep"], "ReportFault"),
         (["profile", "rms_norm", "--metrics", "all"], "CatalogError"),
     ],
@@ -182,4 +282,4 @@ def test_error_is_json_where_json_was_asked_for(rooflift: Rooflift, words: Seque
     assert said.code == 2
     assert found["error"] == error
     assert found["message"] in said.err
-    assert found["remedy"] in said.err
+    assert found["remedy"] in said.err or error == "UsageError"

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from rooflift.pipeline import Rendered
+from rooflift.report.data import report_data
+from rooflift.runs.run import read_run
+
 Rooflift = Callable[..., Any]
 
 
@@ -43,10 +47,11 @@ def test_profile_without_a_gpu_renders_the_newest_run_again(
     made = {name for name in after if name not in before}
     assert {name: digest for name, digest in after.items() if name in before} == before
     assert {name.removeprefix("build/depthwise_conv2d/h100_run/") for name in made} == {
-        *("report.md", "roofline.svg", "metrics.svg", "stalls.svg")
+        *("report.md", "progress.svg", "roofline.svg", "bottleneck.svg", "stalls.svg")
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_gpu")
 def test_profile_without_a_gpu_and_without_a_run_checks_what_it_can_and_ends_with_2(
     rooflift: Rooflift, project: Path
@@ -90,3 +95,21 @@ def test_profile_refuses_a_run_whose_report_and_table_disagree(rooflift: Rooflif
     said = rooflift("profile", "depthwise_conv2d", folder=project)
     assert said.code == 2
     assert "v0_baseline grid_size is 1040400.0 in the report and 1040401.0 in the table" in said.err
+
+
+def test_profile_prints_the_run_that_it_made_with_its_notes_and_files(
+    rooflift: Rooflift, project: Path, altered: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = altered(notes=["torch_compile is left out (KernelFault) on main float32."])
+    run = read_run(folder)
+    made = Rendered(folder, report_data(run.manifest, run.metrics, run.timings, run.compiled), [])
+    monkeypatch.setattr("rooflift.pipeline.profile", lambda *_: made)
+    said = rooflift("profile", "depthwise_conv2d", folder=project)
+    assert said.code == 0, said.err
+    assert "v1_grid" in said.out
+    files = sorted(str(path) for path in folder.rglob("*") if path.is_file())
+    assert f"Wrote {folder} ({len(files)} files)" in said.out
+    assert "torch_compile is left out" in said.err
+    found = json.loads(rooflift("profile", "depthwise_conv2d", "--json", folder=project).out)
+    assert found["written"] == files
+    assert [row["version"] for row in found["summary"]] == ["v0_baseline", "v1_grid"]

@@ -17,7 +17,7 @@ def test_report_against_a_base_opens_with_the_verdict(
     said = rooflift("report", slower, "--base", h100_run, "--bundle", "--out", tmp_path / "out")
     assert said.code == 0, said.err
     report = (tmp_path / "out" / "report.md").read_text()
-    assert report.splitlines()[2].startswith("**again:v1_grid is slower than ")
+    assert report.splitlines()[2].startswith("- **Verdict:** **again:v1_grid is slower than ")
     assert "> **Warning** The tree held uncommitted changes (again)" in report
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<strong>again:v1_grid is slower than " in page
@@ -28,6 +28,18 @@ def test_report_against_a_base_opens_with_the_verdict(
         *("report.md", "report.html", "roofline.svg", "run.json", "timings.csv", "samples.parquet"),
         *("metrics.csv", "ncu/depthwise_conv2d.ncu-rep"),
     }
+
+
+def test_report_on_a_terminal_prints_what_decides_and_writes_nothing(
+    rooflift: Rooflift, h100_run: Path, tmp_path: Path
+) -> None:
+    said = rooflift("report", h100_run, "--terminal", folder=tmp_path)
+    assert said.code == 0, said.err
+    labels = [line.split(":")[0] for line in said.out.splitlines() if line.startswith(tuple("VCW"))]
+    assert labels[:5] == ["Verdict", "Change", "Where", "Why", "Checked"]
+    assert "v1_grid is faster than v0_baseline." in said.out
+    assert "Predictions: Written into the versions' headers before the measurement. Of 9: 7 hit, 2 missed." in said.out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nan_in_the_timings_is_named(rooflift: Rooflift, altered: Callable[..., Path], tmp_path: Path) -> None:
@@ -52,4 +64,4 @@ def test_run_of_counters_alone_is_told_and_not_comparable(
     assert (said.code, "not comparable: head was not timed" in said.out) == (1, True), said.err
     told = rooflift("report", folder, "--out", tmp_path / "out")
     assert told.code == 0, told.err
-    assert told.out.startswith("No version was timed.")
+    assert told.out.startswith("Verdict: No version was timed.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,3 +79,40 @@ def test_table_of_runs_has_every_run_and_says_which_cannot_be_read(rooflift: Roo
 
 def test_unknown_operator_is_refused(rooflift: Rooflift, project: Path) -> None:
     assert rooflift("runs", "depthwise", "--root", project).code == 2
+
+
+def test_project_without_a_run_is_told_how_to_make_one(rooflift: Rooflift, tmp_path: Path) -> None:
+    (tmp_path / "kernels").mkdir()
+    said = rooflift("runs", "--root", tmp_path)
+    assert (said.code, "`rooflift profile OPERATOR` makes one" in said.out) == (0, True)
+    assert json.loads(rooflift("runs", "--root", tmp_path, "--json").out) == []
+    assert rooflift("runs", "--verify", "--all", "--root", tmp_path).out == "No run to verify.\n"
+
+
+def test_compressed_run_is_smaller_whole_and_read_as_before(rooflift: Rooflift, project: Path) -> None:
+    folder = project / "reports" / "depthwise_conv2d" / "whole"
+    commands = [
+        ("show", folder, "--json"),
+        ("advise", folder, "v1", "--json"),
+        ("report", folder, "--out", project / "told", "--json", "--bundle"),
+    ]
+    before = [rooflift(*words).out for words in commands]
+    report = folder / "ncu" / "depthwise_conv2d.ncu-rep"
+    data = report.read_bytes()
+    assert rooflift("runs", "--compress", "whole", "--root", project).code == 0
+    assert not report.exists()
+    packed = report.with_name("depthwise_conv2d.ncu-rep.gz").read_bytes()
+    assert gzip.decompress(packed) == data  # what `gunzip` leaves for ncu-ui
+    assert len(packed) < len(data) / 3
+    assert [rooflift(*words).out for words in commands] == before
+    assert "depthwise_conv2d.ncu-rep.gz" in str(zipfile.ZipFile(project / "told" / "whole.zip").namelist())
+    assert rooflift("runs", "--verify", "whole", "--root", project).code == 0
+    again = rooflift("runs", "--compress", "whole", "--root", project)
+    assert "no report that is not in gzip" in again.out
+
+
+def test_altered_run_is_not_sealed_anew(rooflift: Rooflift, project: Path) -> None:
+    said = rooflift("runs", "--compress", "altered", "--root", project)
+    assert said.code == 2
+    assert "timings.csv: altered" in said.err
+    assert rooflift("runs", "--verify", "altered", "--root", project).code == 1

@@ -38,6 +38,21 @@ def test_operator_without_a_run_is_listed(rooflift: Rooflift, project: Path) -> 
     assert "`rooflift profile depthwise_conv2d` makes one" in said.err
 
 
+def test_operator_that_is_half_made_hides_no_other(rooflift: Rooflift, project: Path) -> None:
+    half = project / "kernels" / "half_made"
+    half.mkdir()
+    shutil.copy(project / "kernels" / "depthwise_conv2d" / "reference.py", half)
+    said = rooflift("show", folder=project)
+    assert said.code == 0
+    assert "v1_grid" in said.out
+    assert "cannot be read: " in said.out.split("half_made")[1]
+    broken = json.loads(rooflift("show", "--json", folder=project).out)[1]
+    assert (broken["operator"], "no version" in broken["error"]) == ("half_made", True)
+    assert "v0_baseline.py" in broken["remedy"]
+    shutil.rmtree(project / "kernels" / "depthwise_conv2d")
+    assert rooflift("show", folder=project).code == 2
+
+
 def test_show_works_from_any_folder_of_the_project(rooflift: Rooflift, project: Path) -> None:
     below = rooflift("show", folder=project / "reports" / "depthwise_conv2d")
     assert below == rooflift("show", folder=project) == rooflift("show", "--root", project, folder=Path("/"))

@@ -97,3 +97,65 @@ def test_stopped_verify_leaves_no_process_behind(
             if not ends(child, 0.1):
                 subprocess.run(["kill", "-KILL", str(child)], check=False)
         process.communicate()
+
+
+CANDIDATE = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def twice(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y_ptr + at, FACTOR * tl.load(x_ptr + at, mask=at < n), mask=at < n)
+
+
+class ModelNew(torch.nn.Module):
+    def forward(self, x):
+        y = torch.empty_like(x)
+        twice[(1,)](x, y, x.numel(), BLOCK=64)
+        return y
+"""
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize(("factor", "code"), [("2", 0), ("3", 1)])
+def test_a_candidate_needs_no_header_and_is_verified_alone(
+    rooflift: Rooflift, make_operator: MakeFamily, tmp_path: Path, factor: str, code: int
+) -> None:
+    file = tmp_path / "reference.py"  # the name of the operator's own file, which stays what it is
+    file.write_text(CANDIDATE.replace("FACTOR", factor))
+    said = rooflift("verify", "twice", "--candidate", file, folder=make_operator().folder)
+    assert said.code == code
+    assert "candidate_reference" in said.out + said.err
+    assert "v0_probe" not in said.out
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_candidate_in_cuda_says_what_it_needs_where_nothing_builds_it(
+    rooflift: Rooflift, make_operator: MakeFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_HOME", "")
+    file = tmp_path / "in_cuda.py"
+    file.write_text("raise OSError('CUDA_HOME environment variable is not set.')\n\nclass ModelNew: ...\n")
+    folder = make_operator().folder
+    said = rooflift("verify", "twice", "--candidate", file, folder=folder)
+    assert said.code == 1
+    assert "nvcc and ninja" in said.err
+    assert "no such file" in rooflift("verify", "twice", "--candidate", "none.py", folder=folder).err
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize(("factor", "code"), [("2.00001", 0), ("2.01", 1)])
+def test_verify_as_kernelbench_judges_gives_its_json_form(
+    rooflift: Rooflift, make_operator: MakeFamily, tmp_path: Path, factor: str, code: int
+) -> None:
+    file = tmp_path / "candidate.py"
+    file.write_text(CANDIDATE.replace("FACTOR", factor))
+    said = rooflift("verify", "twice", "--candidate", file, "--kernelbench", "--json", folder=make_operator().folder)
+    assert said.code == code
+    (found,) = json.loads(said.out)
+    assert (found["version"], found["case"], found["dtype"]) == ("candidate", "small", "float32")
+    assert (found["compiled"], found["correctness"], found["runtime"]) == (True, code == 0, -1.0)
+    assert found["metadata"]["correctness_trials"] == f"({5 if code == 0 else 0} / 5)"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rooflift.measure.checking import verify
 from rooflift.measure.request import Request
-from rooflift.measure.session import verify
 from rooflift.project.operator import load_operator
 from rooflift.schema import MeasureOptions
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,14 +18,32 @@ import torch
 from rooflift.compile.module import load_module
 from rooflift.project.cases import Case
 from rooflift.schema import CheckRecord
-from rooflift.worker.correctness import check_version, compare, poisoned_memory
+from rooflift.worker.correctness import check_version, compare
 from rooflift.worker.interpreter import fix_interpreter
+from rooflift.worker.poison import poisoned_memory
+from rooflift.worker.protocol import Mismatch
+from rooflift.worker.results import leaves
+from rooflift.worker.tensors import make_reference, make_version
+from rooflift.worker.truth import find_truth
 
-Inputs = Callable[[], tuple[dict[str, Any], torch.Tensor]]  # arguments of the constructor, and x
+Inputs = Callable[[], tuple[dict[str, Any], *tuple[torch.Tensor, ...]]]  # arguments of the constructor, and the inputs
 
 
 def randn(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.randn(shape, dtype=dtype)
+
+
+def twice(inputs: Inputs) -> tuple[dict[str, Any], *tuple[torch.Tensor, ...]]:
+    """The same with x a second time, half as large."""
+    init, x = inputs()
+    return init, x, x / 2
+
+
+def with_rows(inputs: Inputs) -> tuple[dict[str, Any], *tuple[torch.Tensor, ...]]:
+    """The same with a gradient, and a mean and a reciprocal deviation of each row."""
+    init, x, gradient = twice(inputs)
+    rows = x.shape[:-1]
+    return init, x, gradient, torch.randn(rows), torch.rand(rows) + 0.5
 
 
 DEPTHWISE = {"in_channels": 3, "kernel_size": 3, "padding": 1, "bias": True}
@@ -63,22 +82,110 @@ ALONG_THE_LAST_DIMENSION: dict[str, Inputs] = {
     "some -inf": lambda: ({}, randn(3, 1100).masked_fill_(torch.arange(1100) < 1030, float("-inf"))),
     "float64": lambda: ({}, randn(2, 7, dtype=torch.float64)),
 }
+INPUTS["cross_entropy"] = {
+    "every second column": lambda: ({}, randn(3, 22)[:, ::2], torch.tensor([0, 10, -100])),
+    "every second target": lambda: ({}, randn(3, 7), torch.arange(6)[::2]),
+    "transposed": lambda: ({}, randn(11, 3).T, torch.tensor([0, 10, -100])),
+    "expanded": lambda: ({}, randn(3, 1).expand(3, 7), torch.tensor(6).expand(3)),
+    "empty batch": lambda: ({}, randn(0, 7), torch.zeros(0, dtype=torch.int64)),
+    "some -inf": lambda: (
+        {},
+        randn(2, 1100).masked_fill_(torch.arange(1100) < 1030, float("-inf")),
+        torch.tensor([1099, 1030]),
+    ),
+    "float64": lambda: ({}, randn(2, 7, dtype=torch.float64), torch.tensor([1, 2])),
+    "targets of int32": lambda: ({}, randn(2, 7), torch.tensor([1, 2], dtype=torch.int32)),
+    "a target too few": lambda: ({}, randn(4, 7), torch.tensor([1, 2, 3])),
+}
 INPUTS |= {"softmax": ALONG_THE_LAST_DIMENSION, "cumsum": ALONG_THE_LAST_DIMENSION}
+NORM = {"columns": 7}
+INPUTS["layer_norm"] = {
+    "every second column": lambda: (NORM, randn(2, 3, 14)[..., ::2]),
+    "channels last": lambda: (NORM, randn(2, 3, 6, 7).to(memory_format=torch.channels_last)),
+    "transposed": lambda: (NORM, randn(7, 6).T),
+    "expanded": lambda: (NORM, randn(3, 1, 7).expand(3, 2, 7)),
+    "empty batch": lambda: (NORM, randn(0, 7)),
+    "no column": lambda: ({"columns": 0}, randn(3, 0)),
+    "without a dimension": lambda: (NORM, randn()),
+    "far from 0": lambda: ({"columns": 1100}, randn(3, 1100) + 1000),
+    "another number of columns": lambda: (NORM, randn(2, 8)),
+    "float64": lambda: (NORM, randn(2, 7, dtype=torch.float64)),
+    "float16 for float32 weights": lambda: (NORM, randn(2, 7, dtype=torch.float16)),
+}
+INPUTS["add_rms_norm"] = {what: partial(twice, inputs) for what, inputs in INPUTS["layer_norm"].items()} | {
+    "two layouts": lambda: (NORM, randn(7, 6).T, randn(6, 7)),
+    "two shapes": lambda: (NORM, randn(2, 7), randn(3, 7)),
+    "two dtypes": lambda: (NORM, randn(2, 7), randn(2, 7, dtype=torch.bfloat16)),
+}
+BACKWARD = ("every second column", "channels last", "transposed", "expanded", "empty batch", "float64")
+INPUTS["layer_norm_backward"] = {what: partial(with_rows, INPUTS["layer_norm"][what]) for what in BACKWARD}
 
 
-def outcome(reference: ModuleType, version: ModuleType, init: dict[str, Any], x: torch.Tensor) -> str:
-    """Run the version on x; "agrees" when its result is the reference's."""
-    torch.manual_seed(1)
-    expected = reference.Model(**init)
-    model = version.ModelNew(**init)
-    model.load_state_dict({k.removeprefix("conv2d."): v for k, v in expected.state_dict().items()})
+def packed(rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """4-bit weights, and the scales of their groups of 128 columns."""
+    return torch.randint(0, 256, (rows, columns // 2), dtype=torch.uint8), bfloat16(columns // 128, rows)
+
+
+bfloat16 = partial(randn, dtype=torch.bfloat16)
+LINEAR = {"rows": 5, "columns": 7}
+INPUTS["gemv"] = {
+    "every second column": lambda: (LINEAR, randn(1, 14)[:, ::2]),
+    "transposed": lambda: (LINEAR, randn(7, 3).T),
+    "expanded": lambda: (LINEAR, randn(1, 7).expand(3, 7)),
+    "empty batch": lambda: (LINEAR, randn(0, 7)),
+    "no column": lambda: ({"rows": 5, "columns": 0}, randn(3, 0)),
+    "without a dimension": lambda: (LINEAR, randn()),
+    "another number of columns": lambda: (LINEAR, randn(2, 8)),
+    "float64": lambda: (LINEAR, randn(2, 7, dtype=torch.float64)),
+    "float16 for float32 weights": lambda: (LINEAR, randn(2, 7, dtype=torch.float16)),
+}
+INPUTS["gemv_int4"] = {
+    "every second column": lambda: ({}, bfloat16(1, 256)[:, ::2], *packed(5, 128)),
+    "transposed": lambda: ({}, bfloat16(128, 3).T, *packed(5, 128)),
+    "expanded": lambda: ({}, bfloat16(1, 128).expand(3, 128), *packed(5, 128)),
+    "empty batch": lambda: ({}, bfloat16(0, 128), *packed(5, 128)),
+    "far below 1": lambda: ({}, bfloat16(1, 128) * 2.0**-40, *packed(5, 128)),
+    "far above 1": lambda: ({}, bfloat16(1, 128) * 2.0**40, *packed(5, 128)),
+    "float64": lambda: ({}, randn(2, 128, dtype=torch.float64), *packed(5, 128)),
+    "groups of 96": lambda: ({"group_size": 96}, bfloat16(1, 192), *packed(5, 192)),
+}
+GROUPS = {"groups": 2, "channels": 6}
+INPUTS["group_norm"] = {
+    "every second column": lambda: (GROUPS, randn(2, 6, 5, 14)[..., ::2]),
+    "channels last": lambda: (GROUPS, randn(2, 6, 5, 7).to(memory_format=torch.channels_last)),
+    "transposed": lambda: (GROUPS, randn(2, 6, 7, 5).transpose(2, 3)),
+    "expanded": lambda: (GROUPS, randn(2, 6, 1, 7).expand(2, 6, 5, 7)),
+    "empty batch": lambda: (GROUPS, randn(0, 6, 5, 7)),
+    "no position": lambda: (GROUPS, randn(2, 6, 0, 7)),
+    "far from 0": lambda: (GROUPS, randn(2, 6, 5, 7) + 1000),
+    "float64": lambda: (GROUPS, randn(2, 6, 5, 7, dtype=torch.float64)),
+    "float16 for float32 weights": lambda: (GROUPS, randn(2, 6, 5, 7, dtype=torch.float16)),
+    "other channels": lambda: (GROUPS, randn(2, 8, 5, 7)),
+}
+INPUTS["topk"] = {
+    "every second column": lambda: ({"k": 3}, randn(2, 3, 22)[..., ::2]),
+    "channels last": lambda: ({"k": 3}, randn(2, 3, 6, 11).to(memory_format=torch.channels_last)),
+    "transposed": lambda: ({"k": 3}, randn(11, 6).T),
+    "expanded": lambda: ({"k": 3}, randn(1, 7).expand(3, 7)),
+    "empty batch": lambda: ({"k": 3}, randn(0, 7)),
+    "some -inf": lambda: ({"k": 3}, randn(1, 1100).masked_fill_(torch.arange(1100) < 1030, float("-inf"))),
+    "a nan": lambda: ({"k": 3}, randn(1, 1100).masked_fill_(torch.arange(1100) == 7, float("nan"))),
+    "float64": lambda: ({"k": 3}, randn(2, 7, dtype=torch.float64)),
+    "fewer columns than k": lambda: ({"k": 3}, randn(4, 2)),
+}
+
+
+def outcome(reference: ModuleType, version: ModuleType, init: dict[str, Any], *inputs: torch.Tensor) -> str:
+    """Run the version on the inputs; "agrees" when its result is the reference's."""
+    case = Case("", init, None, ("float32",))
+    model, _ = make_version(version, reference, make_reference(reference, case, "cpu", 1), case, "cpu", 1)
     try:
         with poisoned_memory():
-            got = model(x)
+            got = leaves(model(*inputs))
     except (TypeError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
-    found = compare(got, expected.double()(x.double()), "", Case("", init, None, ("float32",)), 0)
-    return "agrees" if isinstance(found, CheckRecord) else str(found)
+    found = compare(got, [*inputs], find_truth(reference, case, "cpu", 1, [*inputs]), "", case, 1)
+    return str(found) if isinstance(found, Mismatch) else "agrees"
 
 
 def many_launches(reference: ModuleType, version: ModuleType) -> str:
@@ -95,8 +202,8 @@ def many_launches(reference: ModuleType, version: ModuleType) -> str:
     version.depthwise_conv2d_kernel, version.MAX_GRID_YZ = Counted(), 4
     case = Case("planes", {"in_channels": 3, "kernel_size": 3, "bias": True}, [[3, 3, 21, 9]], ("float32",))
     found = check_version("", version, reference, case, "cpu", 0)
-    if launches != 3:
-        return f"{launches} launches for 9 planes, 4 at a time"
+    if launches != 2 * 3:  # a check calls a version twice
+        return f"{launches} launches for twice 9 planes, 4 at a time"
     return "agrees" if isinstance(found, CheckRecord) else str(found)
 
 

@@ -6,143 +6,110 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from rooflift.errors import CatalogError
-from rooflift.lint import vocabulary
-from rooflift.lint.candidate import Candidate, CandidateFault
+from rooflift.lint import lint, vocabulary
+from rooflift.lint.candidate import Candidate, CandidateFault, read_candidate
 from rooflift.lint.findings import Finding
-from rooflift.lint.lint import check_candidate, lint_file
+from rooflift.lint.lint import Asked, check_candidate, errors, lint_file
+from rooflift.project.operator import Operator
+from rooflift.project.stages import stage as stage_named
+from rooflift.sandbox.sandbox import find_sandbox
+from rooflift.worker.protocol import Criterion
 
 CHECKOUT = Path(__file__).parents[2]
-REPLIES = CHECKOUT / "tests" / "fixtures" / "candidates"
-GOOD = sorted((REPLIES / "good").glob("*.txt"))
-BAD = sorted((REPLIES / "bad").glob("*.txt"))
-VERSIONS = sorted((CHECKOUT / "kernels").rglob("v*.py"))
-RIGHT = REPLIES / "good" / "grid_2d.txt"
+CANDIDATES = CHECKOUT / "tests" / "fixtures" / "candidates"
+REVIEWED = CHECKOUT / "tests" / "fixtures" / "reviewed"
+GOOD = [*sorted((CANDIDATES / "good").glob("*.txt")), *sorted((REVIEWED / "good").glob("*.txt"))]
+BY_A_RUN = get_args(Criterion)
+BAD = sorted((CANDIDATES / "bad").glob("*.txt"))
+VERSIONS = sorted((CHECKOUT / "kernels").rglob("v*_*.py"))
+RIGHT = CANDIDATES / "good" / "grid_2d.txt"
 LAUNCH = "    rms_norm_kernel[grid](x, out, inner, eps, FEATURES=features, BLOCK_SIZE=BLOCK_SIZE)\n"
 FORWARD = "        return rms_norm(x, self.eps)\n"
-STORE = "(x * scale).to(out_ptr.dtype.element_ty), mask=inside)\n"
+
+
+def head_of(path: Path) -> dict[str, str]:
+    """What the first lines of a fixture ask; those of a review are of one operator."""
+    found = dict(re.findall(r"^# (\w+): (\S+)$", path.read_text(), re.MULTILINE))
+    return found if "operator" in found else {"operator": "depthwise_conv2d"}
 
 
 def judged(path: Path) -> list[Finding]:
     """Check a fixture as its first lines ask."""
-    head = dict(re.findall(r"^# (\w+): (\S+)$", path.read_text(), re.MULTILINE))
+    head = head_of(path)
     operator = CHECKOUT / "kernels" / head["operator"]
-    return lint_file(
-        path, operator / "reference.py", head.get("stage"), operator / head["base"] if "base" in head else None
-    )
+    base = read_candidate(operator / head["base"]).code if "base" in head else None
+    stage = head.get("stage")
+    rules = stage_named(stage).lint_rules if stage else ()
+    reference = (operator / "reference.py").read_text()
+    return check_candidate(Asked(read_candidate(path), reference, tuple(rules), stage is not None, base))
 
 
-def changed(*pairs: tuple[str, str]) -> list[Finding]:
+def changed(*pairs: tuple[str, str], first_line: int = 1) -> list[Finding]:
     """Check a right candidate of rms_norm after replacing parts of it."""
     text = RIGHT.read_text()
     for old, new in pairs:
         assert old in text
         text = text.replace(old, new)
-    return check_candidate(Candidate(text, 1), CHECKOUT / "kernels" / "rms_norm" / "reference.py")
+    reference = (CHECKOUT / "kernels" / "rms_norm" / "reference.py").read_text()
+    return check_candidate(Asked(Candidate(text, first_line), reference))
 
 
 def rules(findings: list[Finding]) -> set[str]:
     return {finding.rule for finding in findings}
 
 
-@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
-def test_a_good_reply_is_accepted(path: Path) -> None:
-    assert judged(path) == []
+@pytest.mark.parametrize("path", [*GOOD, *VERSIONS], ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_good_candidates_and_every_version_of_the_project_are_accepted(path: Path) -> None:
+    if path.is_relative_to(CHECKOUT / "kernels"):
+        operator = CHECKOUT / "kernels" / path.relative_to(CHECKOUT / "kernels").parts[0]
+        asked = Asked(read_candidate(path), (operator / "reference.py").read_text())
+        assert errors(check_candidate(asked)) == []
+    else:
+        assert errors(judged(path)) == []
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
-def test_a_bad_reply_is_rejected_by_the_rule_it_breaks(path: Path) -> None:
-    expected = re.search(r"^# expect: (\w+)$", path.read_text(), re.MULTILINE)
-    assert expected is not None
-    assert expected[1] in rules(judged(path))
+def test_a_bad_candidate_is_rejected_by_the_rule_it_breaks_or_left_to_the_run(path: Path) -> None:
+    expected = head_of(path)["expect"]
+    assert rules(judged(path)) >= ({expected} - {*BY_A_RUN})
 
 
-NOT_FOLLOWED = {  # by the lint today, though right: a tile's number from a counter, functools.cache, long host code
-    *(("softmax", name) for name in ("v3_lag", "v4_policy", "v5_tuned")),
-    *(("cumsum", name) for name in ("v2_tiling", "v3_look_back", "v4_tuned")),
-}
-ACCEPTED = [path for path in VERSIONS if (path.parent.name, path.stem) not in NOT_FOLLOWED]
-
-
-@pytest.mark.parametrize("path", ACCEPTED, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_version_of_the_project_is_accepted(path: Path) -> None:
-    operator = CHECKOUT / "kernels" / path.relative_to(CHECKOUT / "kernels").parts[0]
-    assert lint_file(path, operator / "reference.py") == []
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("b04_call_in_the_class_body_annotated", "class_body"),
+        ("b06_class_body_patches_the_timer", "patching"),
+        ("b08_annotation_runs", "patching"),
+        ("b22_default_factory", "patching"),
+        ("b23_init_calls_anything", "patching"),
+        ("b33_hook_on_a_tensor_in_init", "patching"),
+    ],
+)
+def test_what_a_run_cannot_see_is_refused_by_syntax(name: str, rule: str) -> None:
+    """The plan of these is honest; they change what is not theirs when they are loaded."""
+    assert rule in rules(judged(REVIEWED / "bad" / f"{name}.txt"))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "rule"),
     [
-        (FORWARD, "        a = [1, 2]\n        a[0:1] = [x]\n        a[0] * 2\n" + FORWARD, "torch_compute"),
-        (FORWARD, "        a = b = [1]\n        a += [x]\n        b[1] * 2\n" + FORWARD, "torch_compute"),
-        (FORWARD, "        1 in x\n" + FORWARD, "torch_compute"),
-        (FORWARD, "        return list(map(torch.relu, [rms_norm(x, self.eps)]))[0]\n", "torch_compute"),
-        (FORWARD, "        f = torch.Tensor.mul\n        return f(rms_norm(x, self.eps), 1)\n", "torch_compute"),
-        (FORWARD, "        return -(-rms_norm(x, self.eps))\n", "torch_compute"),
-        (FORWARD, "        y = rms_norm(x, self.eps)\n        y += x\n        return y\n", "torch_compute"),
-        (FORWARD, "        y = {'a': x}\n        return rms_norm(y['a'] * 2, self.eps)\n", "torch_compute"),
-        (FORWARD, "        return rms_norm([t * 2 for t in [x]][0], self.eps)\n", "torch_compute"),
-        (FORWARD, "        return rms_norm(x[x > 0], self.eps)\n", "torch_compute"),
-        (FORWARD, "        return rms_norm(x.cpu().numpy(), self.eps)\n", "torch_compute"),
-        (FORWARD, "        return torch.ops.aten.mul(rms_norm(x, self.eps), 1)\n", "dynamic_code"),
         (FORWARD, "        return torch._C._nn.gelu(rms_norm(x, self.eps))\n", "dynamic_code"),
-        (FORWARD, "        self.last = rms_norm(x, self.eps)\n        return self.last\n", "caching"),
-        (FORWARD, "        rms_norm.last = rms_norm(x, self.eps)\n        return rms_norm.last\n", "patching"),
-        (FORWARD, "        return self._buffers['y']\n", "undefined_name"),
-        (FORWARD, "        print(x)\n        return rms_norm(x, self.eps)\n", "system_access"),
-        (FORWARD, "        return nn.Linear(4, 4)(rms_norm(x, self.eps))\n", "torch_compute"),
         (FORWARD, "        return [v for v in globals().values()][0](x)\n", "dynamic_code"),
-        (FORWARD, "        y = rms_norm(x, self.eps)\n        y.copy_(x)\n        return y\n", "torch_compute"),
-        (FORWARD, "        x.contiguous().zero_()\n        return rms_norm(x, self.eps)\n", "input_changed"),
-        (FORWARD, "        return x if x.numel() else rms_norm(x, self.eps)\n", "unwritten_output"),
-        (LAUNCH, LAUNCH.replace("x, out", "out, x"), "input_changed"),
-        (
-            FORWARD,
-            "        a = [1]\n        for i in range(9):\n            b = a[0] * 2\n            a[0] = x\n" + FORWARD,
-            "torch_compute",
-        ),
-        (
-            FORWARD,
-            "        a = [1]\n        [(a[0] * 2, a.insert(0, x)) for i in range(x.size(0))]\n" + FORWARD,
-            "unfollowable",
-        ),
-        (FORWARD, "        y = 1\n        [(y * 2, y := x) for i in range(x.size(0))]\n" + FORWARD, "unfollowable"),
-        ("    def forward(", "    def _call_impl(self, x):\n        return x * 2\n\n    def forward(", "class_body"),
+        (FORWARD, "        with torch.cuda.stream(torch.cuda.Stream()):\n    " + FORWARD, "streams_threads"),
         ("    def forward(", "    __call__ = rms_norm\n\n    def forward(", "class_body"),
-        ("@triton.jit", "@triton.heuristics({'Z': lambda args: args['x_ptr'].zero_()})\n@triton.jit", "input_changed"),
-        (
-            "        super().__init__()\n",
-            "        super().__init__()\n        self.w = torch.empty(4)\n        self.y = rms_norm(self.w, 1)\n",
-            "caching",
-        ),
-        (LAUNCH, "    if 1 > 2:\n    " + LAUNCH, "no_launch"),
-        (LAUNCH, "    while images < 0 and False:\n    " + LAUNCH, "no_launch"),
-        (LAUNCH, LAUNCH.replace("[grid]", "[tuple(grid for _ in range(images))]"), "grid_rank"),
-        (LAUNCH, LAUNCH.replace("BLOCK_SIZE)\n", "BLOCK_SIZE, BLOCK=1)\n"), "arguments"),
-        (LAUNCH, LAUNCH.replace("eps, ", ""), "arguments"),
-        ("BLOCK_SIZE = 256", "BLOCK_SIZE = 128 if inner < 9 else 100", "power_of_two"),
-        ("tl.arange(0, BLOCK_SIZE)", "tl.arange(0, 100)", "power_of_two"),
-        (STORE, "x, mask=inside)\n        tl.atomic_add(x_ptr + first, x, mask=inside)\n", "input_changed"),
-        (
-            STORE,
-            "x, mask=inside)\n        p = x_ptr + 1\n        tl.store(p + first, x, mask=inside)\n",
-            "input_changed",
-        ),
-        ("@triton.jit\n", "@torch.jit.script\n@triton.jit\n", "decorator"),
-        ("def rms_norm(x, eps):", "def rms_norm(x, eps, f=torch.sqrt):", "torch_compute"),
-        ("        self.eps = eps\n", "        self.eps = eps\n        self.forward = rms_norm\n", "patching"),
-        ("        self.eps = eps\n", "        self.eps = eps\n        nn.Module.__call__ = rms_norm\n", "dynamic_code"),
         ("    def forward(", "    def __del__(self):\n        pass\n\n    def forward(", "class_body"),
-        ("    x = x.contiguous()\n", "    return rms_norm(x, eps)\n", "unfollowable"),
-        ("    x = x.contiguous()\n", "    x = x.contiguous() * torch.tensor(1.0)\n", "torch_compute"),
+        ("        self.eps = eps\n", "        self.eps = eps\n        nn.Module.__call__ = rms_norm\n", "patching"),
+        (LAUNCH, LAUNCH.replace("[grid]", "[(inner, images, 1, 1)]"), "grid_rank"),
+        ("tl.program_id(1)", "tl.program_id(2)", "grid_axes"),
     ],
 )
-def test_a_trick_is_found(old: str, new: str, rule: str) -> None:
-    assert rule in rules(changed((old, new)))
+def test_a_form_that_breaks_a_rule_is_found(old: str, new: str, rule: str) -> None:
+    assert rule in rules(errors(changed((old, new))))
 
 
 @pytest.mark.parametrize(
@@ -150,35 +117,55 @@ def test_a_trick_is_found(old: str, new: str, rule: str) -> None:
     [
         (LAUNCH, "    launch = rms_norm_kernel[grid]\n    launch(x, out, inner, eps, features, BLOCK_SIZE)\n"),
         (LAUNCH, "    args = (x, out, inner, eps)\n    rms_norm_kernel[grid](*args, features, BLOCK_SIZE)\n"),
+        (LAUNCH, LAUNCH.replace("[grid]", "[lambda meta: (triton.cdiv(inner, meta['BLOCK_SIZE']), images)]")),
+        ("    x = x.contiguous()\n", "    assert x.device.type == 'cuda'\n    x = x.contiguous()\n"),
+        ("    x = x.contiguous()\n", "    with torch.cuda.device_of(x):\n        x = x.contiguous()\n"),
+        (LAUNCH, LAUNCH.replace("inner, eps", "*x.stride()[:1], eps")),
+        (LAUNCH, "    if __debug__:\n    " + LAUNCH),
+        (LAUNCH, "    match images:\n        case _:\n        " + LAUNCH),
         (
             LAUNCH,
+            "    cfg = dict(BLOCK_SIZE=256) if inner > 9 else {}\n" + LAUNCH.replace("BLOCK_SIZE=BLOCK_SIZE", "**cfg"),
+        ),
+        (
+            LAUNCH,
+            "    sms = triton.runtime.driver.active.utils.get_device_properties(0)['multiprocessor_count']\n"
+            "    assert sms\n" + LAUNCH,
+        ),
+        (
+            "import torch.nn as nn\n",
+            "import torch.nn as nn\nimport torch.nn.functional as F\n",
+        ),
+        ("        self.eps = eps\n", "        self.eps = eps\n        self.kernel = rms_norm_kernel\n"),
+        ("    def forward(self, x: torch.Tensor)", "    def forward(self, x: torch.Tensor, fast: bool = False)"),
+        (
+            "@triton.jit",
             (
-                "    meta = dict(FEATURES=features, BLOCK_SIZE=256)\n"
-                "    rms_norm_kernel[grid](x, out, inner, eps, **meta)\n"
+                "CONFIGS = []\nfor w in (4, 8):\n    CONFIGS.append(triton.Config({}, num_warps=w))\n\n\n"
+                "@triton.autotune(CONFIGS, key=['inner'])\n@triton.jit"
             ),
         ),
-        (LAUNCH, LAUNCH.replace("[grid]", "[lambda meta: (triton.cdiv(inner, meta['BLOCK_SIZE']), images)]")),
-        (
-            "    out = torch.empty_like(x)\n",
-            "    out = x.new_zeros(x.shape) if images_of(x) > 1 else torch.empty_like(x)\n",
-        ),
-        ("    x = x.contiguous()\n", "    x = x if x.is_contiguous() else x.contiguous()\n    assert x.is_cuda\n"),
-        (FORWARD, "        y = rms_norm(x.float(), self.eps)\n        return y.to(x.dtype)\n"),
     ],
 )
 def test_a_legal_variation_is_accepted(old: str, new: str) -> None:
-    helper = "\n\ndef images_of(x):\n    return x.size(0)\n\n\ndef rms_norm("
-    assert changed((old, new), ("\n\ndef rms_norm(", helper)) == []
+    assert errors(changed((old, new))) == []
+
+
+def test_tuning_everything_is_an_error_only_where_the_prompt_has_said_so() -> None:
+    path = CANDIDATES / "bad" / "tunes_everything.txt"
+    reference = (CHECKOUT / "kernels" / "rms_norm" / "reference.py").read_text()
+    (found,) = check_candidate(Asked(read_candidate(path), reference))
+    assert (found.rule, found.level) == ("autotune", "warning")
+    (found,) = check_candidate(Asked(read_candidate(path), reference, told=True))
+    assert found.level == "error"
 
 
 def test_a_finding_names_the_line_of_the_file_and_the_remedy() -> None:
-    text = RIGHT.read_text().replace(FORWARD, "        return rms_norm(x, self.eps) * 2\n")
-    reference = CHECKOUT / "kernels" / "rms_norm" / "reference.py"
-    (found,) = check_candidate(Candidate(text, 11), reference)
-    assert text.splitlines()[found.line - 11].strip().endswith("* 2")
+    (found,) = changed((FORWARD, "        return eval('x')\n"), first_line=11)
+    assert RIGHT.read_text().splitlines()[found.line - 11] == FORWARD.rstrip()
     assert found.column == 16
-    assert "rms_norm(x, self.eps) * 2" in found.what
-    assert "kernel" in found.remedy
+    assert found.what == "eval is used"
+    assert found.remedy
 
 
 def test_attributes_are_judged_by_the_installed_triton() -> None:
@@ -197,19 +184,19 @@ def test_without_triton_the_command_says_what_was_not_judged(
 ) -> None:
     monkeypatch.setattr(vocabulary, "_source", lambda _: None)
     vocabulary.triton_names.cache_clear()
-    said = rooflift("lint", RIGHT, "--operator", "rms_norm")
+    said = rooflift("lint", RIGHT, "--operator", "rms_norm", "--no-compile")
     vocabulary.triton_names.cache_clear()
     assert said.code == 0
     assert "triton is not installed" in said.err
 
 
 def test_check_exits_0_for_accepted_and_1_for_rejected(rooflift: Callable[..., Any]) -> None:
-    accepted = rooflift("lint", RIGHT, "--operator", "rms_norm", "--stage", "grid", "--json")
+    accepted = rooflift("lint", RIGHT, "--operator", "rms_norm", "--stage", "grid", "--json", "--no-compile")
     assert accepted.code == 0
     assert json.loads(accepted.out)["accepted"] is True
-    rejected = rooflift("lint", REPLIES / "bad" / "lru_cache.txt", "--operator", "rms_norm", "--json")
+    rejected = rooflift("lint", CANDIDATES / "bad" / "eval_of_text.txt", "--operator", "rms_norm", "--json")
     assert rejected.code == 1
-    assert {"rule", "line", "column", "what", "remedy"} == {*json.loads(rejected.out)["findings"][0]}
+    assert {"rule", "line", "column", "what", "remedy", "level"} == {*json.loads(rejected.out)["findings"][0]}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +204,7 @@ def test_check_exits_0_for_accepted_and_1_for_rejected(rooflift: Callable[..., A
     [
         (["missing.py", "--operator", "rms_norm"], "missing.py: no such file"),
         (["kernels", "--operator", "rms_norm"], "kernels is a folder"),
-        ([RIGHT, "--operator", "rms_nrm"], "Did you mean rms_norm?"),
+        ([RIGHT, "--operator", "rms_nrm"], "Did you mean rms_norm"),
         ([RIGHT, "--operator", "rms_norm", "--stage", "tunning"], "Did you mean tuning, tiling?"),
         ([RIGHT, "--operator", "rms_norm", "--base", "README.md"], "README.md"),
         (
@@ -236,7 +223,7 @@ def test_a_wrong_question_exits_2_with_a_remedy(
 
 
 def test_a_stage_that_asks_for_a_base_says_so(rooflift: Callable[..., Any]) -> None:
-    said = rooflift("lint", RIGHT, "--operator", "rms_norm", "--stage", "tuning")
+    said = rooflift("lint", RIGHT, "--operator", "rms_norm", "--stage", "tuning", "--no-compile")
     assert "--base" in said.err
 
 
@@ -250,9 +237,25 @@ def test_an_unknown_stage_is_named(tmp_path: Path) -> None:
         lint_file(RIGHT, tmp_path, "warp")
 
 
-def test_deep_nesting_ends_in_a_finding() -> None:
-    assert rules(changed((FORWARD, f"        return {'(' * 5000}x{')' * 5000}\n"))) == {"syntax"}
-    assert rules(changed((FORWARD, f"        return x{'.view(1)' * 3000}\n"))) == {"syntax"}
+def test_deep_nesting_ends_in_a_finding(tmp_path: Path) -> None:
+    for text in (f"        return {'(' * 5000}x{')' * 5000}\n", f"        return x{'.view(1)' * 3000}\n"):
+        path = tmp_path / "candidate.py"
+        path.write_text(RIGHT.read_text().replace(FORWARD, text))
+        assert rules(lint_file(path, CHECKOUT / "kernels" / "rms_norm" / "reference.py")) == {"syntax"}
+
+
+def test_what_takes_the_linter_too_long_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lint, "TIME_S", 0.01)
+    (found,) = lint_file(RIGHT, CHECKOUT / "kernels" / "rms_norm" / "reference.py")
+    assert "needed more than 0.01 s" in found.what
+
+
+@pytest.mark.parametrize("cookie", ["# coding: unicode_escape", "# -*- coding: utf_7 -*-", "#\x0c vim: coding=cp037"])
+def test_a_text_that_python_reads_otherwise_is_refused(cookie: str, tmp_path: Path) -> None:
+    path = tmp_path / "candidate.py"
+    path.write_text(f"{cookie}\n{RIGHT.read_text()}")
+    with pytest.raises(CandidateFault, match="coding comment"):
+        lint_file(path, CHECKOUT / "kernels" / "rms_norm" / "reference.py")
 
 
 def test_a_base_without_code_is_a_fault(tmp_path: Path) -> None:
@@ -262,6 +265,33 @@ def test_a_base_without_code_is_a_fault(tmp_path: Path) -> None:
         lint_file(RIGHT, CHECKOUT / "kernels" / "rms_norm" / "reference.py", base=empty)
 
 
-def test_a_formula_that_doubles_with_every_line_fills_no_memory() -> None:
-    lines = "".join(f"    a{n + 1} = a{n} + a{n}\n" for n in range(400))
-    assert changed(("    x = x.contiguous()\n", f"    x = x.contiguous()\n    a0 = x.size(0)\n{lines}")) == []
+NOT_COMPILED = {  # what Triton says, or raises when the file is loaded, and its line
+    "k01_continue": ("unsupported AST node type: Continue", 19),
+    "k02_global": ("Cannot access global variable FACTOR", 22),
+    "k04_arange_not_constexpr": ("arange's arguments must be of type tl.constexpr", 17),
+    "k05_jit_num_warps": ("unexpected keyword argument 'num_warps'", 15),
+}
+RIGHT_KERNELS = ("k06_valid_bf16_times_scalar", "k07_shape_compared", "k09_extra_defaulted_argument")
+EVERY_DAY = ("k01_continue", "k07_shape_compared")
+
+
+@pytest.mark.skipif(bool(find_sandbox().missing), reason="candidates cannot be sandboxed here")
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in EVERY_DAY else [pytest.mark.slow])
+        for name in (*NOT_COMPILED, *RIGHT_KERNELS)
+    ],
+)
+def test_a_kernel_that_triton_cannot_compile_is_told_with_its_words_and_line(
+    name: str, make_operator: Callable[..., Operator], rooflift: Callable[..., Any], tmp_path: Path
+) -> None:
+    make_operator()
+    file = REVIEWED / "kernels" / f"{name}.txt"
+    said = rooflift("lint", file, "--operator", "twice", "--root", tmp_path / "project")
+    if name in NOT_COMPILED:
+        words, line = NOT_COMPILED[name]
+        assert (said.code, words in said.out) == (1, True), said
+        assert f"{file}:{line}:1: error: " in said.out
+    else:
+        assert (said.code, "not compiled" in said.err) == (0, False), said

@@ -1,56 +1,28 @@
-"""The sentences of rules.toml are those of the lint: none without a check, no check without a sentence."""
+"""The sentences of rules.toml are those of the lint and the evaluation: none without a check, no check without one."""
 
 from __future__ import annotations
 
 import ast
-import re
 from importlib import resources
-from pathlib import Path
+from typing import get_args
 
-import pytest
-
-from rooflift.lint.lint import lint_file
+from rooflift.lint import vocabulary
 from rooflift.lint.rules import rules
-from rooflift.lint.vocabulary import refusal
+from rooflift.worker.protocol import Criterion
 
-CHECKOUT = Path(__file__).parents[2]
+WITHOUT_A_DEMAND = {"runs", "limits", "interpreter"}  # criteria of a run that ask for nothing more
 
 
-def _names_in_source() -> set[str]:
-    """The texts in the linter's files that could name a rule."""
+def _refused_by() -> set[str]:
+    """The rules that the linter's files add findings by, or refuse names by."""
     files = [path for path in resources.files("rooflift.lint").iterdir() if path.name.endswith(".py")]
-    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text()))]
-    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    found = set[str]()
+    for node in (node for path in files for node in ast.walk(ast.parse(path.read_text()))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("add", "at"):
+            found |= {first.value for first in node.args[:1] if isinstance(first, ast.Constant)}
+    return found | {str(vocabulary.refusal(name)) for name in ("Stream", "eval", "os", "register_hook")}
 
 
-def test_every_rule_of_the_list_is_one_that_the_checker_knows() -> None:
-    assert set(rules()) <= _names_in_source()
-
-
-def test_every_rule_that_the_checker_refuses_by_is_in_the_list() -> None:
-    called: set[str] = set()
-    for path in resources.files("rooflift.lint").iterdir():
-        if not path.name.endswith(".py"):
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("refuse", "_refuse", "add", "at"):
-                first = node.args[0] if node.args else None
-                called |= {first.value} if isinstance(first, ast.Constant) and isinstance(first.value, str) else set()
-            if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "rule" for t in node.targets):
-                called |= {n.value for n in ast.walk(node.value) if isinstance(n, ast.Constant)} - {"cache"}
-    named = {text for text in called if re.fullmatch(r"[a-z]+(_[a-z]+)*", text)}
-    named |= {refusal(name) for name in ("threading", "time", "sys", "os", "functools", "torch.relu", "numpy")}
-    assert len(named) > 25
-    assert named <= set(rules())
-
-
-@pytest.mark.parametrize(
-    "path", sorted((CHECKOUT / "tests/fixtures/candidates/bad").glob("*.txt")), ids=lambda p: p.stem
-)
-def test_every_rule_that_a_bad_reply_breaks_is_in_the_list(path: Path) -> None:
-    head = dict(re.findall(r"^# (\w+): (\S+)$", path.read_text(), re.MULTILINE))
-    operator = CHECKOUT / "kernels" / head["operator"]
-    base = operator / head["base"] if "base" in head else None
-    found = lint_file(path, operator / "reference.py", head.get("stage"), base)
-    assert found
-    assert {finding.rule for finding in found} <= set(rules())
+def test_every_rule_is_checked_by_the_linter_or_a_run_and_every_check_has_its_sentence() -> None:
+    criteria = {*get_args(Criterion)} - WITHOUT_A_DEMAND
+    assert {*rules()} == (_refused_by() | {"import"} | criteria)

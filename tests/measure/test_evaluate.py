@@ -10,36 +10,52 @@ from pathlib import Path
 import pytest
 
 from rooflift.errors import CatalogError
-from rooflift.measure.evaluate import Evaluation, evaluate, odd_cases, trials
+from rooflift.measure.evaluate import Evaluation, evaluate, trials
+from rooflift.measure.odd_sizes import odd_sizes
 from rooflift.process import converse
-from rooflift.project.cases import Case
+from rooflift.project.cases import Case, read_cases
+from rooflift.project.inputs import Input
 from rooflift.project.operator import Operator, load_operator
 from rooflift.sandbox.sandbox import find_sandbox
 
 LAUNCH = "twice[(1,)](x, y, x.numel(), BLOCK=64)"
 DISHONEST = {
-    "second_call": """if not hasattr(self, "kept"):
+    "kept result": (
+        "plan",
+        """if not hasattr(self, "kept"):
             twice[(1,)](x, y, x.numel(), BLOCK=64)
             self.kept = y.clone()
         y = self.kept.clone()""",
-    "result_overwritten": """if not hasattr(self, "kept"):
+    ),
+    "kept memory": (
+        "plan",
+        """if not hasattr(self, "kept"):
             self.kept = y
         y = self.kept
         twice[(1,)](x, y, x.numel(), BLOCK=64)""",
-    "inputs_changed": "twice[(1,)](x, y, x.numel(), BLOCK=64); x.zero_()",
-    "default_stream": """import threading, time
+    ),
+    "operation of torch": ("plan", "y = getattr(torch, 'mu' + 'l')(x, 2)"),
+    "value on the host": ("plan", "twice[(int(x[0, 0] > 0) or 1,)](x, y, x.numel(), BLOCK=64)"),
+    "no kernel": ("plan", "y = x.clone()"),
+    "subclass of a tensor": (
+        "plan",
+        """class Lazy(torch.Tensor):
+            pass
+        twice[(1,)](x, y, x.numel(), BLOCK=64)
+        y = y.as_subclass(Lazy)""",
+    ),
+    "input zeroed": ("inputs_changed", "twice[(1,)](x, y, x.numel(), BLOCK=64); x.zero_()"),
+    "launch after the call": (
+        "plan",
+        """import threading, time
         def later():
             time.sleep(0.2)
             twice[(1,)](x, y, x.numel(), BLOCK=64)
         threading.Thread(target=later).start()""",
-    "threads": """import threading, time
-        twice[(1,)](x, y, x.numel(), BLOCK=64)
-        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()""",
-    "result_type": """class Lazy(torch.Tensor):
-            pass
-        twice[(1,)](x, y, x.numel(), BLOCK=64)
-        y = y.as_subclass(Lazy)""",
+    ),
 }
+
+EVERY_DAY = {"kept result", "operation of torch", "input zeroed"}
 
 
 @pytest.fixture
@@ -67,13 +83,36 @@ def test_a_right_reply_passes_on_every_seed_and_on_odd_shapes(through: Callable[
     assert found.compared == 3  # one test case with two seeds, and one odd shape
 
 
-@pytest.mark.parametrize("gate", DISHONEST)
-def test_a_dishonest_reply_is_found(gate: str, through: Callable[..., Evaluation]) -> None:
-    found = through(launch=DISHONEST[gate])
-    assert gate in gates_of(found)
-    assert f"{gate}: " in found.reasons()[0]
+@pytest.mark.parametrize(
+    "trick", [pytest.param(trick, marks=[] if trick in EVERY_DAY else [pytest.mark.slow]) for trick in DISHONEST]
+)
+def test_a_dishonest_reply_is_found(trick: str, through: Callable[..., Evaluation]) -> None:
+    criterion, launch = DISHONEST[trick]
+    found = through(launch=launch)
+    assert gates_of(found) == {criterion}
+    assert found.reasons()[0].startswith(f"{criterion}: small float32")
 
 
+def test_a_kernel_that_looks_whether_anybody_compares_is_found(through: Callable[..., Evaluation]) -> None:
+    """Where its output already holds a number it writes nothing, and where that is right it need not."""
+    store = "tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=(at < n) & (left != left))"
+    found = through(store=f"left = tl.load(y_ptr + at, mask=at < n)\n    {store}")
+    assert gates_of(found) == {"second_call"}
+
+
+def test_what_triton_cannot_compile_is_told_with_its_words_and_line(through: Callable[..., Evaluation]) -> None:
+    """The interpreter runs it: Python has `continue`."""
+    store = """for i in range(2):
+        if i == 1:
+            continue
+        tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=at < n)"""
+    found = through(store=store)
+    assert gates_of(found) == {"compiles"}
+    assert "candidate.py:20: " in found.reasons()[0]
+    assert "unsupported AST node type: Continue" in found.reasons()[0]
+
+
+@pytest.mark.slow
 def test_an_element_that_is_never_written_is_found(through: Callable[..., Evaluation]) -> None:
     found = through(store="tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=at < n - 1)")
     assert gates_of(found) == {"correctness"}
@@ -93,19 +132,41 @@ def test_a_reply_that_knows_the_case_fails_on_an_odd_shape(
 
 def test_what_a_reply_raises_is_told_with_its_line(through: Callable[..., Evaluation]) -> None:
     (reason,) = through(launch="raise ValueError('no such thing')").reasons()
-    assert reason.startswith("runs: small float32 (seed 3): candidate.py:")
+    assert reason.startswith("runs: small float32: candidate.py:")
     assert "ValueError: no such thing" in reason
 
 
+def test_a_reply_that_the_interpreter_cannot_run_is_neither_accepted_nor_rejected(
+    through: Callable[..., Evaluation],
+) -> None:
+    asm = 'tl.inline_asm_elementwise("mov.b32 $0, $1;", "=f,f", [y], dtype=tl.float32, is_pure=True, pack=1)'
+    found = through(store=f"tl.store(y_ptr + at, {asm}, mask=at < n)")
+    assert found.undecided
+    assert found.reasons()[0].startswith("interpreter: small float32: Triton's interpreter lacks inline_asm. ")
+    assert "may be right" in found.reasons()[0]
+
+
+@pytest.mark.slow
 def test_a_reply_that_leaves_the_process_is_found(through: Callable[..., Evaluation]) -> None:
     (reason,) = through(launch="import os; print('farewell', flush=True); os._exit(0)").reasons()
     assert "ended before it had a result" in reason
 
 
-@pytest.mark.parametrize("forged", ['{"early": 1}', "[]", '{"types": ["Tensor"], "threads": 0, "inputs": [0]}'])
-def test_a_reply_that_writes_its_own_results_is_found(forged: str, through: Callable[..., Evaluation]) -> None:
-    found = through(launch=f"import os; torch.save({forged}, 'results/0.pt'); os._exit(0)")
-    assert gates_of(found) == {"runs"}
+@pytest.mark.parametrize(
+    "forged",
+    [
+        pytest.param("b''", marks=pytest.mark.slow),
+        pytest.param("bytes(2**20)", marks=pytest.mark.slow),
+        """__import__("msgspec").msgpack.encode({"buffers": [{"origin": "input", "bytes": 4}], "steps": [], "results":
+            [{"place": "", "value": {"type": "Region", "buffer": 0, "offset": 9, "size": [1], "stride": [1],
+            "dtype": "float32"}}]})""",
+    ],
+)
+def test_a_reply_that_writes_its_own_plan_is_found(forged: str, through: Callable[..., Evaluation]) -> None:
+    """The last of these names memory that is not the input's."""
+    write = f"open('plans/0.plan', 'wb').write({forged})"
+    found = through(launch=f"import os; {write}; torch.save({{}}, 'plans/0.pt'); os._exit(0)")
+    assert gates_of(found) >= {"plan"}
 
 
 def test_a_reply_that_crashes_is_told_with_its_last_words(through: Callable[..., Evaluation]) -> None:
@@ -114,16 +175,53 @@ def test_a_reply_that_crashes_is_told_with_its_last_words(through: Callable[...,
     assert "farewell" in reason
 
 
-def test_odd_shapes_change_one_dimension_together_in_all_inputs() -> None:
+def test_a_size_that_varies_among_the_cases_is_varied_together_in_all_inputs_and_others_are_named() -> None:
     case = Case("add", {}, [[4, 6], [4, 6]], ("float32", "float16"), frozenset({"test"}))
+    large = Case("main", {}, [[4, 1023], [4, 1023]], ("float32",))
     for seed in range(20):
-        (odd,) = odd_cases([case], seed)
-        assert odd.inputs is not None
-        one, other = odd.inputs
+        odd = odd_sizes([case], [case, large], seed)
+        (changed,) = odd.cases
+        one, other = changed.shapes
         assert one == other != [4, 6]
         assert one[0] == 4
-        assert one[1] % 2 == 1
-    assert [(t.case.dtype, t.seed, t.generated) for t in trials([case], [1, 2])] == [
+        assert odd.untried == ["dimension 0 of input 0", "dimension 0 of input 1"]
+
+
+def test_a_size_keeps_the_factor_that_all_cases_have() -> None:
+    """Heads of 64 and 128 are no promise of heads of 57."""
+    cases = [Case(f"of_{d}", {}, [[2, 10 + d, d]], ("float32",)) for d in (64, 128)]
+    found = [odd_sizes(cases, cases, seed).cases for seed in range(20)]
+    heads = {shape[-1] for odd in found for case in odd for shape in case.shapes}
+    assert {size % 64 for size in heads} == {0}
+    assert len(heads) > 2
+
+
+def test_named_sizes_are_varied_by_name_and_formulas_follow(tmp_path: Path) -> None:
+    path = tmp_path / "cases.toml"
+    path.write_text(
+        """
+[main]
+sizes = { N = 64, V = 1000 }
+inputs = [["N", "V"], { shape = ["N"], dtype = "int64", values = "integers", high = "V" }]
+use = ["bench"]
+
+[small]
+sizes = { N = 4, V = 30 }
+inputs = [["N", "V"], { shape = ["N"], dtype = "int64", values = "integers", high = "V" }]
+use = ["test"]
+"""
+    )
+    cases = read_cases(path)
+    for seed in range(20):
+        (odd,) = odd_sizes([cases["small"]], list(cases.values()), seed).cases
+        logits, labels = odd.inputs or ()
+        assert isinstance(labels, Input)
+        assert (labels.shape, labels.high) == ((logits[0],), logits[1])  # type: ignore[index]
+
+
+def test_trials_share_the_dtypes_out() -> None:
+    case = Case("add", {}, [[4, 6], [4, 6]], ("float32", "float16"), frozenset({"test"}))
+    assert [(t.case.dtype, t.seed, t.generated) for t in trials([case], [case], [1, 2])] == [
         ("float32", 1, False),
         ("float16", 2, False),
         ("float32", 1, True),
@@ -143,6 +241,7 @@ def test_a_writer_that_is_missing_or_hangs_is_ended() -> None:
         converse([sys.executable, "-c", "import time; time.sleep(60)"], "prompt", {}, 0.5)
 
 
+@pytest.mark.slow
 def test_the_project_s_newest_version_passes(checkout: Path) -> None:
     operator = load_operator(checkout, "rms_norm")
     found = evaluate(operator, operator.versions[-1].path, find_sandbox(), [1], lambda _: None, interpret=True)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rooflift.errors import CatalogError
+from rooflift.measure.checking import checking_processes
 from rooflift.measure.request import Request, command_line, profile_request, request_for
-from rooflift.measure.session import checking_processes
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator
 from rooflift.schema import MeasureOptions

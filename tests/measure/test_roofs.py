@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,23 @@ import pytest
 
 from rooflift.analysis.roofline import with_datasheet
 from rooflift.compile.sass import disassemble, parse_opcodes, parse_resources, sass_mix
-from rooflift.dtypes import TENSOR_UNITS
+from rooflift.dtypes import UNITS
 from rooflift.errors import EnvironmentFault, NoGpu
 from rooflift.measure import environment
 from rooflift.measure import roofs as measured_roofs
 from rooflift.runs.roofs import read_roofs
 from rooflift.schema import Roofs
-from rooflift.worker import protocol, roofs
+from rooflift.worker import protocol, roof_trials, roofs
 from rooflift.worker.protocol import Measured
+from rooflift.worker.roof_trials import LibraryCall
 from rooflift.worker.roofs import RoofBenchmark, Timed, roof_row
 
 H100 = "NVIDIA H100 80GB HBM3"
 DEVICE = protocol.Device(H100, "9.0", 132, 52_428_800, 80 * 10**9, "13.0", "2.11", "3.6", "3.12")
-TARGETS = (90, 89)
+TARGETS = (90, pytest.param(89, marks=pytest.mark.slow))
+BYTES = {"fp64": 8, "fp32": 4, "fp16": 2, "bf16": 2, "fp8e4nv": 1, "i8": 1}
+SUMS = {"fp64": "*fp64", "i8": "*i32"}  # of the products, else float32
+DTYPES = ["fp16", *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("bf16", "fp32"))]
 ADDRESS = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?)\s*;", re.MULTILINE)
 
 
@@ -44,7 +49,7 @@ def sass(kernel_name: str, pointers: str, constants: dict[str, int], target: int
     signature = {
         name: "constexpr" if name in constants else scalars.get(name, f"*{pointers}") for name in kernel.arg_names
     }
-    signature |= {"sums_ptr": "*fp32"} if kernel_name == "tile_product" else {}
+    signature |= {"sums_ptr": SUMS.get(pointers, "*fp32")} if kernel_name == "tile_product" else {}
     aligned = {
         (i,): [["tt.divisibility", 16]]
         for i, (name, kind) in enumerate(signature.items())
@@ -87,18 +92,49 @@ def test_kernels_compute_what_they_count_and_every_configuration_launches(name: 
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(("lanes", "warps"), roofs.CHAINS)
+@pytest.mark.parametrize(("lanes", "warps"), roof_trials.CHAINS)
 def test_loop_of_multiply_add_is_ffma_in_registers_and_all_of_it(lanes: int, warps: int, target: int) -> None:
-    dump = sass("multiply_add", "fp32", {"LANES": lanes, "UNROLL": roofs.UNROLL}, target, warps)
+    dump = sass("multiply_add", "fp32", {"LANES": lanes, "UNROLL": roof_trials.UNROLL}, target, warps)
     loop = opcodes(longest_loop(dump))
-    assert loop.count("FFMA") == roofs.UNROLL * lanes // (32 * warps)  # none was optimised away
+    assert loop.count("FFMA") == roof_trials.UNROLL * lanes // (32 * warps)  # none was optimised away
     assert loop.count("FFMA") > 0.95 * len(loop)
     assert not [opcode for opcode in loop if re.match(r"LD|ST|ATOM|RED", opcode)]
     assert parse_resources(dump)[1] == 0  # nothing spilled
 
 
+@pytest.mark.parametrize(("lanes", "warps"), roof_trials.CHAINS)
+def test_float64_has_the_same_chains_of_dfma(lanes: int, warps: int) -> None:
+    dump = sass("multiply_add", "fp64", {"LANES": lanes, "UNROLL": roof_trials.UNROLL}, 90, warps)
+    loop = opcodes(longest_loop(dump))
+    assert loop.count("DFMA") == roof_trials.UNROLL * lanes // (32 * warps)
+    assert loop.count("DFMA") > 0.95 * len(loop)
+    assert parse_resources(dump)[1] == 0
+
+
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(("block", "loads", "warps"), roofs.READS)
+@pytest.mark.parametrize(("lanes", "warps"), roof_trials.CHAINS)
+def test_loop_of_exponentials_is_one_special_function_and_a_sign_each(lanes: int, warps: int, target: int) -> None:
+    """A scheduler issues 16 instructions while the special functions take one, so the sign costs nothing."""
+    dump = sass("exponentials", "fp32", {"LANES": lanes, "UNROLL": roof_trials.UNROLL}, target, warps)
+    loop = opcodes(longest_loop(dump))
+    each = roof_trials.UNROLL * lanes // (32 * warps)
+    assert loop.count("MUFU.EX2") == each
+    assert loop.count("FADD") <= each
+    assert len(loop) < 2.1 * each  # no range reduction beside
+    assert parse_resources(dump)[1] == 0
+
+
+def test_tile_product_in_float64_is_on_the_tensor_cores_in_registers() -> None:
+    ((m, n, depth_bytes, warps, _),) = roof_trials.TILES_FP64
+    dump = sass("tile_product", "fp64", {"M": m, "N": n, "K": depth_bytes // 8}, 90, warps)
+    loop = opcodes(longest_loop(dump))
+    assert {opcode for opcode in loop if "MMA" in opcode} == {"DMMA.16x8x16"}
+    assert not [opcode for opcode in loop if re.match(r"LDG|ST|ATOM|RED", opcode)]
+    assert parse_resources(dump)[1] == 0
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("block", "loads", "warps"), roof_trials.READS)
 def test_loads_of_read_are_vectors_that_pass_l1_by(block: int, loads: int, warps: int, target: int) -> None:
     dump = sass("read", "i32", {"BLOCK": block, "LOADS": loads}, target, warps)
     counts = {opcode: count for opcode, count in parse_opcodes(dump).items() if opcode.startswith("LD")}
@@ -110,41 +146,48 @@ def test_loads_of_read_are_vectors_that_pass_l1_by(block: int, loads: int, warps
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(("block", "warps"), roofs.COPIES)
+@pytest.mark.parametrize(("block", "warps"), roof_trials.COPIES)
 def test_copy_moves_16_bytes_an_instruction(block: int, warps: int, target: int) -> None:
     counts = parse_opcodes(sass("copy", "i32", {"BLOCK": block}, target, warps))
     assert counts["LDG.E.128"] == counts["STG.E.128"] == block // (32 * warps * 4)
 
 
-@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
-@pytest.mark.parametrize(("m", "n", "depth_bytes", "warps", "_"), roofs.TILES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n", "depth_bytes", "warps", "_"), roof_trials.TILES)
 def test_loop_of_tile_product_feeds_hoppers_tensor_cores_without_memory(
     dtype: str, m: int, n: int, depth_bytes: int, warps: int, _: int
 ) -> None:
-    k = depth_bytes // (4 if dtype == "fp32" else 2)
+    k = depth_bytes // BYTES[dtype]
     dump = sass("tile_product", dtype, {"M": m, "N": n, "K": k}, 90, warps)
     loop = opcodes(longest_loop(dump))
-    products = [opcode for opcode in loop if opcode.startswith("HGMMA")]
-    kind = {"fp16": "16.F32", "bf16": "16.F32.BF16", "fp32": "8.F32.TF32"}[dtype]
-    assert set(products) == {f"HGMMA.64x{n}x{kind}"}
+    products = [opcode for opcode in loop if re.match(r"[HQI]GMMA", opcode)]
+    columns = min(n, 128) if dtype == "i8" else n
+    unit, kind = {
+        "fp16": ("H", "16.F32"),
+        "bf16": ("H", "16.F32.BF16"),
+        "fp32": ("H", "8.F32.TF32"),
+        "fp8e4nv": ("Q", "32.F32.E4M3.E4M3"),
+        "i8": ("I", "32.S8.S8"),
+    }[dtype]
+    assert set(products) == {f"{unit}GMMA.64x{columns}x{kind}"}
     assert not [opcode for opcode in loop if re.match(r"LD[GSL]|ST|ATOM|RED|HMMA", opcode)]
     assert parse_resources(dump)[1] == 0
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "fp32"])
 def test_tile_product_uses_the_tensor_cores_of_ada_as_well(dtype: str) -> None:
-    m, n, depth_bytes, warps, _ = roofs.TILES[-1]
-    k = depth_bytes // (4 if dtype == "fp32" else 2)
+    m, n, depth_bytes, warps, _ = roof_trials.TILES[-1]
+    k = depth_bytes // BYTES[dtype]
     dump = sass("tile_product", dtype, {"M": m, "N": n, "K": k}, 89, warps)
     kind = {"fp16": "HMMA.16816.F32", "fp32": "HMMA.1688.F32.TF32"}[dtype]
     assert opcodes(longest_loop(dump)).count(kind) >= 8
     assert not [opcode for opcode in opcodes(longest_loop(dump)) if re.match(r"LDG|ST|ATOM|RED", opcode)]
 
 
-@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_matrix_product_is_pipelined_into_the_tensor_cores(dtype: str) -> None:
-    m, n, depth_bytes, group, warps = roofs.MATRIX_TILE
-    k = depth_bytes // (4 if dtype == "fp32" else 2)
+    m, n, depth_bytes, group, warps = roof_trials.MATRIX_TILE
+    k = depth_bytes // BYTES[dtype]
     dump = sass("matrix_product", dtype, {"M": m, "N": n, "K": k, "GROUP": group}, 90, warps)
     counts = parse_opcodes(dump)
     assert sass_mix(counts)["tensor"] >= 4
@@ -153,12 +196,37 @@ def test_matrix_product_is_pipelined_into_the_tensor_cores(dtype: str) -> None:
 
 
 def test_tiles_fit_the_matrices_from_which_they_are_cut() -> None:
-    rows, columns, inner = roofs.MATRIX
-    m, n, depth_bytes, group, _ = roofs.MATRIX_TILE
+    rows, columns, inner = roof_trials.MATRIX
+    m, n, depth_bytes, group, _ = roof_trials.MATRIX_TILE
     assert [rows % (m * group), columns % n, inner % (depth_bytes // 2), inner % (depth_bytes // 4)] == [0] * 4
 
 
-SUBJECT = RoofBenchmark("L2 read", "bandwidth", "sum over a buffer", lambda: iter(()))
+SUBJECT = RoofBenchmark("L2 read", "bandwidth", "sum over a buffer", lambda: iter(()), "byte/s")
+
+
+def test_a_unit_that_the_gpu_does_not_have_is_left_out_and_a_roof_that_all_have_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(trial: LibraryCall) -> Timed:
+        if trial.configuration == "torch._scaled_mm":
+            raise RuntimeError("only for compute capability 8.9 and above")
+        return Timed(trial.work, [1000.0], [], [])
+
+    monkeypatch.setattr(roofs, "time_trial", refuse)
+    calls = [LibraryCall(10**9, name, lambda: None) for name in ("torch._scaled_mm", "torch.mm")]
+    optional = RoofBenchmark("FP8 tensor", "compute", "", lambda: iter(calls), optional=True)
+    row = roofs.measure_roof(optional)
+    assert row is not None
+    assert (row.configuration, row.unit, row.per_s) == ("torch.mm", "FLOP/s", 1e12)
+    assert "FP8 tensor without torch._scaled_mm: RuntimeError" in capsys.readouterr().out
+    assert roofs.measure_roof(replace(optional, trials=lambda: iter(calls[:1]))) is None
+    with pytest.raises(RuntimeError):
+        roofs.measure_roof(replace(optional, trials=lambda: iter(calls), optional=False))
+
+
+def test_every_unit_has_a_roof_and_every_product_a_library_beside_the_kernels() -> None:
+    assert {*roofs.tensor_dtypes()} | {"FP32", "FP64", "special functions"} == {*UNITS}
+    assert roofs.tensor_dtypes()["FP8 tensor"] == "float8_e4m3fn"
 
 
 def test_rate_is_the_work_over_the_median_time_and_its_spread_that_of_the_samples() -> None:
@@ -247,7 +315,7 @@ def test_command_writes_a_file_and_replaces_none_unless_forced(
 @pytest.mark.gpu
 def test_measured_roofs_are_near_the_datasheets_and_none_is_above() -> None:
     found = {row["name"]: row for row in with_datasheet(measured(300))}
-    assert list(found) == ["DRAM copy", "DRAM read", "L2 read", "FP32", *TENSOR_UNITS.values()]
+    assert sorted(found) == sorted(["DRAM copy", "DRAM read", "L2 read", *UNITS])
     for name, row in found.items():
         assert len(row["times_us"]) == roofs.SAMPLES
         assert min(row["times_us"]) >= 1e3 * roofs.LEAST_MS * 0.8, name

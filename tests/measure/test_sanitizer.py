@@ -17,9 +17,9 @@ import pytest
 
 from rooflift.errors import CatalogError, KernelFault, RoofliftError, SanitizerFault
 from rooflift.measure import environment, sanitizer
+from rooflift.measure.children import staged
 from rooflift.measure.request import Request, in_dtypes
 from rooflift.measure.sanitizer import Findings, own_kernels, parse_log, sanitize, sanitizer_command
-from rooflift.measure.session import staged
 from rooflift.process import child_environment
 from rooflift.project.operator import Operator, load_operator
 from rooflift.report.text import sanitizer_text

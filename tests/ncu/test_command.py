@@ -12,7 +12,7 @@ from rooflift import pipeline
 from rooflift.errors import CounterPermission, NcuFault
 from rooflift.ncu.command import find_ncu, ncu_command, parse_version, progress_line, query_command, unknown_metrics
 from rooflift.ncu.failures import explain
-from rooflift.ncu.metrics import METRICS, ncu_names
+from rooflift.ncu.metrics import METRICS, ncu_names, ncu_sections
 from rooflift.ncu.report import NOT_COLLECTED
 from rooflift.process import stream
 
@@ -48,6 +48,12 @@ def test_sections_and_the_full_set_stand_before_the_program() -> None:
         *("--force-overwrite", "--export", "r"),
         *program,  # words, not a shell's line: nothing is quoted and nothing is split
     ]
+
+
+def test_metrics_of_each_instruction_come_with_the_source() -> None:
+    command = ncu_command("ncu", ["p"], "r", ncu_names("source"), ncu_sections("source"))
+    assert command[command.index("SourceCounters") + 1 :][:2] == ["--import-source", "yes"]
+    assert "--import-source" not in ncu_command("ncu", ["p"], "r", ncu_names("standard"), ncu_sections("standard"))
 
 
 def test_command_depends_on_its_arguments_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +20,7 @@ from rooflift.ncu.report import Device, Limits, read_reports, read_rules, report
 
 ROOT = Path(__file__).parents[2]
 FOREIGN = ROOT / "tests" / "fixtures" / "h100_flat_depthwise.ncu-rep"  # one launch, no section, no NVTX range
+FEW_MUTANTS = 40  # of every day, 0.1 s each
 MUTANTS = int(os.environ.get("ROOFLIFT_MUTANTS", "200"))
 
 
@@ -52,11 +51,9 @@ def test_a_range_and_a_graph_are_one_workload_each(workload: str, time_ns: float
 
 
 def refusal(path: Path) -> str:
-    """Return why a file is not read; it is said in time, with the file and a remedy."""
-    begin = time.monotonic()
+    """Return why a file is not read; it is said with the file and a remedy."""
     with pytest.raises(ReportFault) as caught:
         read_reports([path], path.parent)
-    assert time.monotonic() - begin < 20
     assert caught.value.message.startswith(f"{path}: ")
     assert caught.value.remedy
     return caught.value.message.removeprefix(f"{path}: ")
@@ -106,11 +103,6 @@ def test_file_of_somebody_else(path: Path) -> None:
     path.write_bytes(FOREIGN.read_bytes())
     path.chmod(0)
     assert refusal(path) == "Permission denied"
-
-
-def test_compressed_report_says_how_to_go_on(path: Path) -> None:
-    path.write_bytes(gzip.compress(FOREIGN.read_bytes()))
-    assert refusal(path) == "compressed with gzip: unpack it first"
 
 
 @pytest.mark.parametrize("head", [b"", b"NVR\0", FOREIGN.read_bytes()], ids=["zeros", "magic", "report"])
@@ -258,13 +250,13 @@ def test_memory_without_end_is_not_given(reader: Callable[[str], None]) -> None:
     assert "memory" in refusal(FOREIGN)
 
 
-@pytest.mark.parametrize("line", ["[None for _ in iter(int, 1)]", "__import__('time').sleep(99)"], ids=["busy", "idle"])
+@pytest.mark.parametrize(
+    "line", ["[None for _ in iter(int, 1)]", "__import__('time').sleep(600)"], ids=["busy", "idle"]
+)
 def test_reader_that_never_ends_is_ended(reader: Callable[[str], None], line: str) -> None:
     reader(line)
-    begin = time.monotonic()
     with pytest.raises(ReportFault, match="not read within 1 s of processor time"):
         reports._ask(FOREIGN, "device", Device, Limits(memory_bytes=2**31, cpu_s=1))
-    assert time.monotonic() - begin < 10
 
 
 def test_reader_writes_no_file_and_sees_no_secret(
@@ -293,12 +285,13 @@ def test_words_of_the_native_reader_are_no_answer(reader: Callable[[str], None])
 # --- mutants
 
 
-def test_mutants_read_as_they_are_or_are_refused(reliability: ModuleType) -> None:
+@pytest.mark.parametrize("mutants", [FEW_MUTANTS, pytest.param(MUTANTS, marks=pytest.mark.slow)])
+def test_mutants_read_as_they_are_or_are_refused(reliability: ModuleType, mutants: int) -> None:
     """ROOFLIFT_MUTANTS asks for more of them; `make reliability` reads 2 000."""
-    fuzzed = reliability.fuzz(range(MUTANTS))
+    fuzzed = reliability.fuzz(range(mutants))
     assert fuzzed.wrong == []
-    assert fuzzed.read + sum(fuzzed.refused.values()) == MUTANTS
-    assert fuzzed.read > MUTANTS / 10
+    assert fuzzed.read + sum(fuzzed.refused.values()) == mutants
+    assert fuzzed.read > mutants / 10
     assert fuzzed.changed
     assert len(fuzzed.refused) > 3
 

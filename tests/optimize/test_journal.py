@@ -16,8 +16,10 @@ from rooflift.optimize.journal import (
     Step,
     Stopped,
     iterations_text,
+    outcome,
     read_journal,
     state_of,
+    untried_text,
     with_header,
 )
 from rooflift.project.header import parse_header
@@ -94,3 +96,17 @@ def test_a_kept_candidate_has_a_header_that_can_be_read(code: str, title: str) -
     assert header.title == told == title
     assert header.stage == ("tiling" if title == "Good." else "grid")
     assert header.expect == ()
+
+
+def test_a_candidate_that_the_interpreter_cannot_run_is_neither_kept_nor_told_as_a_failure() -> None:
+    undecided = msgspec.structs.replace(failed(1), at="interpreter")
+    assert outcome(undecided) == "neither accepted nor rejected: Triton's interpreter cannot run it"
+    assert State(STARTED, [undecided]).kept == []
+
+
+def test_sizes_that_no_evaluation_varied_are_named_once() -> None:
+    one, other = (msgspec.structs.replace(failed(n), untried=["size D"]) for n in (1, 2))
+    assert untried_text(State(STARTED, [one, other])) == (
+        "No odd sizes were tried of: size D; cases.toml never varies them."
+    )
+    assert untried_text(State(STARTED, [failed(1)])) == ""

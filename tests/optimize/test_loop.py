@@ -66,6 +66,7 @@ def listing(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 def test_exactly_the_right_candidates_are_kept_and_the_others_say_why(
     project: Path, checkout: Path, candidates: Callable[..., str], rooflift: Rooflift, tmp_path: Path
 ) -> None:
@@ -80,7 +81,14 @@ def test_exactly_the_right_candidates_are_kept_and_the_others_say_why(
     )
     assert said.code == 0, said.err
     told = json.loads(said.out)
-    assert [one["at"] for one in told["iterations"]] == ["evaluation", "lint", None, "candidate", "candidate", "agent"]
+    assert [one["at"] for one in told["iterations"]] == [
+        "evaluation",
+        "lint",
+        None,
+        "candidate",
+        "candidate",
+        "agent",
+    ]
     assert told["kept"] == ["v1_grid"]
     assert told["run"] is None
     assert told["iterations"][2]["flag"] == "not timed"
@@ -109,6 +117,7 @@ def test_exactly_the_right_candidates_are_kept_and_the_others_say_why(
 def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str], int]:
     """Put an H100's measurements in place of a GPU: a file that says `# takes 900 us` does, others take 2015 us.
 
+    Every candidate that comes to be run is right.
     Returns how often a run whose last version has this name was measured.
     """
     measured: list[str] = []
@@ -124,9 +133,14 @@ def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str],
         shutil.copytree(h100_run, out)
         tables: dict[str, list[pd.DataFrame]] = {"metrics": [], "timings": [], "samples": []}
         for version in request.versions:
-            said = re.search(r"# takes (\d+) us", version.path.read_text())
+            text = version.path.read_text()
+            said = re.search(r"# takes (\d+) us", text)
+            if out.name == "again":
+                said = re.search(r"# takes (\d+) us again", text) or said
             factor = (float(said[1]) if said else 2015.0) / 1011.424
-            tables["metrics"].append(metrics.assign(version=version.name))
+            moved = metrics["value"].where(~metrics["metric"].str.startswith("dram_"), 0.1 * metrics["value"])
+            own = metrics.assign(version=version.name)
+            tables["metrics"].append(own.assign(value=moved) if "# moves a tenth" in text else own)
             for name, frame in (("timings", timings), ("samples", samples)):
                 own = frame[frame["provider"] == "v1_grid"].assign(provider=version.name)
                 columns = [column for column in own if column.endswith("_us")]
@@ -140,12 +154,11 @@ def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str],
         write_manifest(out, msgspec.structs.replace(run.manifest, name=out.name, versions=versions))
         return type("Told", (), {"resumed": ""})
 
-    def interpreted(*words: Any, interpret: bool) -> evaluate.Evaluation:
-        assert not interpret  # what is timed is judged on the GPU
-        return evaluate_on(*words, interpret=True)
+    def right(*_: Any, interpret: bool, target: int) -> evaluate.Evaluation:
+        assert (interpret, target) == (False, 90)  # what is timed is judged on the GPU
+        return evaluate.Evaluation([], 1)
 
-    evaluate_on = evaluate.evaluate
-    monkeypatch.setattr(evaluate, "evaluate", interpreted)
+    monkeypatch.setattr(evaluate, "evaluate", right)
     monkeypatch.setattr(pipeline, "profile", profile)
     monkeypatch.setattr(environment, "driver", lambda: environment.Driver("580.1", ["NVIDIA H100 80GB HBM3"]))
     return measured.count
@@ -185,6 +198,26 @@ def test_the_faster_candidates_are_kept_and_the_loop_ends_at_the_roof(
     assert recorded("v2_tiling") == before  # nothing is measured twice
 
 
+def test_a_time_that_does_not_come_again_and_traffic_that_is_too_little_are_not_kept(
+    project: Path,
+    checkout: Path,
+    candidates: Callable[..., str],
+    rooflift: Rooflift,
+    recorded: Callable[[str], int],
+    tmp_path: Path,
+) -> None:
+    once = right(checkout) + "# takes 1000 us\n# takes 2300 us again\n"
+    less = right(checkout) + "# takes 1000 us\n# moves a tenth\n"
+    words = ["optimize", "depthwise_conv2d", "--agent", candidates(once, less), "--root", project]
+    words += ["--out", tmp_path / "optimize", "--stages", "grid", "--iterations", "2", "--json"]
+    said = rooflift(*words)
+    assert said.code == 0, said.err
+    told = json.loads(said.out)
+    assert [one["at"] for one in told["iterations"]] == ["again", "traffic"]
+    assert "DRAM moved" in told["iterations"][1]["why"][0]
+    assert told["kept"] == []
+
+
 @pytest.mark.gpu
 @pytest.mark.ncu
 @pytest.mark.timeout(1500)
@@ -195,7 +228,7 @@ def test_on_a_gpu_exactly_the_right_ones_of_a_list_are_kept(checkout: Path, roof
     assert said.code == 0, said.err
     told = json.loads(said.out)
     found = [one["at"] for one in told["iterations"]]
-    assert found == ["evaluation", "lint", None, "verdict", "lint", None], told
+    assert found == ["evaluation", "evaluation", None, "verdict", "evaluation", None], told
     assert told["kept"] == ["v1_grid", "v2_memory"]
     assert "of SOL" in told["stopped"]
 

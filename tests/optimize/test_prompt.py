@@ -15,12 +15,14 @@ import pytest
 from rooflift.analysis.selection import Selection, figures, missing, of, select
 from rooflift.cli import completion
 from rooflift.lint.rules import rules
+from rooflift.optimize.optimize import default_stages
 from rooflift.optimize.prompt import NOT_PUBLISHED, Prompt, markdown, output_rules, prompt, sheet_figures, stage_metrics
 from rooflift.project.gpus import spec_for_key, specs
 from rooflift.project.operator import load_operator
 from rooflift.project.stages import stage, stages
 from rooflift.runs.run import Run, read_run
 from rooflift.runs.verify import sha256
+from rooflift.schema import ResolvedCase
 
 Rooflift = Callable[..., Any]
 FOREIGN_METRICS = Path(__file__).parents[1] / "fixtures" / "rtx4090_metrics.json"
@@ -193,7 +195,7 @@ def test_a_case_without_counters_says_so(told: Callable[..., Prompt], suite_run:
 
 def test_the_shell_completes_gpus_and_stages() -> None:
     assert completion.gpus("h1") == ["h100_sxm", "h100_pcie"]
-    assert completion.stages("t") == ["tiling", "tuning"]
+    assert completion.stages("t") == ["tiling", "tensor", "tuning"]
 
 
 def test_the_command_writes_markdown_or_json(rooflift: Rooflift, h100_run: Path) -> None:
@@ -233,6 +235,7 @@ def test_a_brief_can_be_told_from_imported_metrics(rooflift: Rooflift, tmp_path:
         ({"--format": "mdx"}, "--format mdx: no such form"),
         ({"--run": "nowhere"}, "nowhere: no such run"),
         ({"--case": "mian"}, "no case 'mian'"),
+        ({"--run": "rms_norm"}, "is of rms_norm, the prompt is for depthwise_conv2d"),
     ],
 )
 def test_a_wrong_question_exits_2_with_a_remedy(
@@ -248,3 +251,11 @@ def test_a_version_that_the_run_lacks_is_named(rooflift: Rooflift, h100_run: Pat
     said = rooflift("prompt", "depthwise_conv2d", "v2", "--stage", "grid", "--gpu", "h100", "--run", h100_run)
     assert said.code == 2
     assert "no version 'v2_rows'" in said.err
+
+
+def test_a_loop_that_names_no_stage_has_those_about_products_where_they_may_bind() -> None:
+    few, many = (ResolvedCase("main", "bfloat16", {}, [], 10**6, flop, "") for flop in (25 * 10**6, 1000 * 10**6))
+    plain = default_stages([])
+    assert plain == default_stages([few])
+    assert plain == ["algorithm", "grid", "tiling", "memory", "special", "tuning"]
+    assert default_stages([few, many]) == [*stages()]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
 
 import matplotlib
@@ -16,15 +17,17 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D, Bbox
 from PIL import Image
 
 from rooflift.analysis.roofline import Roof
-from rooflift.report.figures.panels import DEFAULT_PANELS, metrics_figure, stalls_figure
+from rooflift.report.figures.multiples import bottleneck_figure, stalls_figure
+from rooflift.report.figures.progress import Level, progress_figure
 from rooflift.report.figures.roofline import roofline_figure
-from rooflift.report.figures.style import save
+from rooflift.report.figures.style import BAR, DARK, PAPER, SOFT, save
 
 H100 = (
     Roof("DRAM copy", "bandwidth", 3.00e12, "measured, device copy of 2 GiB", measured=True),
@@ -62,7 +65,9 @@ TRAILS: dict[str, list[float]] = {
     "above the roof": [35, 70, 104],
     "far below the roof": [1, 1.1, 1.2],
 }
-STALLS = ("long_scoreboard", "wait", "selected", "lg_throttle", "barrier", "not_selected", "branch", "mio", "sleeping")
+EVERY_DAY = {"two versions", "thirteen", "above the roof"}
+FEW_TRAILS = [pytest.param(name, marks=[] if name in EVERY_DAY else [pytest.mark.slow]) for name in TRAILS]
+STALLS = ("long_scoreboard", "wait", "lg_throttle", "barrier", "drain", "mio_throttle", "membar", "misc", "sleeping")
 
 
 def trail(roof_pcts: list[float]) -> pd.DataFrame:
@@ -80,21 +85,41 @@ def trail(roof_pcts: list[float]) -> pd.DataFrame:
 
 
 def with_metrics(summary: pd.DataFrame) -> pd.DataFrame:
-    counters = {panel.column: [10.5 + row for row in range(len(summary))] for panel in DEFAULT_PANELS}
-    stalls = {f"stall_{name}": [9.5 - i + row for row in range(len(summary))] for i, name in enumerate(STALLS)}
-    return summary.assign(**counters, **stalls)
+    """The same with times of steps, a DRAM share that grows and an ALU share that falls, and reasons to wait."""
+    rows = range(len(summary))
+    shares = {"dram_pct": [31.0 + 4 * row for row in rows], "alu_pct": [80.0 - 4 * row for row in rows]}
+    stalls = {f"stall_{name}": [9.5 - i + row for row in rows] for i, name in enumerate(STALLS)}
+    limits = ["ALU pipe" if alu > dram else "DRAM" for dram, alu in zip(*shares.values(), strict=True)]
+    steps = summary["time_us"] / summary["time_us"].shift(1)
+    verdicts = ["" if x != x else "faster" if x < 0.99 else "slower" if x > 1.01 else "within noise" for x in steps]
+    return summary.assign(**shares, **stalls, tensor_pct=1.0, bottleneck=limits, step_x=steps, verdict=verdicts)
 
 
-def roofline(summary: pd.DataFrame, roofs: tuple[Roof, ...] = H100) -> Figure:
-    return roofline_figure(summary, roofs, title="Depthwise convolution, case main, float32", footnote=FOOTNOTE)
+def with_levels(summary: pd.DataFrame) -> pd.DataFrame:
+    """The same with the traffic of L2 and L1."""
+    return summary.assign(flop=4.794e9, l2_bytes=4.794e9 / 1.2, l1_bytes=4.794e9 / 0.9)
 
 
-def counters(summary: pd.DataFrame) -> Figure:
-    return metrics_figure(summary, title="Counters: depthwise convolution", footnote=FOOTNOTE)
+def roofline(summary: pd.DataFrame, roofs: tuple[Roof, ...] = H100, **more: Sequence[str]) -> Figure:
+    return roofline_figure(summary, roofs, title="Depthwise convolution, case main, float32", footnote=FOOTNOTE, **more)
+
+
+EAGER = Level("torch_eager", 2500.0)
+
+
+def progress(summary: pd.DataFrame, baseline: Level | None = EAGER) -> Figure:
+    return progress_figure(summary, baseline=baseline, title="Progress: depthwise convolution", footnote=FOOTNOTE)
+
+
+def bottleneck(summary: pd.DataFrame) -> Figure:
+    return bottleneck_figure(summary, title="Bottleneck: depthwise convolution", footnote=FOOTNOTE)
 
 
 def stalls(summary: pd.DataFrame) -> Figure:
     return stalls_figure(summary, title="Warp stalls: depthwise convolution", footnote=FOOTNOTE)
+
+
+EVERY = [progress, roofline, *(pytest.param(draw, marks=pytest.mark.slow) for draw in (bottleneck, stalls))]
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -138,7 +163,13 @@ def box(extent: Bbox) -> Path:
 
 
 def dots(figure: Figure) -> list[Line2D]:
-    return [line for line in figure.axes[0].lines if line.get_gid() == "dot"]
+    """The marks of the versions at the traffic of DRAM."""
+    return [line for line in figure.axes[0].lines if re.fullmatch(r"roofline-\d+", str(line.get_gid()))]
+
+
+def bars(figure: Figure) -> list[Rectangle]:
+    """The bars of the progress figure."""
+    return [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
 
 
 def assert_all_inside(figure: Figure) -> None:
@@ -161,63 +192,76 @@ def test_no_label_of_a_roofline_overlaps_another_or_leaves_the_figure(name: str)
     assert_all_inside(figure)
 
 
-@pytest.mark.parametrize("name", TRAILS)
-def test_no_label_of_a_roofline_covers_a_dot_or_crosses_a_roof(name: str) -> None:
-    figure = roofline(trail(TRAILS[name]))
-    labels = [text for text in texts(figure) if text.get_gid() in {"label", "badge", "roof-label"}]
-    lines = figure.axes[0].lines
-    marks = [box(line.get_window_extent()) for line in dots(figure)]
-    roofs = [line.get_transform().transform_path(line.get_path()) for line in lines if line.get_gid() != "dot"]
-    assert len(roofs) == len(H100)
-    for label in labels:
-        assert not any(outline(label).intersects_path(mark, filled=True) for mark in marks), label.get_text()
-        assert not any(roof.intersects_path(outline(label), filled=False) for roof in roofs), label.get_text()
-
-
-@pytest.mark.parametrize("roofs", [MEASURED, TF32], ids=["FP32", "tensor"])
-@pytest.mark.parametrize("name", TRAILS)
-def test_measured_roofs_beside_the_datasheets_are_labelled_without_touching_a_line(
-    name: str, roofs: tuple[Roof, ...]
-) -> None:
-    figure = roofline(trail(TRAILS[name]), roofs)
+@pytest.mark.parametrize("roofs", [H100, MEASURED, TF32], ids=["datasheet", "measured", "tensor"])
+@pytest.mark.parametrize("name", FEW_TRAILS)
+def test_no_name_of_a_roof_covers_a_mark(name: str, roofs: tuple[Roof, ...]) -> None:
+    figure = roofline(with_levels(trail(TRAILS[name])), roofs)
     assert_apart(figure)
     assert_all_inside(figure)
-    lines = [line for line in figure.axes[0].lines if line.get_gid() != "dot"]
-    styles = [(line.get_linestyle(), line.get_linewidth()) for line in lines]
-    assert {style for style, roof in zip(styles, roofs, strict=True) if roof.measured} == {("-", 1.4)}
-    assert {style for style, roof in zip(styles, roofs, strict=True) if not roof.measured} == {("--", 0.8)}
-    paths = [line.get_transform().transform_path(line.get_path()) for line in lines]
+    marks = [line for line in figure.axes[0].lines if str(line.get_gid()).startswith("roofline-")]
     for label in (text for text in texts(figure) if text.get_gid() == "roof-label"):
-        assert not any(path.intersects_path(outline(label), filled=False) for path in paths), label.get_text()
+        for mark in marks:
+            assert not outline(label).intersects_path(box(mark.get_window_extent()), filled=True), label.get_text()
 
 
-@pytest.mark.parametrize("versions", [9, 21])
-def test_labels_of_many_versions_below_the_lower_of_two_compute_roofs_find_room(versions: int) -> None:
-    """Seven by seven filters, some of them on the tensor cores: the FP32 roof is right above the versions."""
-    roof_pcts = [40 + 45 * number / versions for number in range(versions)]
-    summary = trail(roof_pcts)
-    summary = summary.assign(intensity=[24 + number % 9 for number in range(versions)])
-    figure = roofline(summary.assign(flops_per_s=[pct * 0.56e12 for pct in roof_pcts]), TF32)
-    assert_apart(figure)
-    assert_all_inside(figure)
-    lines = [line for line in figure.axes[0].lines if line.get_gid() != "dot"]
-    paths = [line.get_transform().transform_path(line.get_path()) for line in lines]
-    labels = [text for text in texts(figure) if text.get_gid() in {"label", "badge", "roof-label"}]
-    for label in labels:
-        assert not any(path.intersects_path(outline(label), filled=False) for path in paths), label.get_text()
+def test_roofs_are_those_that_bind_at_the_points_and_the_others_are_named() -> None:
+    figure = roofline(with_levels(trail([35, 70, 97])), TF32)
+    assert [text.get_text() for text in texts(figure) if text.get_gid() == "roof-label"] == [
+        "DRAM copy 2.99 TB/s",
+        "L2 read 5.70 TB/s",
+    ]
+    (note,) = (text for text in words(figure) if "Roofs:" in text)
+    assert "Roofs: DRAM copy measured in this run, L2 read measured 2026-11-22." in note
+    assert "Out of view: FP32 61.0 TFLOP/s, TF32 tensor 400 TFLOP/s." in note
 
 
-def test_labels_of_versions_right_under_a_compute_roof_stay_clear_of_its_label() -> None:
-    summary = trail([20, 55, 96, 97, 98])
-    figure = roofline(
-        summary.assign(intensity=[300, 700, 1500, 1510, 1520], flops_per_s=summary["sol_pct"] * 7.8e12), TENSOR
-    )
-    assert_apart(figure)
-    assert_all_inside(figure)
+def test_a_product_under_the_tensor_roof_has_that_roof_and_not_the_one_of_the_pipe_below_it() -> None:
+    """4096 cubed in bf16: 780 TFLOP/s at 630 FLOP a byte, the FP32 pipe at 64 is far below the points."""
+    summary = trail([33, 94, 96]).assign(intensity=[540, 630, 632], flops_per_s=[260e12, 733e12, 755e12])
+    figure = roofline(summary, (*TENSOR, Roof("FP32", "compute", 64e12, "measured", measured=True)))
+    names = [text.get_text() for text in texts(figure) if text.get_gid() == "roof-label"]
+    assert names == ["DRAM copy 3.00 TB/s", "BF16 tensor 780 TFLOP/s"]
+    assert figure.get_size_inches()[1] < 5  # it was 25 inches tall once
 
 
-@pytest.mark.parametrize("draw", [counters, stalls])
-@pytest.mark.parametrize("name", TRAILS)
+def test_measured_roof_is_a_full_line_and_a_published_one_a_broken_line() -> None:
+    def styles(*roofs: Roof) -> list[object]:
+        lines = roofline(trail([35, 70]), roofs).axes[0].lines
+        return [line.get_linestyle() for line in lines if line.get_gid() == "roof"]
+
+    assert styles(*H100) == ["-"]
+    assert styles(H100[1]) == ["--"]
+
+
+def test_first_fastest_and_chosen_versions_have_labels_and_the_others_a_dot() -> None:
+    summary = trail([35, 70, 98, 96])
+    assert labels(roofline(summary)) == ["v2 coarsen rows", "v3 vectorise", "v0 baseline"]
+    assert labels(roofline(summary, marked=["v1_grid"])) == ["v2 coarsen rows", "v1 grid", "v0 baseline"]
+    sizes = [dot.get_markersize() for dot in dots(roofline(summary))]
+    assert [size > 5 for size in sizes] == [True, False, True, True]
+
+
+def test_fastest_version_is_the_one_with_the_least_time_though_another_does_more_flop() -> None:
+    summary = trail([35, 70, 60])
+    summary.loc[2, "flops_per_s"] = 9e12
+    (best,) = (text for text in texts(roofline(summary)) if text.get_gid() == "label" and text.get_weight() == "bold")
+    assert best.get_text().startswith("v1 grid\n1.016 ms, 70 % of SOL")
+
+
+def labels(figure: Figure) -> list[str]:
+    return [text.get_text().splitlines()[0] for text in texts(figure) if text.get_gid() == "label"]
+
+
+def test_marked_versions_have_a_mark_a_level_at_its_own_traffic() -> None:
+    figure = roofline(with_levels(trail([35, 70])), MEASURED)
+    places = {str(line.get_gid()): float(line.get_xdata()[0]) for line in figure.axes[0].lines}  # type: ignore[index]
+    assert places["roofline-0"] == pytest.approx(2.25)
+    assert places["roofline-0-L2"] == pytest.approx(1.2)
+    assert places["roofline-1-L1"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("draw", [progress, bottleneck, stalls])
+@pytest.mark.parametrize("name", FEW_TRAILS)
 def test_no_text_of_a_bar_figure_overlaps_another_or_leaves_the_figure(
     draw: Callable[[pd.DataFrame], Figure], name: str
 ) -> None:
@@ -226,43 +270,29 @@ def test_no_text_of_a_bar_figure_overlaps_another_or_leaves_the_figure(
     assert_all_inside(figure)
 
 
-def test_every_label_says_version_time_and_share_of_the_roof() -> None:
-    assert "v0 baseline  2.033 ms  35 %" in words(roofline(trail([35, 70])))
-
-
-def test_every_roof_says_name_value_and_source_along_its_line() -> None:
-    figure = roofline(trail([35, 70]))
-    labels = {text.get_text(): text for text in texts(figure) if text.get_gid() == "roof-label"}
-    assert list(labels) == [
-        "DRAM copy 3.00 TB/s\nmeasured, device copy of 2 GiB",
-        "DRAM 3.35 TB/s, H100 SXM datasheet",
-        "FP32 66.9 TFLOP/s\nH100 SXM datasheet",
-    ]
-    lines = [line for line in figure.axes[0].lines if line.get_gid() != "dot"]
-    assert [line.get_linestyle() for line in lines] == ["-", "--", "--"]
-    for line, label in zip(lines, labels.values(), strict=True):
-        (x0, y0), (x1, y1) = line.get_transform().transform(line.get_xydata())
-        assert label.get_rotation() == pytest.approx(math.degrees(math.atan2(y1 - y0, x1 - x0)))
-
-
-def test_dots_stand_at_the_measured_place_and_arrows_lead_from_version_to_version() -> None:
+def test_dots_stand_at_the_measured_place_and_the_trail_goes_through_them() -> None:
     summary = trail([35, 70, 96])
     figure = roofline(summary)
     places = np.array([dot.get_xydata() for dot in dots(figure)])
     np.testing.assert_allclose(places[:, 0, 0], summary["intensity"])
     np.testing.assert_allclose(places[:, 0, 1], summary["flops_per_s"] / 1e12)
-    arrows = [note for note in figure.axes[0].texts if note.get_text() == ""]
-    assert len(arrows) == 2
+    (through,) = (line for line in figure.axes[0].lines if line.get_gid() == "trail")
+    np.testing.assert_allclose(np.asarray(through.get_xydata()), places[:, 0])
 
 
-def test_axes_show_the_trail_and_the_ridge_and_little_else() -> None:
+def test_axes_show_the_points_and_little_else() -> None:
     axes = roofline(trail([35, 70])).axes[0]
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    assert left < 2.25
-    assert right > 66.9 / 3.00
-    assert top > 66.9
-    assert right / left < 100
-    assert top / bottom < 150
+    assert left < 2.25 < right
+    assert bottom < 2.36 < 4.72 < top
+    assert right / left < 6
+    assert top / bottom < 8
+
+
+def test_ridge_is_shown_where_the_points_are_near_it() -> None:
+    axes = roofline(trail([35, 70]).assign(intensity=[12.0, 13.0], flops_per_s=[10e12, 30e12])).axes[0]
+    assert axes.get_xlim()[1] > 66.9 / 3.00
+    assert axes.get_ylim()[1] > 66.9
 
 
 def test_version_without_dram_counters_is_left_out_and_named_in_the_footnote() -> None:
@@ -270,9 +300,7 @@ def test_version_without_dram_counters_is_left_out_and_named_in_the_footnote() -
     summary.loc[1, "intensity"] = math.nan
     figure = roofline(summary)
     assert len(dots(figure)) == 2
-    assert any(
-        text.startswith("Measured on") and "Not drawn, no DRAM metrics: v1_grid." in text for text in words(figure)
-    )
+    assert any("Not drawn, no DRAM metrics: v1_grid." in text and "Measured on" in text for text in words(figure))
 
 
 def test_version_that_counted_no_flop_is_left_out_and_named_in_the_footnote() -> None:
@@ -291,59 +319,82 @@ def test_run_without_any_counters_still_shows_the_roofs(roofs: tuple[Roof, ...])
 
 def test_version_above_its_roof_is_hollow_and_called_suspect() -> None:
     figure = roofline(trail([35, 104]))
-    assert [to_hex(str(dot.get_markerfacecolor())) == "#ffffff" for dot in dots(figure)] == [False, True]
-    assert [text for text in words(figure) if "suspect" in text] == ["v1 grid  684.1 µs  104 % suspect"]
+    assert [to_hex(str(dot.get_markerfacecolor())) == PAPER for dot in dots(figure)] == [False, True]
+    assert [text for text in words(figure) if "suspect" in text] == ["v1 grid 684.1 µs, 104 % of SOL, suspect"]
+    assert "104 %!" in words(progress(trail([35, 104])))
 
 
-def test_unknown_share_of_the_roof_is_said() -> None:
-    assert "v0 baseline  2.033 ms  SOL missing" in words(roofline(trail([35]).assign(sol_pct=math.nan)))
+def test_unknown_share_of_the_roof_is_said_and_progress_shows_times() -> None:
+    unknown = trail([35, 70]).assign(sol_pct=math.nan)
+    assert "v0 baseline 2.033 ms, SOL missing" in words(roofline(unknown))
+    figure = progress(unknown)
+    assert [bar.get_width() for bar in bars(figure)] == pytest.approx([71150 / 35, 71150 / 70])
+    assert "time, µs" in words(figure)
+    assert "SOL" not in words(figure)
 
 
-def test_missing_counter_reads_missing_and_has_no_bar() -> None:
-    summary = with_metrics(trail([35, 70])).drop(columns="l2_pct")
-    summary.loc[1, "sm_pct"] = math.nan
-    panels = {axes.get_title(loc="left"): axes for axes in counters(summary).axes}
-    assert [text.get_text() for text in panels["SM Throughput %"].texts] == ["10.5", "missing"]
-    assert [text.get_text() for text in panels["L2 Throughput %"].texts] == ["missing", "missing"]
-    bars = panels["SM Throughput %"].collections[0].get_paths()
-    assert [bool(np.isfinite(bar.vertices).all()) for bar in bars] == [True, False]
+def test_progress_has_lines_at_sol_and_at_the_baseline_on_one_scale() -> None:
+    figure = progress(trail([35, 70]), Level("torch_compile", 71150 / 50))
+    places = [float(line.get_xdata()[0]) for line in figure.axes[0].lines]  # type: ignore[index]
+    assert places == pytest.approx([100, 50])
+    assert "torch compile, 1.423 ms" in words(figure)
 
 
-def test_percent_panels_run_from_zero_to_a_hundred() -> None:
-    axes = counters(with_metrics(trail([35, 70]))).axes
-    assert [panel.get_xlim() for panel in axes[:10]] == [(0, 100)] * 10
+def test_bars_say_what_a_step_changed_without_colour() -> None:
+    figure = progress(with_metrics(trail([35, 70, 70.1, 60])))
+    assert [to_hex(bar.get_facecolor()) for bar in bars(figure)] == [BAR, BAR, SOFT, PAPER]
+    assert [text.get_text() for text in figure.axes[0].texts if text.get_gid() == "text-step"] == [
+        *("step", "", "0.50x", "no change", "1.17x slower")
+    ]
+    assert any("a pale bar changed nothing, a hollow one is slower" in text for text in words(figure))
 
 
-def test_version_keeps_its_colour_from_figure_to_figure() -> None:
-    summary = with_metrics(trail([35, 70, 96]))
-    bars = counters(summary).axes[0].collections[0].get_colors()  # type: ignore[attr-defined]  # a LineCollection
-    left_out = roofline(summary.drop(index=1))
-    assert [str(dot.get_markerfacecolor()).lower() for dot in dots(left_out)] == [to_hex(bars[0]), to_hex(bars[2])]
+def test_versions_of_the_same_machine_code_are_one_row_by_both_names() -> None:
+    rows = trail([35, 70]).assign(versions=["v0_baseline", "v1_grid to v4_hints (same machine code)"])
+    assert "v1 grid to v4 hints" in words(progress(rows))
+    assert "v1 grid to v4 hints" in labels(roofline(rows))
 
 
-def test_stalls_show_the_six_largest_reasons_and_the_rest_as_other() -> None:
+def test_progress_of_a_version_without_a_time_reads_missing() -> None:
+    rows = trail([35, 70])
+    rows.loc[1, ["time_us", "sol_pct"]] = math.nan
+    figure = progress(rows)
+    assert [bar.get_width() for bar in bars(figure)] == [35, 0]
+    assert "missing" in words(figure)
+
+
+def test_bottleneck_marks_the_unit_that_limits_a_version_and_leaves_quiet_units_out() -> None:
+    figure = bottleneck(with_metrics(trail([35, 70, 96, 97, 97, 97, 97, 98])))
+    dram, alu = figure.axes
+    assert [axes.get_title(loc="left") for axes in (dram, alu)] == ["DRAM", "ALU\npipe"]
+    dark = [[to_hex(bar.get_facecolor()) == BAR for bar in axes.patches] for axes in (dram, alu)]
+    assert dark == [[False] * 7 + [True], [True] * 7 + [False]]
+    assert any(text.endswith("Below 20 % throughout: Tensor pipe.") for text in words(figure))
+
+
+def test_missing_share_of_a_unit_has_a_dash_and_no_bar() -> None:
+    summary = with_metrics(trail([35, 70]))
+    summary.loc[1, "dram_pct"] = math.nan
+    (dram, _) = bottleneck(summary).axes
+    assert [text.get_text() for text in dram.texts] == ["31", "-"]
+    assert [bar.get_width() for bar in dram.patches if isinstance(bar, Rectangle)] == [31, 0]
+
+
+def test_stalls_are_shares_of_the_waiting_warps_and_add_up() -> None:
     figure = stalls(with_metrics(trail([35, 70])))
-    legend = figure.axes[0].get_legend()
-    assert legend is not None
-    named = [text.get_text() for text in legend.get_texts()]
-    assert named == ["Long Scoreboard", "Wait", "Selected", "LG Throttle", "Barrier", "Not Selected", "other"]
-    assert [text.get_text() for text in figure.axes[0].texts] == ["49.5", "58.5"]
-    figure.draw_without_rendering()
-    assert legend.get_window_extent().y0 >= figure.axes[0].get_window_extent().y1 - 0.01
+    named = [axes.get_title(loc="left").replace("\n", " ") for axes in figure.axes]
+    assert named == ["Long Scoreboard", "Wait", "LG Throttle", "Barrier", "Drain", "MIO Throttle", "other"]
+    widths = [[bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)] for axes in figure.axes]
+    assert np.sum(widths, axis=0) == pytest.approx([100, 100])
 
 
-def test_stalls_say_what_is_missing() -> None:
-    summary = with_metrics(trail([35, 70, 96]))
-    summary.loc[1, "stall_wait"] = math.nan
-    summary.loc[2, [f"stall_{name}" for name in STALLS]] = math.nan
-    assert [text.get_text() for text in stalls(summary).axes[0].texts] == ["49.5", "49.0 (1 missing)", "missing"]
+def test_figures_without_any_value_say_so() -> None:
+    assert any(text.startswith("No version has a value of why") for text in words(stalls(trail([35, 70]))))
+    bare = trail([35, 70]).assign(bottleneck="unknown")
+    assert any(text.startswith("No version has a value of how busy") for text in words(bottleneck(bare)))
 
 
-def test_stalls_without_any_value_say_so() -> None:
-    assert any(text.startswith("No stall reasons") for text in words(stalls(trail([35, 70]))))
-
-
-@pytest.mark.parametrize("draw", [roofline, counters, stalls])
+@pytest.mark.parametrize("draw", EVERY)
 def test_saving_the_same_input_twice_gives_the_same_bytes(
     draw: Callable[[pd.DataFrame], Figure], tmp_path: FilePath
 ) -> None:
@@ -353,24 +404,30 @@ def test_saving_the_same_input_twice_gives_the_same_bytes(
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
-@pytest.mark.parametrize("draw", [roofline, counters, stalls])
+@pytest.mark.parametrize("draw", EVERY)
 def test_png_looks_as_drawn_in_half_of_the_bytes(draw: Callable[[pd.DataFrame], Figure], tmp_path: FilePath) -> None:
     summary = with_metrics(trail(TRAILS["thirteen"]))
     figure = draw(summary)
     png = save(figure, tmp_path / "figure", png=True)[1]
-    figure.savefig(tmp_path / "drawn.png", dpi=150)
+    figure.savefig(tmp_path / "drawn.png", dpi=192)
     drawn, saved = (np.asarray(Image.open(path).convert("RGB"), int) for path in (tmp_path / "drawn.png", png))
+    assert saved.shape[1] == 1200
     assert abs(saved - drawn).max() <= 16  # of 255; 8 was measured, and twice that still looks the same
     assert png.stat().st_size < (tmp_path / "drawn.png").stat().st_size / 2
 
 
-@pytest.mark.parametrize("draw", [roofline, counters, stalls])
-def test_svg_of_thirteen_versions_is_small_and_its_text_is_text(
+@pytest.mark.parametrize("draw", EVERY)
+def test_svg_of_thirteen_versions_is_small_its_text_is_text_and_every_colour_has_a_dark_one(
     draw: Callable[[pd.DataFrame], Figure], tmp_path: FilePath
 ) -> None:
-    svg = save(draw(with_metrics(trail(TRAILS["thirteen"]))), tmp_path / "figure")[0]
-    assert svg.stat().st_size < 100_000
-    assert "v12 hints" in svg.read_text(encoding="utf-8")
+    path = save(draw(with_metrics(trail(TRAILS["thirteen"]))), tmp_path / "figure")[0]
+    svg = path.read_text(encoding="utf-8")
+    assert path.stat().st_size < 100_000
+    assert "v12 hints" in svg
+    style, drawn = svg.split("</style>", 1)
+    used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", drawn)) - {"#000000", "#fefefe"}  # unset, and on a bar
+    assert used <= set(DARK)
+    assert all(f'[style*="fill: {light}"] {{ fill: {dark} !important }}' in style for light, dark in DARK.items())
 
 
 def test_settings_of_the_caller_neither_change_a_figure_nor_are_changed(tmp_path: FilePath) -> None:
@@ -382,14 +439,15 @@ def test_settings_of_the_caller_neither_change_a_figure_nor_are_changed(tmp_path
     assert [path.read_bytes() for path in plain] == [path.read_bytes() for path in dark]
 
 
-def test_importing_the_module_imports_neither_matplotlib_nor_pandas() -> None:
-    code = "import sys, rooflift.report.figures.panels; print({'matplotlib', 'pandas'} & set(sys.modules))"
+def test_importing_the_modules_imports_neither_matplotlib_nor_pandas() -> None:
+    names = ", ".join(f"rooflift.report.figures.{name}" for name in ("multiples", "progress", "roofline", "suite"))
+    code = f"import sys, {names}; print({{'matplotlib', 'pandas'}} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_drawing_does_not_import_pyplot() -> None:
     code = (
-        "import sys, pandas as pd; from rooflift.report.figures.panels import stalls_figure;"
+        "import sys, pandas as pd; from rooflift.report.figures.multiples import stalls_figure;"
         "stalls_figure(pd.DataFrame({'version': ['v0_baseline']}), title='', footnote='');"
         "print('matplotlib.pyplot' in sys.modules)"
     )

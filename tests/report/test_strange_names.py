@@ -25,14 +25,16 @@ from rich.console import Console
 
 from rooflift.analysis.predictions import judge
 from rooflift.analysis.summary import summarize
+from rooflift.cli.console import drawn
+from rooflift.cli.layout import blocks
 from rooflift.escape import code, emphasised, escaped, plain
 from rooflift.pipeline import bundle, rerender
-from rooflift.report import cells, columns
+from rooflift.report import cells
 from rooflift.report.data import ReportData, report_data
 from rooflift.report.html import write_page
 from rooflift.report.markdown import write_report
 from rooflift.report.pictures import draw
-from rooflift.report.terminal import terminal
+from rooflift.report.terminal import titled
 from rooflift.runs.run import Run, read_run, to_frame
 from rooflift.runs.verify import write_manifest
 from rooflift.schema import CompiledRow, Manifest, ResolvedCase, SanitizerRecord
@@ -55,6 +57,7 @@ STRANGE = {
     "heading": "# not a heading",
     "details": "</details></summary>",
 }
+EVERY_DAY = {"script", "pipe", "newlines", "terminal"}  # the others are rendered with --slow
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 OURS = {"<details>", "</details>", "<summary>", "</summary>"}
 
@@ -75,7 +78,7 @@ def strangely(h100: Run) -> Callable[[str], tuple[Manifest, dict[str, Any]]]:
             msgspec.structs.replace(v, version=names[v.version], title=text, stage=text, change=text, why=text)
             for v in old.versions
         ]
-        cases = [msgspec.structs.replace(case, case=text) for case in old.cases]
+        cases = [msgspec.structs.replace(case, case=text, bytes_source=text) for case in old.cases]
         cases.append(msgspec.structs.replace(old.cases[0], case=text, dtype="float16", init={text: text}))
         clean = SanitizerRecord("memcheck", text, [text], ["float32"], ["k"], 1, 0, text)
         manifest = msgspec.structs.replace(
@@ -104,7 +107,10 @@ def strangely(h100: Run) -> Callable[[str], tuple[Manifest, dict[str, Any]]]:
     return rename
 
 
-@pytest.fixture(scope="module", params=STRANGE)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[] if name in EVERY_DAY else [pytest.mark.slow]) for name in STRANGE],
+)
 def told(
     request: pytest.FixtureRequest, h100: Run, strangely: Any, tmp_path_factory: Any
 ) -> tuple[str, ReportData, Path]:
@@ -149,7 +155,7 @@ def test_report_shows_it_and_holds_no_markup_of_its_own(told: tuple[str, ReportD
     html = re.findall(r"<[^>]*>", "".join(token.content for token in found if token.type == "html_block"))
     assert set(html) <= OURS
     assert [token.attrs["src"] for token in found if token.type == "image"] == [
-        *("roofline.svg", "metrics.svg", "stalls.svg")
+        *("progress.svg", "roofline.svg", "bottleneck.svg", "stalls.svg")
     ]
     headings = [token for token in found if token.type == "heading_open"]
     assert len(headings) == report.count("\n#") + 1 <= 16
@@ -214,7 +220,7 @@ def test_page_shows_it_and_has_no_script_but_its_own(told: tuple[str, ReportData
     page.close()
     assert page.open == []
     assert page.tags.count("script") == 1
-    assert page.tags.count("svg") == 3
+    assert page.tags.count("svg") == 4
     assert not {"iframe", "object", "embed", "img", "link", "form", "input", "base", "b"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert not [value for name, value in page.attributes if name in ("src", "href") and not value.startswith("#")]
@@ -235,7 +241,8 @@ def test_figures_are_sound_and_show_its_beginning(told: tuple[str, ReportData, P
 def test_terminal_is_told_the_text_and_nothing_to_do(told: tuple[str, ReportData, Path]) -> None:
     text, story, _ = told
     console = Console(file=io.StringIO(), width=2000, force_terminal=True, color_system="truecolor", highlight=False)
-    console.print(terminal(columns.table("summary", story.main), text))
+    for block in blocks(titled("summary", story.main, text), 2000):
+        console.print(drawn(block))
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()
     assert set(re.findall(r"\x1b[^m]*m", said)) <= {"\x1b[1m", "\x1b[0m"}  # bold, for title and headings
@@ -244,7 +251,10 @@ def test_terminal_is_told_the_text_and_nothing_to_do(told: tuple[str, ReportData
     assert shown(text) in " ".join(bare.split())
 
 
-@pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE)
+@pytest.mark.parametrize(
+    "text",
+    [pytest.param(t, id=name, marks=[] if name in EVERY_DAY else [pytest.mark.slow]) for name, t in STRANGE.items()],
+)
 def test_run_with_such_names_is_stored_and_told_again(
     strangely: Any, h100_run: Path, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +278,7 @@ def test_run_with_such_names_is_stored_and_told_again(
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40) | st.text("`*_[]()<>!|\\&;#@~$ ab\n-", max_size=25)
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(TEXTS)
 def test_any_text_is_one_paragraph_of_text_in_markdown(text: str) -> None:
     found = list(tokens(f"x {escaped(text)} y"))
@@ -301,4 +311,4 @@ def test_bold_parts_stay_bold_and_an_odd_mark_is_a_sign() -> None:
 def test_case_record_fields_are_those_that_are_renamed() -> None:
     """A new text field of a case has to be renamed above."""
     texts = [field.name for field in msgspec.structs.fields(ResolvedCase) if field.type is str]
-    assert texts == ["case", "dtype", "flop_source"]
+    assert texts == ["case", "dtype", "flop_source", "bytes_source"]

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pandas as pd
 import pytest
-from matplotlib.lines import Line2D
 
 from rooflift.analysis.suite import shares
 from rooflift.report import tables
 from rooflift.report.data import ReportData, report_data
-from rooflift.report.figures.panels import suite_figure
 from rooflift.report.figures.style import save
+from rooflift.report.figures.suite import suite_figure
 from rooflift.report.markdown import write_report
-from rooflift.report.text import first_lines, headline, suite_line
+from rooflift.report.opening import opening
+from rooflift.report.text import headline, suite_line
 from rooflift.runs.run import read_run
 
 LONGEST_COMMENT = 65_536  # characters that GitHub takes in the text of a pull request
@@ -37,8 +37,9 @@ def told(folder: Path, faster: dict[tuple[str, str], float] | None = None, cases
     return report_data(manifest, run.metrics, timings, run.compiled)
 
 
-def test_first_line_is_computed_from_the_times(suite_run: Path) -> None:
-    line, last = first_lines(told(suite_run))
+def test_where_a_suite_stands_is_computed_from_the_times(suite_run: Path) -> None:
+    found = dict(opening(told(suite_run)))
+    line = found["Where"]
     assert line == (
         "**v1_grid** on main reaches 80.0 % in float32, 62.5 % in float16, 80.0 % in bfloat16 of SOL. "
         "Over 26 cases and dtypes above 52 MB, the size of L2: geometric mean 73.5 %, "
@@ -49,7 +50,7 @@ def test_first_line_is_computed_from_the_times(suite_run: Path) -> None:
         "as fast as the best baseline in 6 of 10; behind on k7_14 float16 (0.88x torch_compile), "
         "k5_14_stride_2 float16 (0.89x torch_compile), k5_28 float16 (0.90x torch_compile) and 1 more."
     )
-    assert last == headline(told(suite_run))
+    assert found["Verdict"] == headline(told(suite_run))
 
 
 def test_version_that_is_ahead_everywhere_is_behind_on_nothing(suite_run: Path) -> None:
@@ -98,12 +99,12 @@ def test_case_that_was_not_measured_in_a_dtype_has_dashes(suite_run: Path) -> No
 def test_report_of_a_suite_is_whole_and_fits_into_a_comment(suite_run: Path, tmp_path: Path) -> None:
     (tmp_path / "suite.svg").touch()
     report = write_report(told(suite_run), tmp_path).read_text(encoding="utf-8")
-    assert report.splitlines()[2].startswith("**v1_grid** on main reaches 80.0 % in float32")
+    assert report.splitlines()[3].startswith("- **Where:** **v1_grid** on main reaches 80.0 % in float32")
     assert "## Suite\n\n![SOL % in every case and dtype](suite.svg)\n" in report
     assert "| k5_large | 4 228, 2 114 | 80.0 | 66.7 torch_compile |" in report
     assert "- `torch_eager`: the reference as it stands\n- `torch_compile`: " in report
     assert "torch_channels_last" not in report  # this run has not timed it
-    assert "\nk7_14:\n\n| provider | float32 | float16 | bfloat16 |" in report
+    assert "\nk7_14:\n\n| provider | kind | float32 | float16 | bfloat16 |" in report
     assert "of 50 samples" in report
     assert len(report) < LONGEST_COMMENT
 
@@ -111,7 +112,7 @@ def test_report_of_a_suite_is_whole_and_fits_into_a_comment(suite_run: Path, tmp
 def test_report_without_a_suite_has_none_of_it(story: ReportData, tmp_path: Path) -> None:
     (tmp_path / "suite.svg").touch()
     report = write_report(story, tmp_path).read_text(encoding="utf-8")
-    assert first_lines(story) == [headline(story)]
+    assert dict(opening(story))["Where"] == "main float32, the only case and dtype timed."
     assert "uite" not in report
 
 
@@ -126,33 +127,46 @@ def figure_of(folder: Path) -> Any:
     return suite_figure(shares(run.manifest, run.timings), title="SOL %", footnote="Measured on a GPU.")
 
 
-def test_figure_has_a_panel_a_dtype_and_every_share_at_its_place(suite_run: Path) -> None:
-    panels = figure_of(suite_run).axes[:3]
-    assert [panel.get_title(loc="left") for panel in panels] == ["float32, %", "float16, %", "bfloat16, %"]
-    marks = {line.get_label(): line for line in panels[1].lines}
-    assert list(marks["v1 grid"].get_xdata()) == pytest.approx([100 / (1.6 + 0.01 * place) for place in range(12)])
-    assert list(marks["torch compile"].get_xdata()) == pytest.approx([100 / 1.5] * 12)
-    assert all(map(math.isnan, next(x for x in panels[2].lines if x.get_label() == "torch compile").get_xdata()))
-    assert [text.get_text() for text in panels[0].texts] == ["80"] * 12
+def columns_of(panel: Any) -> dict[str, list[str]]:
+    """The texts of a panel's cells from the top, by the heading of the column."""
+    found: dict[str, list[str]] = {label.get_text(): [] for label in panel.get_xticklabels()}
+    for text in sorted(panel.texts, key=lambda text: text.get_position()[1]):
+        found[[*found][round(text.get_position()[0])]].append(text.get_text())
+    return found
 
 
-def test_figure_shows_shares_above_100_percent(suite_run: Path) -> None:
+def test_figure_has_a_panel_a_dtype_and_every_share_in_its_cell(suite_run: Path) -> None:
+    panels = figure_of(suite_run).axes
+    assert [panel.get_xlabel() for panel in panels] == ["float32", "float16", "bfloat16"]
+    float16 = columns_of(panels[1])
+    assert list(float16) == ["v0", "v1", "best baseline"]
+    assert float16["v1"] == [f"{100 / (1.6 + 0.01 * place):.0f}" for place in range(12)]
+    assert float16["best baseline"] == ["67"] * 12
+    assert columns_of(panels[0])["v1"] == ["80"] * 12
+
+
+def test_figure_frames_the_cells_of_the_fastest_version_where_a_baseline_is_faster(suite_run: Path) -> None:
+    float32, float16, _ = figure_of(suite_run).axes
+    framed = [[patch.get_linewidth() for patch in panel.patches].count(2) for panel in (float32, float16)]
+    assert framed == [0, 12]
+
+
+def test_figure_of_many_versions_shows_the_last_and_those_that_are_the_fastest_somewhere(suite_run: Path) -> None:
     run = read_run(suite_run)
     frame = shares(run.manifest, run.timings)
-    figure = suite_figure(frame.assign(sol_pct=2 * frame["sol_pct"]), title="", footnote="")
-    assert figure.axes[0].get_xlim()[1] > 160
+    own = frame[frame["provider"] == "v1_grid"]
+    many = [own.assign(provider=f"v{n}_more", sol_pct=own["sol_pct"] - n) for n in range(2, 12)]
+    figure = suite_figure(pd.concat([frame, *many]), title="", footnote="")
+    assert list(columns_of(figure.axes[0])) == ["v1", "v11", "best baseline"]
 
 
-def test_figure_names_every_subject_clear_of_its_title_and_is_small(suite_run: Path, tmp_path: Path) -> None:
+def test_figure_fits_its_names_and_is_small(suite_run: Path, tmp_path: Path) -> None:
     figure = figure_of(suite_run)
     figure.draw_without_rendering()
-    legend = figure.axes[-1].get_legend()
-    named = {handle.get_label() for handle in legend.legend_handles if isinstance(handle, Line2D)}
-    assert named == {"v0 baseline", "v1 grid", "torch eager", "torch compile", "SOL"}
-    box = legend.get_window_extent()
-    (title,) = (text for text in figure.texts if text.get_text() == "SOL %")
-    assert box.y1 <= title.get_window_extent().y0
-    assert box.y0 >= max(panel.title.get_window_extent().y1 for panel in figure.axes[:3])
+    for panel in figure.axes:
+        for label in panel.get_xticklabels():
+            assert label.get_window_extent().x1 <= figure.bbox.x1
+    assert any("torch_eager, torch_compile" in text.get_text().replace("\n", " ") for text in figure.texts)
     assert save(figure, tmp_path / "suite")[0].stat().st_size < 100_000
 
 
@@ -194,12 +208,12 @@ def test_suite_of_a_family_without_one_says_how_to_make_it(rooflift: Callable[..
 def test_report_writes_the_run_again_and_prints_its_first_lines(rooflift: Callable[..., Any], project: Path) -> None:
     said = rooflift("report", "suite_run", folder=project)
     assert said.code == 0, said.err
-    assert "\nv1_grid on main reaches 80.0 % in float32" in said.out
+    assert "Verdict: v1_grid is faster than v0_baseline." in said.out
     written = project / "build" / "depthwise_conv2d" / "suite_run"
     assert {path.name for path in written.iterdir()} == {
         "report.md",
         "report.html",
-        *(f"{name}.svg" for name in ("roofline", "metrics", "stalls", "suite")),
+        *(f"{name}.svg" for name in ("progress", "roofline", "bottleneck", "stalls", "suite")),
     }
     assert "build/depthwise_conv2d/suite_run/report.md" in said.out
 

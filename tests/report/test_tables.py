@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from rooflift.cli.console import drawn
+from rooflift.cli.layout import blocks
 from rooflift.ncu.metrics import METRICS, shown_in
 from rooflift.ncu.report import read_reports
 from rooflift.report import columns, tables
 from rooflift.report.cells import MISSING, duration, figure, markdown, number, table, words
 from rooflift.report.data import ReportData, with_predictions
-from rooflift.report.terminal import terminal
+from rooflift.report.terminal import Titled
 from rooflift.runs.run import Run, to_frame
 from rooflift.schema import CompiledRow
 
@@ -66,11 +68,38 @@ def test_duration_is_the_time_that_was_given(time_us: float) -> None:
 def test_summary_of_the_h100_run(story: ReportData) -> None:
     assert columns.table("summary", story.main).texts == [
         [
-            *("v0_baseline", "2.015 ms", "1.00x", "35.5", "memory", "82", "31", "67", "70", "1 040 400", "40"),
-            *("0.994x", "ALU pipe", "4 hit"),
+            *(
+                "v0_baseline",
+                "2.015 ms",
+                "1.00x",
+                "35.5",
+                "memory",
+                "1062 GB/s",
+                "82",
+                "31",
+                "67",
+                "70",
+                "1 040 400",
+                "40",
+            ),
+            *("0.994x", "Issue Slots", "4 hit"),
         ],
         [
-            *("v1_grid", "1.011 ms", "1.99x", "70.8", "memory", "86", "63", "61", "69", "524 288", "40", "0.993x"),
+            *(
+                "v1_grid",
+                "1.011 ms",
+                "1.99x",
+                "70.8",
+                "memory",
+                "2115 GB/s",
+                "86",
+                "63",
+                "61",
+                "69",
+                "524 288",
+                "40",
+                "0.993x",
+            ),
             *("Issue Slots", "3 hit, 2 missed"),
         ],
     ]
@@ -125,7 +154,7 @@ def test_compiled_kernels_have_their_resources() -> None:
 
 
 def test_instruction_mix_has_a_column_for_every_group() -> None:
-    mix = pd.DataFrame([{"version": "v0_a", "dtype": "float32", "target": "sm_90", "fma": 1200.0, "memory": 8.0}])
+    mix = pd.DataFrame([{"versions": "v0_a", "dtype": "float32", "target": "sm_90", "fma": 1200.0, "memory": 8.0}])
     shown = tables.mix_table(mix)
     assert shown.headings == ("version", "dtype", "target", "fma", "memory")
     assert shown.texts == [["v0_a", "float32", "sm_90", "1 200", "8"]]
@@ -149,7 +178,7 @@ def test_pipe_in_a_cell_is_escaped_in_markdown() -> None:
 def test_markup_in_a_cell_is_no_markup_on_the_terminal() -> None:
     printed = io.StringIO()
     shown = table(pd.DataFrame({"text": ["[bold]a[/bold] | b"]}), [TEXT])
-    Console(file=printed, width=80).print(terminal(shown, "A title"))
+    Console(file=printed, width=80).print(drawn(blocks(Titled("A title", shown), 80)[0]))
     assert "[bold]a[/bold] | b" in printed.getvalue()
     assert printed.getvalue().startswith("A title")
 

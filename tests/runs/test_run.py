@@ -351,7 +351,7 @@ def test_unreadable_run_hides_no_other(reports: Callable[..., Path]) -> None:
 
 
 def test_family_without_a_run_says_how_to_make_one(reports: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(RunFault, match=r"twice: no run\n.*`rooflift profile`"):
+    with pytest.raises(RunFault, match=r"twice has no run yet\n.*`rooflift profile twice`"):
         newest_run(tmp_path / "reports", "twice")
 
 

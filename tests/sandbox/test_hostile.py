@@ -21,7 +21,7 @@ import pytest
 
 from rooflift import pipeline
 from rooflift.errors import KernelFault
-from rooflift.measure import session
+from rooflift.measure import children, session
 from rooflift.measure.evaluate import Evaluation, evaluate
 from rooflift.measure.request import Request
 from rooflift.project.cases import Case
@@ -30,6 +30,7 @@ from rooflift.runs.run import read_run
 from rooflift.sandbox.enter import PROFILER_PLACES, Extent
 from rooflift.sandbox.sandbox import Limits, find_sandbox
 from rooflift.schema import MeasureOptions
+from rooflift.worker import protocol
 from rooflift.worker.protocol import Plan
 
 pytestmark = [
@@ -129,7 +130,7 @@ def test_unconfined_each_attempt_succeeds(outside: str) -> None:
 @pytest.mark.parametrize("interpret", WHERE)
 def test_no_attempt_of_a_reply_succeeds(interpret: bool, outside: str, through: Through) -> None:
     reason = only(through(interpret=interpret, top=BREAKOUTS, launch=f"raise ValueError(tries({outside}))"))
-    assert reason.startswith("runs: small float32 (seed 3): candidate.py:")
+    assert reason.startswith("runs: small float32: candidate.py:")
     assert {name: end for name, end in attempts_in(reason).items() if end == "done"} == {}
     assert sorted(os.listdir()) == ["planted", "socket", "to_empty", "to_remove", "to_rename"]  # noqa: PTH208
 
@@ -145,9 +146,9 @@ def test_what_is_timed_is_confined_as_in_the_gates(
     environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     task = "check" if interpret else "time"
     plan = Plan(work=[Case("small", {}, [[3, 5]], ("float32",))], options=MeasureOptions(seeds=1))
-    with session.staged(operator, operator.versions, plan) as stage:
-        running = session.run_worker(
-            stage, task, environment, session.Measurement(), lambda _: None, sandbox=find_sandbox()
+    with children.staged(operator, operator.versions, plan) as stage:
+        running = children.run_worker(
+            stage, task, environment, children.Measurement(), lambda _: None, sandbox=find_sandbox()
         )
         with pytest.raises(KernelFault) as caught:
             asyncio.run(running)
@@ -192,10 +193,10 @@ Path("report.ncu-rep").write_text(tries({outside}))"""
     (tmp_path / "ncu").write_text(NCU)
     (tmp_path / "ncu").chmod(0o755)
     monkeypatch.setenv("ROOFLIFT_NCU", str(tmp_path / "ncu"))
-    monkeypatch.setattr(session, "worker_command", lambda task: [sys.executable, "-c", program])
+    monkeypatch.setattr(protocol, "worker_command", lambda task: [sys.executable, "-c", program])
     counters = session.MetricRequest(["metric"], [], False, tmp_path / "report")
     operator = make_operator()
-    with session.staged(operator, operator.versions, Plan(work=[])) as stage:
+    with children.staged(operator, operator.versions, Plan(work=[])) as stage:
         asyncio.run(session._profile(stage, counters, lambda _: None, find_sandbox()))
     found = attempts_in(counters.report.read_text())
     assert found["write to shared memory"] == "done"
@@ -204,16 +205,15 @@ Path("report.ncu-rep").write_text(tries({outside}))"""
         assert found[name] != "done"
 
 
-@ELSEWHERE
 @pytest.mark.gpu
 @pytest.mark.ncu
-def test_ncu_profiles_a_confined_version(
+def test_what_ncu_profiles_is_a_plan_and_no_host_code(
     outside: str, make_operator: Callable[..., Operator], version_text: Callable[..., str], ask: Callable[..., Request],
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    """It catches what it meets, as a version would that behaves in the gates and not behind them."""
-    open_to_it = Path("/dev/shm", Path.cwd().name)
-    writes = f"""for path in ({str(Path.cwd() / "left_behind")!r}, {str(open_to_it)!r}):
+    """What ncu profiles could write there; the version's Python could not where its plan was recorded."""
+    open_to_ncu = Path("/dev/shm", Path.cwd().name)
+    writes = f"""for path in ({str(Path.cwd() / "left_behind")!r}, {str(open_to_ncu)!r}):
             try:
                 open(path, "w").close()
             except OSError:
@@ -222,7 +222,7 @@ def test_ncu_profiles_a_confined_version(
     operator = make_operator(version_text(launch=writes))
     request = replace(ask(operator, use="bench", timeout_s=240, root=tmp_path / "project"), sandbox=find_sandbox())
     told = pipeline.profile(request, tmp_path / "run", lambda _: None)
-    open_to_it.unlink()  # by what ncu profiled: it came to its tries
+    assert not open_to_ncu.exists()
     metrics = read_run(told.folder).metrics
     assert set(metrics[metrics["metric"] == "grid_size"]["value"]) == {1}
     assert sorted(os.listdir()) == ["planted", "socket", "to_empty", "to_remove", "to_rename"]  # noqa: PTH208
@@ -240,10 +240,8 @@ def test_a_reply_that_forks_without_end_is_ended(through: Through) -> None:
 
 
 def test_a_reply_that_sleeps_is_ended(through: Through) -> None:
-    started = time.monotonic()
     reason = only(through(Limits(time_s=6), launch="import time; time.sleep(600)"))
     assert reason.startswith("limits: it ran past 6 s.")
-    assert time.monotonic() - started < 20
 
 
 def test_a_reply_that_allocates_without_end_is_ended(through: Through) -> None:
@@ -289,30 +287,31 @@ def test_a_daemon_does_not_outlive_the_candidate(through: Through) -> None:
 
 
 def test_a_reply_cannot_change_what_it_is_judged_by(through: Through) -> None:
-    change = """from pathlib import Path
+    change = f"""from pathlib import Path
         Path("reference.py").write_text(Path("reference.py").read_text().replace("2 * x", "0 * x"))
-        Path("trial.json").write_text('{"reference": "reference.py", "candidate": "candidate.py", "trials": []}')
+        Path("trial.json").write_text('{{"reference": "reference.py", "candidate": "candidate.py", "trials": []}}')
+        {RIGHT}
         y.zero_()"""
     assert only(through(launch=change)).startswith("correctness: ")
 
 
 @pytest.mark.parametrize(
     "instead",
-    ["os.mkfifo('results/0.pt')", "os.rmdir('results')", "os.symlink('/dev/zero', 'results/0.pt')"],
+    ["os.mkfifo('plans/0.plan')", "os.rmdir('plans')", "os.symlink('/dev/zero', 'plans/0.plan')"],
     ids=["pipe", "nothing", "link to a device"],
 )
-def test_results_that_are_no_file_keep_nobody_waiting(instead: str, through: Through) -> None:
-    reason = only(through(Limits(time_s=60), launch=f"import os; {instead}; os._exit(0)"))
-    assert reason.startswith("runs: small float32 (seed 3): the process ended before it had a result")
+def test_plans_that_are_no_file_keep_nobody_waiting(instead: str, through: Through) -> None:
+    reason = only(through(Limits(time_s=20), launch=f"import os; {instead}; os._exit(0)"))
+    assert reason.startswith("runs: small float32: the process ended before it had a result")
 
 
-def test_results_that_take_the_judge_s_memory_are_the_reply_s_fault(through: Through) -> None:
-    forge = """import os, time
-        wide = torch.zeros(1).expand(2**29)
-        told = {"early": [wide], "late": [wide], "types": ["Tensor"], "threads": 0}
-        torch.save(told | {"inputs": [wide]}, "results/0.pt")
+def test_a_state_that_takes_the_judge_s_memory_is_the_reply_s_fault(through: Through) -> None:
+    forge = """import os
+        torch.save({"w": torch.zeros(1).expand(2**29)}, "plans/0.pt")
+        open("plans/0.plan", "wb").write(b"none")
         os._exit(0)"""
-    assert only(through(Limits(memory_bytes=2**30), launch=forge)).startswith(("limits: when its results", "runs: "))
+    first, *_ = through(Limits(memory_bytes=2**30), launch=forge).reasons()
+    assert first.startswith(("limits: when its results", "plan: "))
 
 
 def test_the_last_words_of_a_reply_are_no_other_file_s(through: Through, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ os.environ["TRITON_INTERPRET"] = "1"
 import torch
 
 from rooflift.worker.stream import CONFIGURATIONS, split
-from rooflift.worker.tensors import Traffic
+from rooflift.worker.work import Traffic
 
 LANES = 512
 SENTINEL = -7

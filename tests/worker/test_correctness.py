@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from rooflift.dtypes import DTYPES
+from rooflift.dtypes import STANDARD
 from rooflift.project.cases import Case
 from rooflift.schema import CheckRecord
-from rooflift.worker.correctness import check_version, compare, poisoned_memory
+from rooflift.worker.correctness import check_version
+from rooflift.worker.inputs import each_tensor
+from rooflift.worker.poison import poisoned_memory
 from rooflift.worker.protocol import Mismatch
 
 F32 = Case("small", {}, [[4, 8]], ("float32",))
 # Numbers next to each other in a dtype at 1.0, where they lie farthest apart for their size.
-STEP = {dtype: torch.finfo(getattr(torch, dtype)).eps for dtype in DTYPES}
+STEP = {dtype: torch.finfo(getattr(torch, dtype)).eps for dtype in STANDARD}
 
 
 class Twice(torch.nn.Module):
@@ -37,16 +39,31 @@ def check(forward: Callable[[torch.Tensor], Any], reference: type[torch.nn.Modul
     return check_version("v1_probe", version, plain, F32, "cpu", seed=7)  # type: ignore[arg-type]  # modules in all but name
 
 
+def result_of(got: Any, expected: Any, dtype: str) -> CheckRecord | Mismatch:
+    """Check a version that returns `got` where the reference, in float64, returns `expected`."""
+
+    class Given(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return each_tensor(expected, lambda value: value.to(x.dtype) if value.is_floating_point() else value)
+
+    class ModelNew(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return got
+
+    version, plain = SimpleNamespace(ModelNew=ModelNew), SimpleNamespace(Model=Given)
+    return check_version("v1_probe", version, plain, Case("small", {}, [[4]], (dtype,)), "cpu", 0)  # type: ignore[arg-type]
+
+
 def wrong(got: Any, expected: Any, dtype: str = "float32") -> Mismatch:
     """Compare two results that must not agree."""
-    found = compare(got, expected, "v1_probe", Case("small", {}, None, (dtype,)), 0)
+    found = result_of(got, expected, dtype)
     assert isinstance(found, Mismatch), found
     return found
 
 
 def agrees(got: Any, expected: Any, dtype: str = "float32") -> CheckRecord:
     """Compare two results that must agree."""
-    found = compare(got, expected, "v1_probe", Case("small", {}, None, (dtype,)), 0)
+    found = result_of(got, expected, dtype)
     assert isinstance(found, CheckRecord), found
     return found
 
@@ -66,7 +83,7 @@ def test_wrong_result_names_the_worst_element_and_how_far_off_it_is() -> None:
     got[1, 2, 3] += 0.5
     found = wrong(got, expected)
     assert (found.index, found.expected, found.got) == ([1, 2, 3], "1", "1.5")
-    assert found.error_over_tolerance == pytest.approx(0.5 / (2 * DTYPES["float32"].tolerance))
+    assert found.error_over_tolerance == pytest.approx(0.5 / (1.1 * 16 * STEP["float32"]), rel=0.01)
     assert (found.wrong_elements, found.elements) == (2, 24)
 
 
@@ -115,13 +132,10 @@ def test_element_that_is_never_written_fails(allocate: Callable[[torch.Tensor], 
     assert (found.index, found.got, found.wrong_elements) == ([3, 7], "nan", 1)
 
 
-def test_version_that_spoils_its_input_is_not_compared_with_what_it_left() -> None:
-    """Zeros of zeros would agree."""
-
-    def spoil(x: torch.Tensor) -> torch.Tensor:
-        return x.zero_()
-
-    assert isinstance(check(spoil), Mismatch)
+def test_version_that_spoils_its_input_is_told_so() -> None:
+    found = check(lambda x: 2 * x.zero_())
+    assert isinstance(found, Mismatch)
+    assert found.got == "input 0 changed"
 
 
 def test_another_shape_is_wrong_although_it_could_be_broadcast() -> None:
@@ -139,7 +153,7 @@ def test_another_dtype_is_wrong_although_the_values_agree() -> None:
 def test_result_that_is_no_tensor_is_wrong() -> None:
     found = check(lambda x: None)
     assert isinstance(found, Mismatch)
-    assert found.got == "NoneType"
+    assert found.got == "None"
 
 
 def test_every_tensor_of_a_tuple_is_compared() -> None:
@@ -167,7 +181,7 @@ def test_single_number_that_is_wrong_is_told_with_its_value() -> None:
     assert (found.expected, found.got, found.elements) == ("2", "3", 1)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", STANDARD)
 def test_exact_result_rounded_once_passes(dtype: str) -> None:
     torch.manual_seed(0)
     expected = torch.randn(100_000, dtype=torch.float64)
@@ -176,7 +190,7 @@ def test_exact_result_rounded_once_passes(dtype: str) -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "passes", "fails"),
-    [("float16", 1, 3), ("bfloat16", 1, 3), ("float32", 80, 200)],  # float32: room for sums of thousands of terms
+    [("float16", 1, 3), ("bfloat16", 1, 3), ("float32", 16, 40)],  # float32: what the functions of GPUs are off by
 )
 def test_tolerance_is_a_few_units_in_the_last_place(dtype: str, passes: int, fails: int) -> None:
     expected = torch.ones(8, dtype=torch.float64)
@@ -186,17 +200,16 @@ def test_tolerance_is_a_few_units_in_the_last_place(dtype: str, passes: int, fai
         judge(got, expected, dtype)
 
 
-def test_small_elements_among_large_ones_are_held_to_the_size_of_the_large() -> None:
-    """Cancellation leaves an error of the size of what was summed."""
-    expected = torch.tensor([1.0, 1e-9], dtype=torch.float64)
-    agrees(torch.tensor([1.0, 5e-6]), expected)
-    assert wrong(torch.tensor([1.0, 5e-5]), expected).index == [1]
+def test_small_elements_among_large_ones_are_held_to_their_own_size() -> None:
+    expected = torch.tensor([1.0, 1e-9, 1e-9], dtype=torch.float64)
+    agrees(torch.tensor([1.0, 1e-9, 1e-9]), expected)
+    assert wrong(torch.tensor([1.0, 1e-9, 1.1e-9]), expected).index == [2]
 
 
-def test_zero_that_should_be_zero_passes_and_anything_else_fails() -> None:
+def test_zero_that_should_be_zero_passes_and_anything_but_a_rounding_error_fails() -> None:
     expected = torch.zeros(4, dtype=torch.float64)
     agrees(torch.zeros(4), expected)
-    assert wrong(torch.tensor([0.0, 0.0, 1e-20, 0.0]), expected).index == [2]
+    assert wrong(torch.tensor([0.0, 0.0, 1e-6, 0.0]), expected).index == [2]
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2])

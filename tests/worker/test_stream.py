@@ -10,7 +10,7 @@ import pytest
 
 from rooflift.compile.sass import disassemble, parse_opcodes, parse_resources
 from rooflift.worker.stream import CONFIGURATIONS, split
-from rooflift.worker.tensors import Traffic
+from rooflift.worker.work import Traffic
 
 MIXES = {  # of 2 GB: reads and writes
     "half": Traffic(2**30, 2**30),
@@ -19,6 +19,7 @@ MIXES = {  # of 2 GB: reads and writes
     "reduction": Traffic(2**31, 2**17),
     "fill": Traffic(0, 2**31),
 }
+EVERY_DAY = {"half", "reduction"}
 
 
 def test_every_word_of_a_case_is_moved_once_and_counts() -> None:
@@ -60,7 +61,9 @@ def _own_triton_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
 
 
 @pytest.mark.parametrize(("lanes", "warps"), CONFIGURATIONS)
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize(
+    "mix", [pytest.param(mix, marks=[] if mix in EVERY_DAY else [pytest.mark.slow]) for mix in MIXES]
+)
 def test_binary_loads_and_stores_the_bytes_that_are_counted(mix: str, lanes: int, warps: int) -> None:
     shares = split(MIXES[mix], lanes)
     opcodes, stack_bytes = binary(MIXES[mix], lanes, warps)

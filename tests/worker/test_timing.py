@@ -182,3 +182,11 @@ def test_interval_of_the_median_holds_it_as_often_as_it_says() -> None:
 @pytest.mark.parametrize("count", [1, 7])
 def test_few_samples_are_never_precise(count: int) -> None:
     assert half_width([1.0] * count) == float("inf")
+
+
+def test_what_changes_the_memory_of_a_provider_comes_before_each_of_its_flushes(gpu: Gpu) -> None:
+    seen: list[int] = []
+    sampling = Sampling(0, 5, None, BUDGET_S)
+    time_providers(calls_of(gpu), sampling, "main", before={"a": lambda: seen.append(gpu.flushes)})
+    assert len(seen) == 5
+    assert sorted(set(seen)) == seen

@@ -11,19 +11,35 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rooflift.analysis.bottleneck import SOME_UNIT, Bottleneck, find_bottleneck, remedies
+from rooflift.analysis.bottleneck import (
+    NOT_COUNTED,
+    SOME_MEMORY,
+    SOME_UNIT,
+    Bottleneck,
+    busiest,
+    elapsed_shares,
+    find_bottleneck,
+    remedies,
+    resource_of,
+)
 from rooflift.analysis.sol import MEMORY, SpeedOfLight, suspicion
-from rooflift.ncu.metrics import BY_NAME, PIPES, RESOURCES
+from rooflift.analysis.summary import TENSOR_IN_USE_PCT
+from rooflift.dtypes import SPECIAL
+from rooflift.ncu.doubt import doubt
+from rooflift.ncu.metrics import BY_NAME, RESOURCES, SHARES, SOL_UNITS
 from rooflift.project.stages import stages, stages_for
 
 STOP_PCT = 95  # of SOL: what is left is less than a run differs from the next in clocks and placement
 LEAN = 1.05  # excess traffic up to it is none: less than a stage could win back
 LAUNCH_SHARE = 0.5  # a kernel that fills less of the measured time leaves most of it to launches
+TENSOR_PIPE = RESOURCES["tensor_pct"]
+MOST_GAIN = 20  # a larger bound says nothing: DRAM is all but idle, and what else the time goes into is not known
 FEW_WARPS_PCT = 40  # below it long latencies can hardly be hidden by other warps
 
 
 FEWER_BYTES = "Only fewer bytes help now: fuse the operator with the one before or behind it, or store a narrower type."
 FEWER_FLOP = "Only fewer FLOP help now: an algorithm with fewer products, or a narrower type for them."
+FEWER_SPECIAL = "Only fewer special functions help now: polynomials on the FMA pipe, or an algorithm that needs fewer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +87,22 @@ class Diagnosis:
 
 
 def diagnose(
-    figures: Mapping[str, float], sol: SpeedOfLight, tried: Sequence[str] = (), missing: Mapping[str, str] | None = None
+    figures: Mapping[str, float],
+    sol: SpeedOfLight,
+    tried: Sequence[str] = (),
+    missing: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Diagnosis:
     """Return the diagnosis of one version.
 
     `figures` are the registry's metrics by short name with time_us, excess_traffic; NaN is missing. `tried` are the
-    stages of this version and those before it, `missing` the reasons why metrics have no value.
+    stages of this version and those before it, `missing` the reasons why metrics have no value, `names` the ncu names
+    that gave the others.
     """
     time_us, excess = _figure(figures, "time_us"), _figure(figures, "excess_traffic")
-    limit = _bottleneck(figures)
+    limit = _bottleneck(figures, missing or {})
     sol_pct = sol.pct(time_us)
-    topics = _topics(figures, limit, excess)
+    topics = _topics(figures, limit, excess, sol)
     ordered = list(dict.fromkeys(stage for topic in topics for stage in stages_for(topic)))
     bounds = _bounds(figures, limit, sol_pct, excess)
     gain, gain_reason = _least(bounds)
@@ -89,6 +110,8 @@ def diagnose(
     stop = sol_pct >= STOP_PCT or at_peak
     tuned, tuned_reason = _least(bounds | _peak(figures))
     useful = [] if stop else ordered
+    if gain > MOST_GAIN:
+        gain, gain_reason = math.nan, f"nothing that was collected bounds it below {MOST_GAIN}x"
     next_stage = next((s for s in useful if s not in tried), useful[-1] if useful else None)
     advice = tuple(
         _advice(name, limit, tuned if about.same_work else gain, stop=stop, pays=name in useful)
@@ -106,7 +129,7 @@ def diagnose(
         excess_traffic=_known(excess),
         bottleneck=limit.resource,
         evidence=limit.evidence,
-        shares=_shares(figures, missing or {}),
+        shares=_shares(figures, missing or {}, names or {}),
         stop=stop,
         stage=next_stage,
         how=_how(sol, topics, limit, stop=stop),
@@ -120,25 +143,43 @@ def diagnose(
 
 def _how(sol: SpeedOfLight, topics: Sequence[str], limit: Bottleneck, *, stop: bool) -> str:
     if stop:
-        return FEWER_BYTES if sol.binds in ("", MEMORY) else FEWER_FLOP
+        return {"": FEWER_BYTES, MEMORY: FEWER_BYTES, SPECIAL: FEWER_SPECIAL}.get(sol.binds, FEWER_FLOP)
+    if limit.resource == "unknown" and limit.evidence != NOT_COUNTED:
+        return "what ncu says below names the cause; collect the report again"
     return remedies()[topics[0] if topics[0] in remedies() else limit.resource]
 
 
-def _bottleneck(figures: Mapping[str, float]) -> Bottleneck:
+def _bottleneck(figures: Mapping[str, float], missing: Mapping[str, str]) -> Bottleneck:
     time_us, kernel_us = _figure(figures, "time_us"), _figure(figures, "ncu_time_ns") / 1e3
     if kernel_us < LAUNCH_SHARE * time_us:
         return Bottleneck("launch", f"the kernels take {kernel_us:.1f} us of {time_us:.1f} us")
-    return find_bottleneck(figures)
+    return find_bottleneck(figures, missing)
 
 
-def _topics(figures: Mapping[str, float], limit: Bottleneck, excess: float) -> list[str]:
-    """Return what stages.toml knows the bottleneck by: its special cases and stalls, the most pressing first."""
+def _topics(figures: Mapping[str, float], limit: Bottleneck, excess: float, sol: SpeedOfLight) -> list[str]:
+    """Return what stages.toml knows the bottleneck by: its special cases and stalls, the most pressing first.
+
+    Where the tensor cores or the special functions bind, a version is slow for what keeps that unit from its work.
+    """
+    topics = _resource_topics(figures, limit, excess)
+    if sol.binds == SPECIAL:
+        return ["special functions", *topics]
+    if not sol.binds.endswith("tensor") or limit.resource == "launch":
+        return topics
+    if limit.resource == TENSOR_PIPE:
+        return ["tensor cores busy"]
+    if _figure(figures, "tensor_pct") < TENSOR_IN_USE_PCT:
+        return ["tensor cores idle", *topics]
+    return ["tensor cores wait", *topics] if limit.resource == "latency" else [*topics, "tensor cores wait"]
+
+
+def _resource_topics(figures: Mapping[str, float], limit: Bottleneck, excess: float) -> list[str]:
     if limit.resource == "DRAM" and excess <= LEAN:
         return ["compulsory traffic"]
     if limit.resource == "latency":
         few = ["few warps"] if _figure(figures, "warps_active_pct") < FEW_WARPS_PCT else []
         return [*few, limit.stall if stages_for(limit.stall) else limit.resource]
-    return [limit.resource]
+    return [limit.fills, limit.resource] if limit.fills else [limit.resource]
 
 
 def _bounds(figures: Mapping[str, float], limit: Bottleneck, sol_pct: float, excess: float) -> dict[str, float]:
@@ -157,11 +198,20 @@ def _bounds(figures: Mapping[str, float], limit: Bottleneck, sol_pct: float, exc
 
 def _peak(figures: Mapping[str, float]) -> dict[str, float]:
     """Return by its reason what a stage gains at most that leaves the work alone: the busiest resource at its peak."""
-    known = {name: share for name in (*RESOURCES, "sm_pct") if (share := _figure(figures, name)) > 0}
+    known = _shares_of_peaks(figures)
     if not known:
         return {}
     name = max(known, key=lambda n: known[n])
     return {f"the same work with {name} at its peak, {known[name]:.0f} now": 100 / known[name]}
+
+
+def _shares_of_peaks(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return what was busy at all, and the throughput of the SMs, which is that of their busiest unit."""
+    shares = elapsed_shares(figures)
+    sm_pct = _figure(figures, "sm_pct")
+    if not any(name in SOL_UNITS for name in shares) and not doubt("sm_pct", sm_pct):
+        shares["sm_pct"] = sm_pct
+    return {name: share for name, share in shares.items() if share > 0}
 
 
 def _least(bounds: Mapping[str, float]) -> tuple[float, str]:
@@ -173,16 +223,16 @@ def _least(bounds: Mapping[str, float]) -> tuple[float, str]:
 
 
 def _next_bottleneck(figures: Mapping[str, float], limit: Bottleneck) -> str:
-    others = {n: _figure(figures, n) for n, resource in RESOURCES.items() if resource != limit.resource}
-    if any(resource == limit.resource for resource in map(RESOURCES.get, PIPES)):
-        others.pop("issue_active_pct", None)  # a pipe's instructions fill issue slots, too
-    if limit.resource != SOME_UNIT and all(math.isnan(_figure(figures, pipe)) for pipe in PIPES):
-        others["sm_pct"] = _figure(figures, "sm_pct")
-    known = {name: share for name, share in others.items() if share > 0}
-    if not known:
+    known = {n: share for n, share in _shares_of_peaks(figures).items() if resource_of(n) != limit.resource}
+    if limit.resource.endswith(" pipe"):  # a pipe's instructions fill issue slots, too
+        known = {name: share for name, share in known.items() if resource_of(name) != "Issue Slots"}
+    if any(resource_of(name).endswith((" pipe", "Issue Slots")) for name in known) or limit.resource == SOME_UNIT:
+        known.pop("sm_pct", None)
+    name = busiest(known)
+    if not name:
         return "no other resource was counted"
-    name = max(known, key=lambda n: known[n])
-    return f"{RESOURCES.get(name, 'some SM unit')} ({name} {known[name]:.0f})"
+    resource = {SOME_UNIT: "some SM unit", SOME_MEMORY: "some unit of memory"}.get(resource_of(name), resource_of(name))
+    return f"{resource} ({name} {known[name]:.0f})"
 
 
 def _advice(stage: str, limit: Bottleneck, gain: float, *, stop: bool, pays: bool) -> StageAdvice:
@@ -196,12 +246,14 @@ def _advice(stage: str, limit: Bottleneck, gain: float, *, stop: bool, pays: boo
     return StageAdvice(stage, False, f"cannot pay: the bottleneck is {limit.resource} ({limit.evidence})")
 
 
-def _shares(figures: Mapping[str, float], missing: Mapping[str, str]) -> tuple[Share, ...]:
+def _shares(figures: Mapping[str, float], missing: Mapping[str, str], names: Mapping[str, str]) -> tuple[Share, ...]:
+    """Return the throughputs and every unit: those of ncu's breakdown where there is one, else the pipes."""
+    breakdown = [name for name in SOL_UNITS if not math.isnan(_figure(figures, name))]
     found = []
-    for name in ("sm_pct", *RESOURCES, "warps_active_pct"):
+    for name in ("sm_pct", "memory_pct", *(breakdown or SHARES), "warps_active_pct"):
         pct = _known(_figure(figures, name))
         reason = "" if pct is not None else missing.get(name) or "not collected"
-        found.append(Share(BY_NAME[name].label, name, BY_NAME[name].ncu[0], pct, reason))
+        found.append(Share(BY_NAME[name].label, name, names.get(name) or BY_NAME[name].ncu[0], pct, reason))
     return tuple(found)
 
 

@@ -1,4 +1,10 @@
-"""The bottleneck of a version: its busiest resource by the metrics, or latency when none is busy. No files, no GPU."""
+"""The bottleneck of a version: its busiest resource by the metrics, or latency when none is busy. No files, no GPU.
+
+Shares of a peak are compared over elapsed cycles alone. A report with ncu's Speed Of Light section holds them for
+every unit, as the breakdown of its two throughputs; the busiest unit there is the bottleneck, as ncu says, too. In a
+report of metrics alone the pipes are known over active cycles: such a share counts as no more than the throughput of
+which the unit is a part.
+"""
 
 from __future__ import annotations
 
@@ -10,41 +16,85 @@ from typing import NamedTuple
 
 import msgspec
 
-from rooflift.ncu.metrics import PIPES, RESOURCES, STALLS
+from rooflift.ncu.cells import NOT_A_NUMBER
+from rooflift.ncu.doubt import doubt, is_doubt, reason
+from rooflift.ncu.metrics import PIPES, SHARES, SOL_UNITS, STALLS
 
 BUSY_PCT = 60  # below this share of its peak nothing is the bottleneck; Nsight Compute's speed-of-light rule agrees
-PIPE_EXPLAINS_ISSUE = 10  # points: a pipe this near to the issue slots is why they are full
-SOME_UNIT = "SM"  # sm_pct without the pipes: some unit of the SM, and which one was not collected
+SAME = 0.01  # points: two shares this near are the same, as of the LSU pipe and of what it asks of L1
+FILLS = 10.0  # points: a pipe this near to the issue slots is why they are full
+EXPLAINED = 2.0  # points: a throughput this near to a known unit of it is that unit's
+SOME_UNIT = "SM"  # the throughput of the SMs, where no unit of theirs that was collected explains it
+SOME_MEMORY = "memory"  # that of the memory system
 NO_STALL = ("stall_selected", "stall_not_selected")  # these warps were able to issue
+NOT_COUNTED = "the metrics of memory and pipes were not collected"
+MEMORY_UNITS = ("dram_pct", "l2_pct", "l1_pct", "l1_active_pct")
 
 
 class Bottleneck(NamedTuple):
-    """What limits a version, the metrics that show it, and for latency the stall with the most warps ("" without)."""
+    """What limits a version, and the metrics that show it.
+
+    `stall` is that with the most warps where latency limits, `fills` the pipe whose instructions fill the issue slots
+    where these do; "" without.
+    """
 
     resource: str
     evidence: str
     stall: str = ""
+    fills: str = ""
 
 
-def find_bottleneck(metrics: Mapping[str, float]) -> Bottleneck:
+def elapsed_shares(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return how busy each unit was, % of its peak over elapsed cycles, by the short names of the registry.
+
+    Values that cannot be are left out.
+
+    Example:
+        >>> elapsed_shares({"sm_pct": 9.0, "alu_pct": 90.0, "dram_pct": 12.0})
+        {'dram_pct': 12.0, 'alu_pct': 9.0}
+    """
+    known = {name: value for name in SOL_UNITS if (value := _plausible(metrics, name)) is not None}
+    if any(name not in ("dram_sol_pct", "l2_sol_pct", "l1_sol_pct") for name in known):
+        return known
+    found = {name: value for name in (*SHARES, *MEMORY_UNITS) if (value := _plausible(metrics, name)) is not None}
+    sm_pct, memory_pct = _plausible(metrics, "sm_pct"), _plausible(metrics, "memory_pct")
+    for name in found:
+        whole = memory_pct if name in MEMORY_UNITS else sm_pct
+        if whole is not None:
+            found[name] = min(found[name], whole)
+    if "l1_pct" in found or (memory_pct is None and sm_pct is None):
+        found.pop("l1_active_pct", None)
+    for whole_name, whole, parts in (
+        ("sm_pct", sm_pct, [*PIPES, "issue_active_pct"]),
+        ("memory_pct", memory_pct, MEMORY_UNITS),
+    ):
+        busiest = max((found[name] for name in parts if name in found), default=0.0)
+        if whole is not None and whole > busiest + EXPLAINED:
+            found[whole_name] = whole
+    return found
+
+
+def resource_of(metric: str) -> str:
+    """Return the resource whose share of its peak a metric is: "ALU pipe" of alu_pct."""
+    others = {"l1_active_pct": "L1", "sm_pct": SOME_UNIT, "memory_pct": SOME_MEMORY}
+    return SHARES.get(metric) or SOL_UNITS.get(metric) or others[metric]
+
+
+def find_bottleneck(metrics: Mapping[str, float], missing: Mapping[str, str] | None = None) -> Bottleneck:
     """Return the bottleneck of a version, by the registry's short names; NaN is a metric that is missing.
+
+    `missing` are the reasons why: a report whose values are no numbers says so.
 
     Example:
         >>> find_bottleneck({"dram_pct": 92, "alu_pct": 40}).resource
         'DRAM'
     """
-    shares = {name: float(metrics.get(name, math.nan)) for name in RESOURCES}
-    known = {name: share for name, share in shares.items() if not math.isnan(share)}
-    if not any(pipe in known for pipe in PIPES):
-        return _by_speed_of_light(metrics)
-    if "dram_pct" not in known:
-        return Bottleneck("unknown", "the metrics of memory and pipes were not collected")
-    busiest_pipe = max((known[pipe] for pipe in PIPES if pipe in known), default=0.0)
-    if busiest_pipe >= known.get("issue_active_pct", 0.0) - PIPE_EXPLAINS_ISSUE:
-        known.pop("issue_active_pct", None)
-    name = max(known, key=lambda n: known[n])
+    known = elapsed_shares(metrics)
+    name = busiest(known)
+    if not name or not _both_sides(metrics, known):
+        return Bottleneck("unknown", _why_unknown(metrics, missing or {}))
     if known[name] >= BUSY_PCT:
-        return Bottleneck(RESOURCES[name], f"{name} {known[name]:.0f}")
+        return _busy(name, known)
     waves = metrics.get("waves", math.nan)
     if waves < 1:
         return Bottleneck("too few programs", f"waves {waves:.2f}: the grid does not fill the GPU once")
@@ -56,21 +106,48 @@ def find_bottleneck(metrics: Mapping[str, float]) -> Bottleneck:
     return Bottleneck("latency", evidence, worst)
 
 
+def busiest(shares: Mapping[str, float]) -> str:
+    """Return the unit with the largest share, of equal ones the first in the registry; "" of none."""
+    most = max(shares.values(), default=0.0)
+    return next((name for name in shares if shares[name] >= most - SAME), "")
+
+
+def _busy(name: str, known: Mapping[str, float]) -> Bottleneck:
+    """Return the unit that decides; beside the issue slots also the pipe that fills most of them."""
+    resource, evidence = resource_of(name), f"{name} {known[name]:.0f}"
+    pipes = {n: v for n, v in known.items() if resource_of(n).endswith(" pipe")}
+    pipe = busiest(pipes) if resource == "Issue Slots" else ""
+    if not pipe or pipes[pipe] < known[name] - FILLS:
+        return Bottleneck(resource, evidence)
+    return Bottleneck(resource, f"{evidence}, {pipe} {pipes[pipe]:.0f}", fills=resource_of(pipe))
+
+
+def _plausible(metrics: Mapping[str, float], name: str) -> float | None:
+    value = float(metrics.get(name, math.nan))
+    return None if math.isnan(value) or doubt(name, value) else value
+
+
+def _both_sides(metrics: Mapping[str, float], known: Mapping[str, float]) -> bool:
+    """Tell whether compute and memory were collected: one alone says nothing of the other."""
+    memory, compute = ("dram_pct", "memory_pct"), ("sm_pct", *PIPES)
+    return any(name in SOL_UNITS for name in known) or all(
+        any(_plausible(metrics, name) is not None for name in side) for side in (memory, compute)
+    )
+
+
+def _why_unknown(metrics: Mapping[str, float], missing: Mapping[str, str]) -> str:
+    needed = ("sm_pct", "memory_pct", "dram_pct")
+    if any(missing.get(name, "").startswith(NOT_A_NUMBER) for name in needed):
+        return "the values are not numbers: ncu could not collect them"
+    for name in needed:
+        why = reason(name, float(metrics.get(name, math.nan)), missing=missing.get(name, ""))
+        if is_doubt(why):
+            return f"{name} {why}"
+    return NOT_COUNTED
+
+
 @cache
 def remedies() -> dict[str, str]:
     """Return what to do about each bottleneck, from bottlenecks.toml."""
     text = resources.files("rooflift.analysis").joinpath("bottlenecks.toml").read_bytes()
     return msgspec.toml.decode(text, type=dict[str, str])
-
-
-def _by_speed_of_light(metrics: Mapping[str, float]) -> Bottleneck:
-    """Return the bottleneck by sm_pct and dram_pct alone: the busiest unit of an SM against DRAM."""
-    sm_pct, dram_pct = (metrics.get(name, math.nan) for name in ("sm_pct", "dram_pct"))
-    if math.isnan(sm_pct) or math.isnan(dram_pct):
-        return Bottleneck("unknown", "the metrics of memory and pipes were not collected")
-    if max(sm_pct, dram_pct) < BUSY_PCT:
-        return Bottleneck("latency", f"sm_pct {sm_pct:.0f} and dram_pct {dram_pct:.0f} are both below {BUSY_PCT}")
-    if dram_pct >= sm_pct:
-        evidence = f"dram_pct {dram_pct:.0f}; no unit of the SM is above sm_pct {sm_pct:.0f}"
-        return Bottleneck(RESOURCES["dram_pct"], evidence)
-    return Bottleneck(SOME_UNIT, f"sm_pct {sm_pct:.0f}: a unit of the SM, which one was not collected")

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from rooflift.analysis.bottleneck import NO_STALL
-from rooflift.analysis.summary import KEY, combine
+from rooflift.analysis.drift import KEY_OF_TIMES, drift, same_code
+from rooflift.analysis.summary import KEY, combined
 from rooflift.errors import RunFault
 from rooflift.ncu.metrics import BY_NAME, METRICS
 from rooflift.schema import Manifest, NoiseRecord, ResolvedCase
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["faster", "slower", "within noise", "not comparable"]
 ALPHA = 0.01
+MIN_EFFECT = 0.01
 BLOCK = 4_000_000  # pairs of samples in memory at once
 MOVED = 0.02  # a count that changed by less, or a percentage by fewer than two points, has not moved
 MOVED_STALL = 0.25  # warps an instruction
@@ -48,7 +50,7 @@ class Rule:
     """When a difference counts."""
 
     alpha: float = ALPHA  # the probability of one false verdict or more among all the cases of a comparison
-    min_effect: float = 0.01  # a smaller change of the time is none; larger where the measured noise is
+    min_effect: float = MIN_EFFECT  # a smaller change of the time is none; larger where the measured noise is
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,9 @@ class Comparison:
     """Head against base.
 
     `cases` has one row a case and dtype: case, dtype, base_us, head_us (medians), time_x, low, high, p (corrected),
-    min_effect, n_base, n_head, paired, verdict, reason (of `not comparable`), cause (what the metrics say of a
-    change). `metrics` has one row a case, dtype and metric that both sides have: base, head, change, moved.
+    min_effect, n_base, n_head, paired, verdict, reason (of `not comparable`), same_code (never faster or slower), cause
+    (what the metrics say of a change). `metrics` has one row a case, dtype and metric that both sides have: base, head,
+    change, moved.
     """
 
     base: Side
@@ -198,9 +201,6 @@ def noise_of(samples: pd.DataFrame, alpha: float = ALPHA) -> list[NoiseRecord]:
     return found
 
 
-KEY_OF_TIMES = ["provider", "case", "dtype"]
-
-
 def _times(samples: pd.DataFrame, provider: str, repeat: int = 0) -> dict[tuple[str, str], pd.Series]:
     """Return a provider's times by case and dtype, each a series by round."""
     own = samples[(samples["provider"] == provider) & (samples["repeat"] == repeat)].sort_values("round")
@@ -229,7 +229,8 @@ def compare(base: Side, head: Side, rule: Rule | None = None, *, force: bool = F
     differences = machine_differences(base.manifest, head.manifest)
     records = [_records(one.manifest) for one in (base, head)]
     times = [_times(one.samples, one.version) for one in (base, head)]
-    same_run = base.manifest is head.manifest
+    origin = base.manifest.origin  # launches of a report are no rounds
+    same_run = base.manifest is head.manifest and not (origin and origin.repeats)
     rows: list[dict[str, Any]] = []
     for key in dict.fromkeys([*records[0], *records[1]]):
         own = [side_times.get(key) for side_times in times]
@@ -248,8 +249,9 @@ def compare(base: Side, head: Side, rule: Rule | None = None, *, force: bool = F
     drawn = shown if force else [row for row in shown if not row["reason"]]
     metrics = compare_metrics(base, head)
     columns = ["case", "dtype", "base_us", "head_us", "time_x", "low", "high", "p", "min_effect"]
-    columns += ["n_base", "n_head", "paired", "verdict", "reason"]
+    columns += ["n_base", "n_head", "paired", "verdict", "reason", "same_code"]
     frame = pd.DataFrame(rows).reindex(columns=columns)
+    frame["same_code"] = frame["same_code"].eq(True)
     frame["verdict"] = frame["verdict"].where(frame["reason"] == "", "not comparable")
     hidden = (frame["reason"] != "") & (not force)
     frame.loc[hidden, ["time_x", "low", "high", "p"]] = math.nan
@@ -285,41 +287,26 @@ def _judge(rows: list[dict[str, Any]], base: Side, head: Side, rule: Rule) -> No
     every = RatioEstimates(*(np.array([row[name] for row in judged]) for name in ("time_x", "low", "high", "p")))
     corrected, found = verdicts(every, np.array([row["min_effect"] for row in judged]), rule)
     for row, p, verdict in zip(judged, corrected, found, strict=True):
-        row |= {"p": float(p), "verdict": verdict}
+        key = (row["case"], row["dtype"])
+        row["same_code"] = same_code(base.manifest, base.version, head.manifest, head.version, key)
+        row |= {"p": float(p), "verdict": "within noise" if row["same_code"] else verdict}
 
 
 def _least_effects(base: Side, head: Side, rule: Rule) -> Callable[[tuple[str, str], bool], float]:
-    """Return a function: the minimum effect of a case and dtype, by the rule, the noise and, between runs, the drift.
-
-    The drift is what the baselines and the copy, which are the same in both runs, differ by. "stream" is left out: its
-    kernel is chosen anew in each run.
-    """
+    """Return a function: the minimum effect of a case and dtype, by the rule, the noise and, of two runs, the drift."""
     noise: dict[tuple[str, str], float] = {}
     for one in (base, head):
         for record in one.manifest.noise:
             key = (record.case, record.dtype)
             noise[key] = max(noise.get(key, 0.0), record.high - 1, 1 / record.low - 1)
-    drift: dict[tuple[str, str], float] = {}
+    drifted: dict[tuple[str, str], float] = {}
     if base.manifest is not head.manifest:
-        drift = _drift(base, head)
+        drifted = drift(base.manifest, base.samples, head.manifest, head.samples)
 
     def least(key: tuple[str, str], paired: bool) -> float:
-        return max(rule.min_effect, noise.get(key, 0.0), 0.0 if paired else drift.get(key, 0.0))
+        return max(rule.min_effect, noise.get(key, 0.0), 0.0 if paired else drifted.get(key, 0.0))
 
     return least
-
-
-def _drift(base: Side, head: Side) -> dict[tuple[str, str], float]:
-    import numpy as np
-
-    medians = []
-    for one in (base, head):
-        versions = [version.version for version in one.manifest.versions]
-        own = one.samples[~one.samples["provider"].isin([*versions, "stream"])]
-        medians.append(own.groupby(KEY_OF_TIMES)["time_us"].median())
-    shift = np.abs(np.log((medians[1] / medians[0]).astype(float))).dropna()
-    farthest = np.expm1(shift.groupby(["case", "dtype"]).max())
-    return {(str(case), str(dtype)): float(value) for (case, dtype), value in farthest.items()}
 
 
 def _mean(rows: Iterable[Mapping[str, Any]], rule: Rule) -> Mean | None:
@@ -392,7 +379,7 @@ def compare_metrics(base: Side, head: Side) -> pd.DataFrame:
 def _metrics(one: Side) -> dict[tuple[str, str], dict[str, float]]:
     if one.metrics.empty:
         return {}
-    own = combine(one.metrics[one.metrics["version"] == one.version]).set_index(KEY)
+    own = combined(one.manifest, one.metrics[one.metrics["version"] == one.version]).set_index(KEY)
     own["dram_bytes"] = own["dram_read_bytes"] + own["dram_write_bytes"]
     found = {}
     for (_, case, dtype), row in own.iterrows():
@@ -407,6 +394,8 @@ def _both(base: Mapping[str, float], head: Mapping[str, float]) -> dict[str, tup
 
 def _cause(row: Mapping[str, Any], metrics: pd.DataFrame) -> str:
     """Return what the metrics say of a change of time: the work that explains it, or the stall that moved with it."""
+    if row["same_code"]:
+        return "the same machine code"
     if row["verdict"] not in ("faster", "slower"):
         return ""
     own = metrics[(metrics["case"] == row["case"]) & (metrics["dtype"] == row["dtype"])].set_index("metric")

@@ -103,7 +103,7 @@ def _roofs(rules: GateRules, least: float, own: pd.DataFrame) -> Iterator[Findin
             continue
         where, share = f"{row['case']} {row['dtype']}", float(row["sol_pct"])
         if math.isnan(share):
-            yield Finding(rule, where, "", "not judged", "the version was not timed, or no memory term is known")
+            yield Finding(rule, where, "", "not judged", "the version was not timed, or a term of its SOL is not known")
         else:
             yield Finding(
                 rule, where, f"{share:.1f} % ({row['sol_binds']})", "passed" if share >= 100 * least else "broken"

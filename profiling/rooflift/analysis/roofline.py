@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from rooflift.dtypes import RATES
+from rooflift.dtypes import UNITS
 from rooflift.project.gpus import GpuSpec, spec_for_name
 from rooflift.schema import RoofRow, Roofs
 
@@ -21,7 +21,7 @@ _DATASHEET = {
     "DRAM": "dram_bytes_per_s",
     "DRAM copy": "dram_bytes_per_s",
     "DRAM read": "dram_bytes_per_s",
-    **RATES,
+    **UNITS,
 }
 
 
@@ -53,14 +53,14 @@ def _roof(row: RoofRow, source: str) -> Roof:
     return Roof(row.name, row.kind, row.per_s, source, measured=True)
 
 
-def datasheet_roofs(spec: GpuSpec, names: Sequence[str]) -> list[Roof]:
+def datasheet_roofs(spec: GpuSpec, names: Sequence[str], source: str = "datasheet") -> list[Roof]:
     """Return what the GPU's spec says of these names; a figure that its maker does not publish is left out."""
     found: list[Roof] = []
     for name in names:
         per_s = getattr(spec, _DATASHEET[name])
         if per_s:
             kind: Literal["bandwidth", "compute"] = "bandwidth" if name == "DRAM" else "compute"
-            found.append(Roof(name, kind, per_s, "datasheet", measured=False))
+            found.append(Roof(name, kind, per_s, source, measured=False))
     return found
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from rooflift.analysis.advice import Diagnosis, diagnose
 from rooflift.analysis.estimate import Estimate, Held, hold
 from rooflift.analysis.sol import UNKNOWN_CASE, speed_of_light
-from rooflift.analysis.summary import KEY, combine, main_case, summarize
+from rooflift.analysis.summary import KEY, combined, main_case, summarize
 from rooflift.errors import CatalogError, RunFault, did_you_mean
+from rooflift.ncu.doubt import reason
 from rooflift.runs.roofs import roofs_of
 from rooflift.runs.run import Run
 from rooflift.schema import Roofs
@@ -37,7 +38,8 @@ class Selection:
 def select(run: Run, version: str | None = None, case: str | None = None, dtype: str | None = None) -> Selection:
     """Return the subject of a question: version by stem (v1_grid) or number (v1, 1), without a name the run's last one.
 
-    Case and dtype are by default those that the headers speak of.
+    Of a report that was taken apart by kernels that is the one that takes most of the time. Case and dtype are by
+    default those that the headers speak of.
 
     Raises:
         CatalogError: the run has no such version, case or dtype; its own are named.
@@ -45,8 +47,8 @@ def select(run: Run, version: str | None = None, case: str | None = None, dtype:
     names = versions(run)
     found = [n for n in names if version in (n, n.partition("_")[0], n.partition("_")[0].removeprefix("v"))]
     if version is not None and not found:
-        raise CatalogError(f"{run.folder}: no version {version!r}", did_you_mean(version, filter(None, names)))
-    chosen = found[-1] if version is not None else names[-1]
+        raise CatalogError(f"{run.folder}: it has no version {version!r}", did_you_mean(version, filter(None, names)))
+    chosen = found[-1] if version is not None else _meant(run, names)
     cases = _cases(run)
     main = main_case(run.manifest) if run.manifest.cases else None
     case = case if case is not None else (main.case if main else cases[0][0])
@@ -56,6 +58,14 @@ def select(run: Run, version: str | None = None, case: str | None = None, dtype:
     if dtype is not None and dtype not in dtypes:
         raise CatalogError(f"{run.folder}: {case} was not measured in {dtype!r}", did_you_mean(dtype, dtypes))
     return Selection(chosen, case, dtype if dtype is not None else dtypes[0])
+
+
+def _meant(run: Run, names: Sequence[str]) -> str:
+    """Return the version that is meant where none is named: the last, of a report's kernels that of the most time."""
+    if run.manifest.origin is None or not run.manifest.origin.unnamed or run.timings.empty:
+        return names[-1]
+    total = run.timings.assign(total=run.timings["median_us"] * run.timings["n"])
+    return str(total.loc[total["total"].idxmax(), "provider"])
 
 
 def versions(run: Run) -> list[str]:
@@ -74,7 +84,7 @@ def figures(run: Run) -> pd.DataFrame:
     """Return the summary of a run, columns as `summarize`; of an import without a known case the metrics alone."""
     if run.manifest.cases:
         return summarize(run.manifest, run.metrics, run.timings, roofs_of(run))
-    return combine(run.metrics).assign(sol_binds="", **dict.fromkeys(DERIVED, math.nan))
+    return combined(run.manifest, run.metrics).assign(sol_binds="", **dict.fromkeys(DERIVED, math.nan))
 
 
 def of(frame: pd.DataFrame, about: Selection) -> dict[str, Any]:
@@ -90,7 +100,15 @@ def missing(run: Run, about: Selection) -> dict[str, str]:
     rows = rows[(rows[KEY] == [about.version, about.case, about.dtype]).all(axis=1)]
     if rows.empty:
         return {}
-    return {row.metric: row.missing for row in rows[rows["missing"] != ""].itertuples()}
+    found = {row.metric: reason(row.metric, row.value, row.unit, row.missing) for row in rows.itertuples()}
+    return {metric: why for metric, why in found.items() if why}
+
+
+def ncu_names(run: Run, about: Selection) -> dict[str, str]:
+    """Return the ncu name, or names, that gave each metric its value."""
+    rows = run.metrics
+    rows = rows[(rows[KEY] == [about.version, about.case, about.dtype]).all(axis=1) & (rows["missing"] == "")]
+    return dict(zip(rows["metric"], rows["ncu_name"], strict=True))
 
 
 def counted(run: Run, about: Selection) -> bool:
@@ -102,10 +120,11 @@ def advise(run: Run, about: Selection) -> Diagnosis:
     """Return the diagnosis of a run's version."""
     row = of(figures(run), about)
     case = next((c for c in run.manifest.cases if (c.case, c.dtype) == (about.case, about.dtype)), None)
-    sol = speed_of_light(case, run.timings, roofs_of(run)) if case else UNKNOWN_CASE
+    sol = speed_of_light(case, run.timings, roofs_of(run), run.manifest.machine.gpu) if case else UNKNOWN_CASE
     stages = {version.version: version.stage for version in run.manifest.versions}
     before = versions(run)[: versions(run).index(about.version) + 1]
-    return diagnose(row, sol, [stages.get(name, "") for name in before], missing(run, about))
+    tried = [stages.get(name, "") for name in before]
+    return diagnose(row, sol, tried, missing(run, about), ncu_names(run, about))
 
 
 def copy_rate(row: dict[str, Any], measured: Roofs | None) -> float:

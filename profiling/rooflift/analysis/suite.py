@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def kind(manifest: Manifest, provider: str) -> str:
+    """Return what a provider of timings.csv is: a version (or the dispatch), a baseline, or what moves the bytes."""
+    if provider in PROVIDERS:
+        return "memory"
+    return "version" if provider in (DISPATCH, *(version.version for version in manifest.versions)) else "baseline"
+
+
 def has_suite(manifest: Manifest) -> bool:
     """Tell whether a run measured more than one case."""
     return len({case.case for case in manifest.cases}) > 1
@@ -26,13 +33,14 @@ def shares(manifest: Manifest, timings: pd.DataFrame, measured: Roofs | None = N
     import pandas as pd
 
     key = ["case", "dtype"]
-    lights = {(case.case, case.dtype): speed_of_light(case, timings, measured) for case in manifest.cases}
+    gpu = manifest.machine.gpu
+    lights = {(case.case, case.dtype): speed_of_light(case, timings, measured, gpu) for case in manifest.cases}
     sol = pd.DataFrame(
         [(*of, light.time_us, light.binds) for of, light in lights.items()], columns=[*key, "sol_us", "sol_binds"]
     )
     others = timings.loc[~timings["provider"].isin(PROVIDERS), ["provider", *key, "median_us"]]
-    own = [*(version.version for version in manifest.versions), DISPATCH]
-    others = others.assign(is_version=others["provider"].isin(own))
+    is_version = others["provider"].map(lambda provider: kind(manifest, provider) == "version").astype(bool)
+    others = others.assign(is_version=is_version)
     found = others.merge(sol, on=key, how="left")
     found.insert(found.columns.get_loc("sol_us") + 1, "sol_pct", 100 * found["sol_us"] / found["median_us"])
     return found
@@ -58,7 +66,7 @@ def suite(manifest: Manifest, timings: pd.DataFrame, measured: Roofs | None = No
     fastest = baselines.drop_duplicates(["case", "dtype"]).set_index(["case", "dtype"])
     frame = pd.DataFrame(
         [
-            (case.case, case.dtype, case.compulsory_bytes, case.compulsory_bytes > l2_bytes, version)
+            (case.case, case.dtype, case.compulsory_bytes, case.bytes_known > l2_bytes, version)
             for case in manifest.cases
         ],
         columns=["case", "dtype", "compulsory_bytes", "is_large", "version"],

@@ -4,42 +4,70 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rooflift.analysis.bottleneck import find_bottleneck
 from rooflift.analysis.roofline import Roof, datasheet_roofs, measured_roofs
-from rooflift.analysis.sol import PROVIDERS, SpeedOfLight, speed_of_light
-from rooflift.dtypes import FP32_UNIT, TENSOR_UNITS, product_unit
+from rooflift.analysis.sol import PROVIDERS, SpeedOfLight, flop_by_unit, speed_of_light
+from rooflift.dtypes import SPECIAL, pipe_unit, product_unit, tensor_unit
+from rooflift.ncu.doubt import doubt
 from rooflift.ncu.metrics import BY_NAME, FLOP_OF_INSTRUCTION
-from rooflift.project.gpus import spec_for_name
+from rooflift.project.gpus import spec_for_name, spec_of_report
 from rooflift.schema import Manifest, ResolvedCase, Roofs
 
 if TYPE_CHECKING:
     import pandas as pd
 
 KEY = ["version", "case", "dtype"]
+SIZES = ["grid_size", "block_size"]
 TENSOR_IN_USE_PCT = 5.0
+
+
+def combined(manifest: Manifest, metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return `combine` of a run; of one imported from a report that does not say what is one call, repeats are medians.
+
+    Launches of one kernel with the same grid and block are repeats.
+    """
+    if manifest.origin is None or not manifest.origin.repeats:
+        return combine(metrics)
+    sizes = metrics[metrics["metric"].isin(SIZES)].pivot_table(
+        index=[*KEY, "kernel", "launch"], columns="metric", values="value", sort=False
+    )
+    keyed = metrics.merge(sizes.reindex(columns=SIZES).reset_index(), on=[*KEY, "kernel", "launch"], how="left")
+    found = keyed["value"].astype(float)
+    certain = [not doubt(metric, value) for metric, value in zip(keyed["metric"], found, strict=True)]
+    keyed = keyed.assign(value=found.where(certain))
+    same = [*KEY, "kernel", *SIZES]
+    group = keyed[same].fillna(-1).groupby(same, sort=False).ngroup()
+    medians = keyed.assign(launch=group).groupby([*KEY, "launch", "metric"], sort=False)["value"].median()
+    return combine(medians.reset_index())
 
 
 def combine(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return one row a version, case and dtype with a column a metric, the launches combined as the registry says.
 
-    Sums add the launches, means weigh them by their time under ncu. One launch without a value leaves none (NaN).
+    Sums add the launches, means weigh them by their time under ncu. One launch without a value leaves none (NaN). A
+    value that cannot be (`ncu.doubt`) is left out of a mean, and leaves no sum.
     """
     import pandas as pd
 
     if metrics.empty:
         return pd.DataFrame(columns=[*KEY, *BY_NAME])
     values = metrics.set_index([*KEY, "launch", "metric"])["value"].astype(float)
+    doubtful = [bool(doubt(metric, value)) for metric, value in zip(metrics["metric"], values, strict=True)]
     wide = values.unstack("metric").reindex(columns=list(BY_NAME))
+    certain = ~values.mask(values.notna(), doubtful).unstack("metric").reindex(columns=list(BY_NAME)).eq(1)
     groups = wide.groupby(KEY, sort=False)
     timed = groups["ncu_time_ns"].transform("count") == groups["ncu_time_ns"].transform("size")
-    weights = wide["ncu_time_ns"].where(timed, 1.0)
-    means = wide.mul(weights, axis=0).groupby(KEY, sort=False).sum().div(weights.groupby(KEY, sort=False).sum(), axis=0)
+    weights = certain.mul(wide["ncu_time_ns"].where(timed, 1.0), axis=0)
+    means = wide.where(certain).mul(weights).groupby(KEY, sort=False).sum().div(weights.groupby(KEY, sort=False).sum())
     ways = {"sum": groups.sum(), "max": groups.max(), "mean": means}
-    combined = pd.DataFrame({name: ways[metric.combine][name] for name, metric in BY_NAME.items()})
+    wanted = pd.DataFrame({name: ways[metric.combine][name] for name, metric in BY_NAME.items()})
     complete = wide.notna().groupby(KEY, sort=False).all()
-    return combined.where(complete).reset_index()
+    all_certain = certain.groupby(KEY, sort=False).all()
+    is_mean = [metric.combine == "mean" for metric in BY_NAME.values()]
+    return wanted.where(complete & (all_certain | is_mean)).reset_index()
 
 
 def summarize(
@@ -56,14 +84,14 @@ def summarize(
     """
     import pandas as pd
 
-    combined = combine(metrics).set_index(KEY)
+    found = combined(manifest, metrics).set_index(KEY)
     times = timings.set_index(["provider", "case", "dtype"])
     rows = []
     for case in manifest.cases:
-        sol = speed_of_light(case, timings, measured)
+        sol = speed_of_light(case, timings, measured, manifest.machine.gpu)
         for version in manifest.versions:
             key = (version.version, case.case, case.dtype)
-            counted = combined.loc[key].to_dict() if key in combined.index else dict.fromkeys(BY_NAME, math.nan)
+            counted = found.loc[key].to_dict() if key in found.index else dict.fromkeys(BY_NAME, math.nan)
             rows.append(dict(zip(KEY, key, strict=True)) | _figures(case, sol, counted, times, key))
     frame = pd.DataFrame(rows)
     cases = frame.groupby(["case", "dtype"], sort=False)["time_us"]
@@ -81,7 +109,7 @@ def _figures(
         times.loc[key, ["median_us", "q20_us", "q80_us"]] if key in times.index else [math.nan] * 3
     )
     flop = float(case.flop) if case.flop is not None else counted_flop(measured)
-    dram_bytes = measured["dram_read_bytes"] + measured["dram_write_bytes"]
+    dram_bytes = counted_dram_bytes(measured)
     found = find_bottleneck(measured)
     return {
         "time_us": time_us,
@@ -93,11 +121,11 @@ def _figures(
         "achieved_per_s": sol.achieved_per_s(time_us),
         "memory_us": sol.memory.time_us,
         "memory_by": sol.memory.by,
-        "compulsory_bytes": case.compulsory_bytes,
+        "compulsory_bytes": case.bytes_known if case.compulsory_bytes is None else case.compulsory_bytes,
         "flop": flop,
         "dram_bytes": dram_bytes,
-        "excess_traffic": dram_bytes / case.compulsory_bytes,
-        "intensity": flop / (case.compulsory_bytes if math.isnan(dram_bytes) else dram_bytes or math.nan),
+        "excess_traffic": dram_bytes / case.bytes_known,
+        "intensity": flop / (case.bytes_known if math.isnan(dram_bytes) else dram_bytes or math.nan),
         "intensity_bytes": "compulsory" if math.isnan(dram_bytes) else "DRAM",
         "flops_per_s": flop / time_us * 1e6,
         "bottleneck": found.resource,
@@ -105,12 +133,23 @@ def _figures(
     } | measured
 
 
-def counted_flop(measured: dict[str, float]) -> float:
-    """Return FP32 and FP64 operations by ncu's instruction combined; NaN when they are missing.
+def counted_dram_bytes(measured: Mapping[str, float]) -> float:
+    """Return the bytes that DRAM moved; NaN when they are missing."""
+    both = measured["dram_read_bytes"] + measured["dram_write_bytes"]
+    return measured["dram_total_bytes"] if math.isnan(both) else both
 
-    Additions and multiplications count one, multiply-adds two (NVIDIA, Nsight Compute roofline sections).
+
+def counted_flop(measured: Mapping[str, float]) -> float:
+    """Return FP32 and FP64 operations by ncu's instruction counts, and those of the tensor cores; NaN when missing.
+
+    Additions and multiplications count one, multiply-adds two (NVIDIA, Nsight Compute roofline sections). A report
+    may count one precision and not the other; a precision that is counted in part gives no sum.
     """
-    return sum(weight * measured[name] for name, weight in FLOP_OF_INSTRUCTION.items())
+    names = list(FLOP_OF_INSTRUCTION)
+    parts = [[FLOP_OF_INSTRUCTION[name] * measured[name] for name in names[at : at + 3]] for at in (0, 3)]
+    parts.append([measured.get("tensor_flop", math.nan)])
+    counted = [part for part in parts if not all(map(math.isnan, part))]
+    return sum(map(sum, counted)) if counted else math.nan
 
 
 def version_number(version: str) -> float:
@@ -122,21 +161,26 @@ def version_number(version: str) -> float:
 def roofs(manifest: Manifest, summary: pd.DataFrame, measured: Roofs | None = None) -> list[Roof]:
     """Return the ceilings over the rows of one case and dtype: measured ones, and the GPU's datasheet beside them.
 
-    The memory term that the run timed goes before the copy of `measured`. The compute roofs are that of the unit which
-    SOL takes for the dtype and that of the unit in use: the tensor cores where a version keeps them busy for more than
-    `TENSOR_IN_USE_PCT` of the time (their pipe also serves what multiplies nothing), else the FP32 pipe.
+    The memory term that the run timed goes before the copy of `measured`. The compute roofs are those of the units
+    which SOL takes for the case and that of the unit in use: the tensor cores where a version keeps them busy for more
+    than `TENSOR_IN_USE_PCT` of the time (their pipe also serves what multiplies nothing), else the dtype's pipe.
     """
     first = summary.iloc[0]
-    in_use = TENSOR_UNITS[first["dtype"]] if (summary["tensor_pct"] > TENSOR_IN_USE_PCT).any() else FP32_UNIT
-    names = [*dict.fromkeys([in_use, product_unit(first["dtype"])])]
+    in_use = (tensor_unit if (summary["tensor_pct"] > TENSOR_IN_USE_PCT).any() else pipe_unit)(first["dtype"])
+    own = (case for case in manifest.cases if (case.case, case.dtype) == (first["case"], first["dtype"]))
+    units = [unit for case in own for unit in flop_by_unit(case) if unit != SPECIAL] or [product_unit(first["dtype"])]
+    names = [*dict.fromkeys([in_use, *units])]
     found = []
     if first["memory_by"] in PROVIDERS:
         per_s = first["compulsory_bytes"] / first["memory_us"] * 1e6
         found.append(Roof(f"DRAM {first['memory_by']}", "bandwidth", per_s, "measured in this run", measured=True))
     if measured is not None:
         found += measured_roofs(measured, ["L2 read", *names] if found else ["DRAM copy", "L2 read", *names])
-    spec = spec_for_name(manifest.machine.gpu)
-    return found + (datasheet_roofs(spec, ["DRAM", *names]) if spec else [])
+    gpu = manifest.machine.gpu
+    spec, source = spec_for_name(gpu), "datasheet"
+    if spec is None:
+        spec, source = spec_of_report(gpu, manifest.gpu_figures), "the driver's clocks"
+    return found + (datasheet_roofs(spec, ["DRAM", *names], source) if spec else [])
 
 
 def main_case(manifest: Manifest) -> ResolvedCase:

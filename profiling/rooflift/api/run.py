@@ -1,156 +1,54 @@
-"""A run as users hold it: the tables of its folder, and what they mean. Reads files, measures nothing."""
+"""A run as users hold it: what its folder holds, and what can be asked of its versions and made of it."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from rooflift import queries
 from rooflift.analysis import compare, selection
-from rooflift.api.shown import html_table
-from rooflift.api.views import Advice, Comparison, Progress, Roofline, Suite
-from rooflift.errors import RunFault
-from rooflift.report import columns
-from rooflift.report.data import ReportData, report_data
+from rooflift.api.advice import Advice
+from rooflift.api.comparison import Comparison, Gate
+from rooflift.api.contents import Contents
+from rooflift.api.hotspots import Hotspots
+from rooflift.api.kernels import KernelComparison
+from rooflift.api.project import Share, project_root, share_of
+from rooflift.api.project import gpu as spec_of
+from rooflift.api.views import Overview, Report
+from rooflift.errors import CatalogError, RunFault
+from rooflift.project.settings import build_folder
+from rooflift.report.data import report_data
 from rooflift.runs import run as stored
-from rooflift.runs.find import ladder_label
-from rooflift.schema import Roofs
+from rooflift.runs.verify import Verified, verify
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
+    from rooflift.ncu.units import Units
 
 
 @dataclass(frozen=True, repr=False)
-class Run(stored.Run):
+class Run(Contents):
     """A run folder. Beside what it says itself it has the tables `metrics`, `timings`, `samples` and `compiled`.
 
     `manifest` is run.json: machine, software, versions, cases, commit. `reports` are the .ncu-rep files.
     """
 
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.folder.name
-
-    @property
-    def operator(self) -> str:
-        """The operator that was measured, or its ladder: "depthwise_conv2d", "depthwise_conv2d/large_filter"."""
-        return ladder_label(self.manifest)
-
-    @property
-    def gpu(self) -> str:
-        """The GPU, as its driver calls it."""
-        return self.manifest.machine.gpu
-
-    @property
-    def versions(self) -> list[str]:
-        """The versions' names, in order."""
-        return selection.versions(self)
-
-    @property
-    def provenance(self) -> str:
-        """Where and with what the figures were measured, in one line."""
-        return self._data.provenance
-
-    @cached_property
-    def roofs(self) -> Roofs | None:
-        """The newest measured roofs of the run's GPU, None where there are none."""
-        from rooflift.runs.roofs import roofs_of
-
-        return roofs_of(self)
-
-    def summary(self, case: str | None = None, dtype: str | None = None) -> pd.DataFrame:
-        """Return one row a version, case and dtype, or those of one case or dtype.
-
-        Columns: version, case, dtype, time_us, q20_us, q80_us, speedup (over the run's first version), time_x (over the
-        version before), sol_us, sol_pct, sol_binds ("memory" or a unit), achieved_per_s (bytes/s or FLOP/s of what
-        binds), memory_us, memory_by, compulsory_bytes, flop, dram_bytes, excess_traffic, intensity (FLOP a byte),
-        flops_per_s, bottleneck, evidence, and every metric of the registry. NaN stands for what is missing; `metrics`
-        says why. Of an imported run without a known case the metrics alone have values.
-
-        >>> import rooflift as rl
-        >>> run = rl.latest("depthwise_conv2d", gpu="H100", metrics=True)
-        >>> list(run.summary("main")[["version", "time_us", "sol_pct"]].columns)
-        ['version', 'time_us', 'sol_pct']
-
-        Raises:
-            CatalogError: the run has no such case or dtype; its own are named.
-        """
-        frame = self._summary
-        if case is not None or dtype is not None:
-            about = selection.select(self, None, case, dtype)
-            frame = frame[frame["case"] == about.case] if case is not None else frame
-            frame = frame[frame["dtype"] == about.dtype] if dtype is not None else frame
-        return frame.reset_index(drop=True)
-
-    @property
-    def predictions(self) -> pd.DataFrame:
-        """The predictions of the versions' headers: version, prediction, metric, value, verdict (hit, miss, ...)."""
-        return self._data.judged
-
-    def roofline(self, case: str | None = None, dtype: str | None = None) -> Roofline:
-        """Return the versions of a case and dtype, by default the main one, under the roofs.
-
-        >>> import rooflift as rl
-        >>> rl.latest("depthwise_conv2d", gpu="H100", metrics=True).roofline().figure()  # doctest: +ELLIPSIS
-        <Figure size ...>
-
-        Raises:
-            RunFault: the run was imported, and its cases are unknown.
-            CatalogError: the run has no such case or dtype.
-        """
-        from rooflift.analysis.summary import roofs
-
-        rows, title = self._of(case, dtype)
-        return Roofline(rows, roofs(self.manifest, rows, self.roofs), f"Roofline trail: {title}", self.provenance)
-
-    def progress(self, case: str | None = None, dtype: str | None = None) -> Progress:
-        """Return how the versions of a case and dtype, by default the main one, went: times, metrics, stalls.
-
-        >>> import rooflift as rl
-        >>> progress = rl.latest("depthwise_conv2d", gpu="H100", metrics=True).progress()
-        >>> list(progress.table().columns)
-        ['version', 'time_us', 'time_x', 'speedup', 'sol_pct', 'bottleneck']
-
-        Raises:
-            RunFault: the run was imported, and its cases are unknown.
-            CatalogError: the run has no such case or dtype.
-        """
-        rows, title = self._of(case, dtype)
-        return Progress(rows, self.predictions, title, self.provenance)
-
-    def suite(self) -> Suite:
-        """Return every case and dtype: the last version beside the best baseline.
-
-        >>> import rooflift as rl
-        >>> suite = rl.latest("depthwise_conv2d", suite=True).suite()
-        >>> list(suite.table().columns[:2])
-        ['case', 'dtype']
-
-        Raises:
-            RunFault: the run timed one case alone.
-        """
-        if self._data.suite.empty:
-            raise RunFault(f"{self.folder}: it timed one case", "Take a run of the suite: rl.latest(..., suite=True).")
-        return Suite(self._data)
-
     def compare(
         self,
-        base: str,
-        head: str,
+        base: str | None = None,
+        head: str | None = None,
         *,
         other: stored.Run | None = None,
         alpha: float = compare.ALPHA,
-        min_effect: float = compare.Rule().min_effect,
+        min_effect: Share = compare.MIN_EFFECT,
         force: bool = False,
     ) -> Comparison:
-        """Compare two versions of this run, or `base` of this run with `head` of the run `other`.
+        """Compare two versions of this run, or `base` of this run with `head` of the run `other`; None: the last.
 
-        `alpha` is the probability of one false verdict or more among all cases; a change smaller than `min_effect`, or
-        than the measured noise, is none. With `force` what is not comparable has a ratio, and still no verdict.
+        `alpha` is the probability of one false verdict or more among all cases; a change smaller than `min_effect`
+        (0.01 or "1%"), or than the measured noise, is none. With `force` what is not comparable has a ratio, and still
+        no verdict.
 
         >>> import rooflift as rl
         >>> run = rl.latest("depthwise_conv2d", gpu="H100", versions=["v6", "v7"])
@@ -158,16 +56,89 @@ class Run(stored.Run):
         'faster'
 
         Raises:
-            CatalogError: a run has no such version.
+            CatalogError: a run has no such version, or both are the same version of the same run.
             RunFault: the two runs are of different operators.
         """
-        sides = [
-            compare.side(run, selection.select(run, version).version)
-            for run, version in ((self, base), (other or self, head))
-        ]
-        found = compare.compare(sides[0], sides[1], compare.Rule(alpha, min_effect), force=force)
-        about = selection.select(other or self)
-        return Comparison(found, about.case, about.dtype)
+        run = self if other is None or other.folder.resolve() == self.folder.resolve() else other
+        one = compare.side(self, selection.select(self, base).version)
+        two = compare.side(run, selection.select(run, head).version)
+        if run is self and one.version == two.version:
+            raise CatalogError(f"{one.name} on both sides", "Name two versions: `rooflift compare RUN:v1 :v2`.")
+        rule = compare.Rule(alpha, share_of(min_effect) or 0.0)
+        about = selection.select(run)
+        return Comparison(compare.compare(one, two, rule, force=force), about.case, about.dtype)
+
+    def compare_kernels(
+        self,
+        base: str,
+        head: str | None = None,
+        *,
+        other: stored.Run | None = None,
+        case: str | None = None,
+        dtype: str | None = None,
+    ) -> KernelComparison:
+        """Compare two versions down to the instruction: resources, mixes, stalls, lines and their SASS.
+
+        `head` is by default the last version, of the run `other` or of this one; both need samples of instructions.
+
+        >>> import rooflift as rl
+        >>> found = rl.open("tests/fixtures/h100_source").compare_kernels("v7", "v10")
+        >>> list(map(str, found.resources.iloc[0]))
+        ['Registers', '80.0', '56.0']
+
+        Raises:
+            CatalogError: a run has no such version, case or dtype.
+            ReportFault: a run was profiled without samples, with how to get them.
+        """
+        from rooflift.api import kernels
+
+        return kernels.compare_kernels(self, base, other or self, head, case, dtype)
+
+    def gate(
+        self,
+        version: str | None = None,
+        *,
+        base: str | None = None,
+        other: stored.Run | None = None,
+        max_slowdown: Share | None = None,
+        min_sol: Share | None = None,
+        max_registers: int | None = None,
+        max_spills: int | None = None,
+        cases: Collection[str] = (),
+    ) -> Gate:
+        """Hold a version, by default the last, against thresholds; those of the project's pyproject.toml hold, too.
+
+        `max_slowdown` (0.02 or "2%") is against `base` of the run `other`, or of this one: by default the version
+        before. `min_sol` is the least share of the speed of light; `max_spills` counts local loads and stores of a
+        kernel; the times of `cases` alone are judged. What is given here goes before [tool.rooflift.gate].
+
+        >>> import rooflift as rl
+        >>> run = rl.latest("depthwise_conv2d", gpu="H100", versions=["v6", "v7"])
+        >>> run.gate("v7", max_slowdown="2%", cases=["main"]).passed
+        True
+
+        Raises:
+            CatalogError: a version is unknown, or a rule malformed.
+        """
+        import msgspec
+
+        from rooflift import pipeline
+        from rooflift.analysis.gate import judge_gate
+        from rooflift.analysis.thresholds import GateRules, read_rules
+
+        given: dict[str, Any] = {"max_slowdown": share_of(max_slowdown), "min_sol": share_of(min_sol)}
+        given |= {"max_registers": max_registers, "max_spills": max_spills, "cases": tuple(cases) or None}
+        rules = read_rules(self.root / "pyproject.toml") if self.root else GateRules()
+        rules = msgspec.structs.replace(rules, **{name: value for name, value in given.items() if value is not None})
+        head = compare.side(self, selection.select(self, version).version)
+        before = self.versions[: self.versions.index(head.version)]
+        comparison = None
+        if rules.max_slowdown is not None and (base or other or before):
+            run = other or self
+            one = selection.select(run, base or (None if other else before[-1])).version
+            comparison = compare.compare(compare.side(run, one), head)
+        compiled = pipeline.compiled_kernels(self) if rules.max_spills is not None else self.compiled
+        return Gate(head.name, judge_gate(rules, head.version, selection.figures(self), compiled, comparison))
 
     def advice(self, version: str | None = None, case: str | None = None, dtype: str | None = None) -> Advice:
         """Return the bottleneck of a version, by default the last, and which stage addresses that.
@@ -175,26 +146,45 @@ class Run(stored.Run):
         >>> import rooflift as rl
         >>> advice = rl.latest("depthwise_conv2d", gpu="H100", metrics=True, versions=["v0"]).advice("v0")
         >>> advice.bottleneck, advice.stage
-        ('ALU pipe', 'grid')
+        ('Issue Slots', 'grid')
 
         Raises:
             CatalogError: the run has no such version, case or dtype.
         """
-        from rooflift.report.advice import ncu_rules
-
         about = selection.select(self, version, case, dtype)
-        rules = ncu_rules(queries.rule_results(self, about), self)
-        return Advice(about, selection.advise(self, about), tuple(rules))
+        return Advice(self, about, selection.advise(self, about), queries.rule_results(self, about))
 
-    @property
-    def figures(self) -> dict[str, Figure]:
-        """The figures that the run has values for, drawn anew: roofline, metrics, stalls, suite."""
-        from rooflift.report.pictures import figures
+    def hotspots(self, version: str | None = None, case: str | None = None, dtype: str | None = None) -> Hotspots:
+        """Return the source lines that the time of a version goes to, by default the last, down to the instruction.
 
-        return figures(self._data)
+        >>> import rooflift as rl
+        >>> spots = rl.open("tests/fixtures/h100_source").hotspots("v7")
+        >>> spots.table()["line"].tolist()[:3]
+        [94, 189, 60]
 
-    def report(self, out: Path | str, *, page: bool = True) -> list[Path]:
+        Raises:
+            CatalogError: the run has no such version, case or dtype.
+            ReportFault: the run was profiled without samples, with how to get them.
+        """
+        from rooflift.api import hotspots
+
+        return hotspots.of_run(self, version, case, dtype)
+
+    def report(
+        self,
+        out: Path | str | None = None,
+        *,
+        base: str | None = None,
+        other: stored.Run | None = None,
+        page: bool = True,
+        png: bool = False,
+        bundle: bool = False,
+    ) -> Report:
         """Write report.md, the figures and, with `page`, report.html into `out`; return the files. The run stays as is.
+
+        `out` is by default build/<operator>/<run> in the project. The last version is compared with `base` of the run
+        `other`, or of this one: by default the version before. With `png` each figure is there as PNG, too; with
+        `bundle` one zip of report, figures, data and .ncu-rep files.
 
         >>> import tempfile, rooflift as rl
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -203,43 +193,104 @@ class Run(stored.Run):
         ['report.html', 'report.md']
 
         Raises:
+            CatalogError: `base` is unknown.
             RunFault: the run was imported and has no times, its reports and metrics.csv disagree, or `out` is a run or
                 cannot be written.
         """
-        from rooflift.pipeline import rerender
+        from rooflift import pipeline
 
         self._require_cases("report")
-        if (Path(out) / "run.json").exists():
-            raise RunFault(f"{out} is a run", "Name another folder; what was measured is never overwritten.")
-        return rerender(self, Path(out), page=page).written
+        build = build_folder(self.root or Path.cwd())
+        folder = Path(out) if out is not None else build / self.operator / self.name
+        if (folder / "run.json").exists():
+            raise RunFault(f"{folder} is a run", "Name another folder; what was measured is never overwritten.")
+        run = other or self
+        side = compare.side(run, selection.select(run, base).version) if base or other else None
+        found = pipeline.rerender(self, folder, side, page=page, png=png)
+        zipped = [pipeline.bundle(self, folder, found.written)] if bundle else []
+        return Report([*found.written, *zipped], self.folder, found.data)
 
-    def __repr__(self) -> str:
-        suite = ", suite" if self.manifest.suite else ""
-        return f"<Run {self.name}: {self.operator} on {self.gpu}, {len(self.versions)} versions{suite}>"
+    def overview(self, *, base: str | None = None, other: stored.Run | None = None) -> Overview:
+        """Return what the report says unfolded, without files: five lines that decide, and one table.
 
-    def _repr_html_(self) -> str:
-        if not self.manifest.cases:
-            known = self.metrics[self.metrics["missing"] == ""]
-            return html_table(columns.table("metrics", known), repr(self)[1:-1])
-        rows, title = self._of(None, None)
-        return html_table(columns.table("summary", rows), f"{repr(self)[1:-1]}; {title}")
+        The last version is compared with `base` of the run `other`, or of this one: by default the version before.
 
-    @cached_property
-    def _data(self) -> ReportData:
-        self._require_cases("show")
-        return report_data(self.manifest, self.metrics, self.timings, self.compiled, measured=self.roofs)
+        >>> import rooflift as rl
+        >>> rl.latest("rms_norm").overview().parts()[0]  # doctest: +ELLIPSIS
+        'Verdict: v0_baseline is the fastest: 1.094 ms, ...'
 
-    @cached_property
-    def _summary(self) -> pd.DataFrame:
-        return self._data.summary if self.manifest.cases else selection.figures(self)
+        Raises:
+            CatalogError: `base` is unknown.
+            RunFault: the run was imported and has no times.
+        """
+        self._require_cases("report")
+        run = other or self
+        side = compare.side(run, selection.select(run, base).version) if base or other else None
+        data = report_data(
+            self.manifest, self.metrics, self.timings, self.compiled, self.samples, side, measured=self.roofs
+        )
+        return Overview(data, self.folder)
 
-    def _of(self, case: str | None, dtype: str | None) -> tuple[pd.DataFrame, str]:
-        """Return the summary of one case and dtype, and what it is about in words."""
-        self._require_cases("draw")
-        about = selection.select(self, None, case, dtype)
-        return self.summary(about.case, about.dtype), f"{self.operator}, case {about.case}, {about.dtype}"
+    def verify(self) -> Verified:
+        """Hold every file of the run against its recorded sha256; `whole`, `faults` and `notes` say what is found.
 
-    def _require_cases(self, verb: str) -> None:
-        if not self.manifest.cases:
-            what = f"{self.folder} was imported: it has no times to {verb}"
-            raise RunFault(what, "Its `metrics`, `summary()` and `advice()` can be read.")
+        >>> import rooflift as rl
+        >>> rl.latest("rms_norm").verify().whole
+        True
+        """
+        return verify(self.folder, self.root)
+
+    @classmethod
+    def imported(
+        cls,
+        file: Path | str | Sequence[Path | str],
+        out: Path | str,
+        *,
+        operator: str | None = None,
+        version: str | None = None,
+        gpu: str | None = None,
+        case: str | None = None,
+        dtype: str | None = None,
+        names: Sequence[str] = (),
+        by_kernel: bool = False,
+        kernel: str | None = None,
+        launch: int | None = None,
+        skip: int = 0,
+        last: bool = False,
+        units: Units = "auto",
+        root: Path | str | None = None,
+    ) -> Self:
+        """Make the run folder `out` of a report, of what `ncu --csv` printed, or of metrics as JSON, from elsewhere.
+
+        Several files are the versions of one ladder, `names` their names; with `by_kernel` the kernels of one file are.
+        `kernel` (a regular expression), `launch`, `skip` and `last` pick launches as in `rl.launches`. Launches of one
+        kernel with the same grid are repeats, whose medians count. Times are ncu's own durations, and notes say so.
+        What is not given, and the file does not tell either, is recorded as unknown; `manifest.notes` say so.
+
+        >>> import tempfile, rooflift as rl
+        >>> report = rl.latest("rms_norm").reports[0]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = rl.Run.imported(report, f"{folder}/run")
+        >>> run.manifest.origin.kind
+        'ncu-rep'
+
+        Raises:
+            CatalogError: a name is unknown, or contradicts what a report of rooflift says of itself.
+            ReportFault: the file is no report with a kernel launch.
+            RunFault: a text is malformed, or the unit of a value cannot be told; or `out` exists or cannot be written.
+        """
+        from rooflift.importer import Choice, Label, import_files
+        from rooflift.measure.request import known_dtype
+        from rooflift.project.operator import load_operator
+
+        top = project_root(root) if operator else Path(root or Path.cwd())
+        of_operator = load_operator(top, operator) if operator else None
+        if of_operator and case:
+            of_operator.select_cases([case], "bench")
+        of_version = of_operator.select_versions([version])[0] if of_operator and version else version or ""
+        in_dtype = known_dtype(dtype) if dtype else ""
+        label = Label(of_operator, of_version, spec_of(gpu) if gpu else None, case or "", in_dtype)
+        files = [Path(file)] if isinstance(file, str | Path) else [Path(one) for one in file]
+        choice = Choice(tuple(names), by_kernel, kernel, launch, skip, last)
+        found = import_files(files, label, top, Path(out), choice, units)
+        return cls(found.folder, found.manifest, top if operator else None)

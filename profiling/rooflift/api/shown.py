@@ -1,18 +1,60 @@
-"""How objects show themselves in a notebook: a table with a caption, a picture. Everything is escaped."""
+"""How objects show themselves: tables and pictures in a notebook, parts on a terminal, records for a program.
+
+What a notebook is given is escaped.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rooflift.escape import plain
 from rooflift.report import cells
-from rooflift.report.cells import Table
+from rooflift.report.cells import MISSING, Table
+from rooflift.report.terminal import Part, Titled, compiled_parts, mix_part, titled
+
+__all__ = [
+    "MISSING",
+    "Part",
+    "Picture",
+    "Shown",
+    "Table",
+    "Titled",
+    "compiled_parts",
+    "html_table",
+    "mix_part",
+    "records",
+    "short",
+    "texts",
+    "titled",
+]
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+
+class Shown(Protocol):
+    """What a command prints, in its two forms."""
+
+    def parts(self) -> Sequence[Part]:
+        """Return what a terminal shows: titled tables and lines, in order."""
+
+    def record(self) -> Any:
+        """Return the same for a program: dicts, lists, texts and numbers; what is missing is None."""
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a frame's rows; a missing value is None."""
+    found: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return found
+
+
+def short(path: Path) -> str:
+    """Return a path relative to the working directory where it lies below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def html_table(shown: Table, caption: str) -> str:

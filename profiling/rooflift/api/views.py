@@ -1,20 +1,19 @@
-"""What a run shows of itself: roofline, progress, comparison, suite, advice. Each has its table, most have a figure."""
+"""Pictures of a run with their tables: roofline, progress, suite; and the files of its report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
-from rooflift.analysis import compare
-from rooflift.analysis.advice import Diagnosis
 from rooflift.analysis.roofline import Roof
-from rooflift.analysis.selection import Selection
-from rooflift.api.shown import Picture, html_table, texts
-from rooflift.report import columns
-from rooflift.report.advice import advice_text, verdict_text
+from rooflift.api.shown import Picture, html_table, records, short, texts
 from rooflift.report.data import ReportData
-from rooflift.report.text import method_text, suite_line, verdict_line
+from rooflift.report.figures.progress import Level
+from rooflift.report.opening import opening
+from rooflift.report.terminal import Part, report_parts, unmarked
+from rooflift.report.text import suite_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,10 +47,11 @@ class Roofline(Picture):
 
 @dataclass(frozen=True)
 class Progress(Picture):
-    """How the versions of one case and dtype went: times, metrics, stalls, predictions."""
+    """How the versions of one case and dtype went: times, bottlenecks, stalls, predictions."""
 
-    rows: pd.DataFrame  # of the summary
+    rows: pd.DataFrame  # of the summary; versions of the same machine code share one on the main case
     predictions: pd.DataFrame  # version, prediction, metric, value, verdict; of the main case
+    baseline: Level | None  # the fastest one
     title: str
     footnote: str
 
@@ -60,73 +60,26 @@ class Progress(Picture):
         return self.rows[["version", "time_us", "time_x", "speedup", "sol_pct", "bottleneck"]]
 
     def figure(self) -> Figure:
-        """Draw a panel a metric, a bar a version."""
-        from rooflift.report.figures.panels import metrics_figure
+        """Draw a bar a version under SOL and the best baseline."""
+        from rooflift.report.figures.progress import progress_figure
 
-        return metrics_figure(self.rows, title=f"Metrics: {self.title}", footnote=self.footnote)
+        title = f"Progress: {self.title}"
+        return progress_figure(self.rows, baseline=self.baseline, title=title, footnote=self.footnote)
+
+    def bottleneck(self) -> Figure:
+        """Draw how busy each unit is, a row a version."""
+        from rooflift.report.figures.multiples import bottleneck_figure
+
+        return bottleneck_figure(self.rows, title=f"Bottleneck, % of peak: {self.title}", footnote=self.footnote)
 
     def stalls(self) -> Figure:
-        """Draw why warps wait: a bar a version, stacked by reason."""
-        from rooflift.report.figures.panels import stalls_figure
+        """Draw what the warps wait for, a row a version."""
+        from rooflift.report.figures.multiples import stalls_figure
 
         return stalls_figure(self.rows, title=f"Warp stalls: {self.title}", footnote=self.footnote)
 
     def __repr__(self) -> str:
         return f"<Progress: {len(self.rows)} versions>"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two versions compared: case by case, and in one verdict on the main case."""
-
-    found: compare.Comparison
-    case: str
-    dtype: str
-
-    def table(self) -> pd.DataFrame:
-        """Return one row a case and dtype: base_us, head_us, time_x (head over base), low, high, p, verdict, cause."""
-        return self.found.cases
-
-    @property
-    def metrics(self) -> pd.DataFrame:
-        """One row a case, dtype and metric that both sides have: base, head, change, moved."""
-        return self.found.metrics
-
-    @property
-    def rule(self) -> compare.Rule:
-        """When a difference counts: `alpha` and `min_effect`."""
-        return self.found.rule
-
-    @property
-    def verdict(self) -> compare.Verdict:
-        """The verdict on the main case: faster, slower, within noise or not comparable."""
-        rows = self.found.cases
-        own = rows[(rows["case"] == self.case) & (rows["dtype"] == self.dtype)]
-        verdict: compare.Verdict = own["verdict"].iloc[0]
-        return verdict
-
-    @property
-    def verdicts(self) -> dict[str, int]:
-        """How many cases and dtypes have each verdict."""
-        return {str(verdict): int(count) for verdict, count in self.found.cases["verdict"].value_counts().items()}
-
-    @property
-    def mean(self) -> compare.Mean | None:
-        """The geometric mean of the ratios with its interval; None without a comparable case."""
-        return self.found.mean
-
-    @property
-    def text(self) -> str:
-        """The verdict in one line, and how it was reached in another."""
-        first = verdict_line(self.found, self.case, self.dtype).replace("**", "")
-        return f"{first}\n{method_text(self.found)}"
-
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items())
-        return f"<Comparison {self.found.head.name} against {self.found.base.name}: {counts}>"
-
-    def _repr_html_(self) -> str:
-        return html_table(columns.table("comparison", self.table()), self.text)
 
 
 @dataclass(frozen=True)
@@ -148,11 +101,11 @@ class Suite(Picture):
     @property
     def text(self) -> str:
         """Where the last version stands, in three sentences."""
-        return suite_line(self.data).replace("**", "")
+        return unmarked(suite_line(self.data))
 
     def figure(self) -> Figure:
-        """Draw a panel a dtype, a row a case: versions as dots, baselines as hollow marks."""
-        from rooflift.report.figures.panels import suite_figure
+        """Draw a heat map: a panel a dtype, a row a case, a column a version and one for the best baseline."""
+        from rooflift.report.figures.suite import suite_figure
 
         title = f"SOL %: {self.data.manifest.operator}"
         return suite_figure(self.providers(), title=title, footnote=self.data.provenance)
@@ -161,47 +114,79 @@ class Suite(Picture):
         return f"<Suite: {len(self.table())} cases and dtypes of {self.data.manifest.name}>"
 
 
+def run_record(folder: Path, data: ReportData) -> dict[str, Any]:
+    """Return the tables of a run for a program."""
+    return {
+        "run": short(folder),
+        "gpu": data.manifest.machine.gpu,
+        "measured_on": data.provenance,
+        "summary": records(data.summary),
+        "predictions": records(data.judged),
+        "timings": records(data.timings),
+        "suite": records(data.suite),
+    }
+
+
 @dataclass(frozen=True)
-class Advice:
-    """The bottleneck of one version, which stage addresses that, how much it can give at most, and when to stop."""
+class Overview:
+    """What a report says unfolded, without files: five lines that decide, and one table."""
 
-    about: Selection
-    diagnosis: Diagnosis
-    ncu_rules: tuple[str, ...]  # what ncu's own rules say, or why there is nothing
+    data: ReportData
+    folder: Path  # of the run
 
-    @property
-    def stage(self) -> str | None:
-        """The stage to try next; None at the speed of light, or where no stage addresses the bottleneck."""
-        return self.diagnosis.stage
+    def parts(self) -> list[Part]:
+        """Return what a terminal shows: the lines, warnings, the table, how the predictions came out."""
+        return report_parts(self.data)
 
-    @property
-    def bottleneck(self) -> str:
-        """The resource that bounds the version."""
-        return self.diagnosis.bottleneck
-
-    def table(self) -> pd.DataFrame:
-        """Return one row a resource: resource, metric, ncu_name, pct, missing (why there is no value)."""
-        import pandas as pd
-
-        return pd.DataFrame([asdict(share) for share in self.diagnosis.shares])
+    def record(self) -> dict[str, Any]:
+        """Return the tables of the run, and the lines by their labels, for a program."""
+        return run_record(self.folder, self.data) | {line.label: unmarked(line.text) for line in opening(self.data)}
 
     def __repr__(self) -> str:
-        return f"<Advice {self.about}: {self.bottleneck}; {verdict_text(self.diagnosis)}>"
+        return f"<Overview: {unmarked(opening(self.data)[0].text)}>"
+
+    def _repr_html_(self) -> str:
+        from rooflift.report.tables import deciding_table
+
+        caption = " ".join(f"{line.label}: {unmarked(line.text)}" for line in opening(self.data))
+        return html_table(deciding_table(self.data), caption)
+
+
+class Report(Sequence[Path]):
+    """The files of a report that was written, and what it opens with."""
+
+    def __init__(self, files: Sequence[Path], folder: Path, data: ReportData) -> None:
+        self.files = tuple(files)
+        self._folder = folder  # of the run
+        self._data = data
+
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Path]: ...
+    def __getitem__(self, place: int | slice) -> Path | Sequence[Path]:
+        return self.files[place]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def text(self) -> str:
+        """The lines that a report opens with: verdict, change, where, why, what was checked."""
+        return "\n".join(f"{line.label}: {unmarked(line.text)}" for line in opening(self._data))
+
+    def parts(self) -> list[str]:
+        """Return what a terminal shows: what the report opens with, and the files."""
+        return [self.text, *(f"  {short(path)}" for path in self)]
+
+    def record(self) -> dict[str, Any]:
+        """Return the tables of the run, as its reports say, and the files for a program."""
+        return run_record(self._folder, self._data) | {"written": [short(path) for path in self]}
+
+    def __repr__(self) -> str:
+        return f"<Report: {len(self)} files, {self.text.splitlines()[0]}>"
 
     def _repr_html_(self) -> str:
         import pandas as pd
 
-        words = advice_text(self.diagnosis, list(self.ncu_rules))
-        lines = {
-            "Distance": words.distance,
-            "Excess traffic": words.excess_traffic,
-            "Bottleneck": f"{words.bottleneck}: {words.evidence}",
-            "Verdict": words.verdict,
-            "How": words.how,
-            "Gain": words.gain,
-            "Next bottleneck": words.next_bottleneck,
-            **{f"Stage {name}": why for name, why in words.stages.items()},
-        }
-        return html_table(
-            texts(pd.DataFrame({"": [*lines], "advice": [*lines.values()]}), ["", "advice"]), str(self.about)
-        )
+        return html_table(texts(pd.DataFrame({"file": list(map(short, self))}), ["file"]), self.text)

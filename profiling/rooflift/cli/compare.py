@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rooflift.cli.comparison import print_comparisons, print_compiled
-from rooflift.cli.console import console, note, progress_shown, shown
+from rooflift.cli.console import note, print_json, print_parts, print_view, progress_shown
 from rooflift.cli.options import (
     DEFAULT_TARGETS,
     AsJson,
@@ -20,14 +19,15 @@ from rooflift.cli.options import (
     Root,
     Targets,
     Timeout,
-    share_of,
 )
-from rooflift.cli.resolve import find_sides, project_root
+from rooflift.cli.resolve import split
 from rooflift.errors import CatalogError
 
 if TYPE_CHECKING:
-    from rooflift.analysis.compare import Comparison, Rule
-    from rooflift.measure.request import Request
+    from rooflift.api.comparison import Comparison
+    from rooflift.api.kernels import KernelComparison
+
+NOTHING_COMPARABLE = 1
 
 
 def compare(
@@ -60,7 +60,12 @@ def compare(
         bool, typer.Option("--compile-only", help="Only what the compiler makes of the revisions; needs no GPU.")
     ] = False,
     target: Targets = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="With --compile-only: print Markdown.")] = False,
+    kernel: Annotated[
+        bool, typer.Option("--kernel", help="Of runs with samples: down to lines and SASS, on one case.")
+    ] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="With --compile-only or --kernel: print Markdown.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="The run folder to make.")] = None,
     timeout: Timeout = 1800,
     as_json: AsJson = False,
@@ -72,71 +77,94 @@ def compare(
     options from --case on are for revisions alone. Every case and dtype is faster, slower, within noise, or not
     comparable. Exit codes: 0 compared, 1 no case is comparable, 2 the work could not be done.
     """
-    from rooflift.analysis.compare import Rule
-    from rooflift.analysis.compare import compare as judge
-
-    rule = Rule(alpha, share_of(min_effect) or 0.0)
-    if ".." not in base or Path(base).exists():
-        sides = find_sides(root, base, head, version or [])
-        print_comparisons([judge(*pair, rule, force=force) for pair in sides], as_json)
+    of_runs = ".." not in base or Path(base).exists()
+    if kernel:
+        if not of_runs:
+            raise CatalogError("--kernel of git revisions", "Name two runs; of revisions --compile-only has the mixes.")
+        inside = _kernels(base, head, case[0] if case else None, dtype[0] if dtype else None, root)
+        typer.echo(inside.markdown) if markdown and not as_json else print_view(inside, as_json)
+        return
+    if of_runs:
+        _print(_of_runs(base, head, version or [], root, alpha=alpha, min_effect=min_effect, force=force), as_json)
         return
     if len(version or []) > 1:
         raise CatalogError("several versions of two revisions", "Name one with --version.")
-    from rooflift.measure import environment
-    from rooflift.measure.request import Request, command_line
-    from rooflift.project.git import pair, parse_range
-    from rooflift.schema import MeasureOptions
+    from rooflift.api.operators import operator
 
-    top = project_root(root)
-    if not compile_only:
-        environment.driver()  # the first thing that can be missing
-    with pair(top, parse_range(base), head, version[0] if version else None) as both:
-        request = Request(
-            root=top,
-            operator=both.operator,
-            versions=both.operator.versions,
-            cases=both.operator.select_cases(case or [], "bench"),
-            dtypes=dtype or [],
-            metric_set="none" if compile_only else metrics,
-            timeout_s=timeout,
-            command=command_line(
-                "compare",
+    one = operator(head, root=root)
+    of_version, cases, dtypes = version[0] if version else None, case or (), dtype or ()
+    with progress_shown() as progress:
+        if compile_only:
+            pair = one.compare_compiled(
                 base,
-                head,
-                version=version,
-                case=case,
-                dtype=dtype,
+                version=of_version,
+                cases=cases,
+                dtypes=dtypes,
+                targets=target or DEFAULT_TARGETS,
+                timeout_s=timeout,
+                say=progress,
+            )
+        else:
+            found = one.compare(
+                base,
+                version=of_version,
+                cases=cases,
+                dtypes=dtypes,
                 suite=suite,
                 metrics=metrics,
                 precision=precision,
-                budget=budget,
-            ),
-            named=bool(case),
-            suite=suite,
-            options=MeasureOptions(precision=share_of(precision), budget_s=budget, noise=True),
-            commit=both.commit,
-            about=both.about,
-        )
-        if compile_only:
-            print_compiled(request, target or list(DEFAULT_TARGETS), as_json=as_json, markdown=markdown)
-        else:
-            print_comparisons([_measured(request, out, rule, as_json)], as_json)
+                budget_s=budget,
+                alpha=alpha,
+                min_effect=min_effect,
+                out=out,
+                timeout_s=timeout,
+                say=progress,
+            )
+    if not compile_only:
+        _print([found], as_json)
+    elif markdown and not as_json:
+        typer.echo(pair.markdown)
+    else:
+        print_view(pair, as_json)
 
 
-def _measured(request: Request, out: Path | None, rule: Rule, as_json: bool) -> Comparison:
-    """Measure both revisions in one run and compare them."""
-    from rooflift import pipeline
-    from rooflift.analysis.compare import compare as judge
-    from rooflift.analysis.compare import side
-    from rooflift.runs.run import read_run
+def _of_runs(
+    base: str,
+    head: str,
+    versions: list[str],
+    root: Path | None,
+    **rule: Any,
+) -> list[Comparison]:
+    """Return what "RUN[:VERSION]" twice, or "RUN:VERSION" and ":VERSION", name: one pair, or one a named version."""
+    (place, one), (other_place, other) = split(base), split(head)
+    if versions and (one or other):
+        raise CatalogError("--version, and a version behind a colon", "Name the versions in one of the two ways.")
+    from rooflift.api import find
 
-    folder = out or request.root / "build" / "compare" / request.operator.label
-    with progress_shown() as progress:
-        told = pipeline.profile(request, folder, progress, numbered=out is None)
-    run = read_run(told.folder)
-    if told.resumed:
-        note(told.resumed)
-    if not as_json:
-        console().print(request.about, markup=False)
-    note(f"Wrote {shown(told.folder)}")
-    return judge(side(run, "v0_base"), side(run, "v1_head"), rule)
+    run = find.open(place, root=root)
+    second = run if other_place in ("", place) else find.open(other_place, root=root)
+    if not versions:
+        return [run.compare(one, other, other=second, **rule)]
+    return [run.compare(version, version, other=second, **rule) for version in versions]
+
+
+def _kernels(base: str, head: str, case: str | None, dtype: str | None, root: Path | None) -> KernelComparison:
+    from rooflift.api import find
+    from rooflift.api.kernels import compare_kernels
+
+    (place, one), (other_place, other) = split(base), split(head)
+    run = find.open(place, root=root)
+    second = run if other_place in ("", place) else find.open(other_place, root=root)
+    return compare_kernels(run, one, second, other, case, dtype)
+
+
+def _print(found: list[Comparison], as_json: bool) -> None:
+    """Print comparisons, and leave with 1 when none of them has a verdict."""
+    if as_json:
+        print_json([comparison.record() for comparison in found])
+    for comparison in found:
+        if not as_json:
+            print_parts(comparison.parts())
+        for line in comparison.notes:
+            note(line)
+    raise typer.Exit(0 if any(comparison.comparable for comparison in found) else NOTHING_COMPARABLE)

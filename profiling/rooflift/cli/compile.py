@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from rooflift.cli.console import console, print_json, progress_shown
+from rooflift.cli.console import print_json, print_parts, progress_shown
 from rooflift.cli.options import DEFAULT_TARGETS, AsJson, Cases, Dtypes, OperatorName, Root, Targets, Versions
-
-KEY = ("version", "dtype", "target")
 
 
 def compile_(
@@ -21,12 +19,8 @@ def compile_(
 
     Also shared memory and the instruction mix. Nothing is run.
     """
-    import pandas as pd
-
     from rooflift.api import work
-    from rooflift.measure.environment import package_version
-    from rooflift.report import columns, tables
-    from rooflift.report.terminal import terminal
+    from rooflift.api.shown import compiled_parts, mix_part, records
 
     with progress_shown() as say:
         say("compiling")
@@ -40,9 +34,7 @@ def compile_(
             root=root,
         )
     if as_json:
-        print_json(frame.to_dict("records"))
+        print_json(records(frame))
         return
-    title = f"Compiled by triton {package_version('triton')}, not run"
-    console().print(terminal(columns.table("compiled", frame), title))
-    mix = pd.DataFrame([{name: row[name] for name in KEY} | row["sass"] for row in frame.to_dict("records")])
-    console().print(terminal(tables.mix_table(mix.fillna(0)), "Instructions in the binary"))
+    title = f"Compiled by triton {frame.attrs['triton']}, not run"
+    print_parts([*compiled_parts(frame, title), mix_part(frame)])

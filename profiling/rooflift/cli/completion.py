@@ -3,55 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
-from rooflift.errors import CatalogError
+from rooflift.api import names
 
 
 def operators(incomplete: str) -> list[str]:
     """Return the operators of the project at or above the working directory."""
-    from rooflift.project.operator import find_root, operator_names
-
-    try:
-        return _beginning(incomplete, operator_names(find_root(Path.cwd())))
-    except CatalogError:
-        return []
+    return _beginning(incomplete, names.operators())
 
 
 def runs(incomplete: str) -> list[str]:
     """Return the runs below reports/, and the operators, which stand for their newest."""
-    from rooflift.runs.find import find_runs
-
-    return _beginning(incomplete, (path.name for path in find_runs(Path.cwd() / "reports"))) + operators(incomplete)
+    return _beginning(incomplete, [*names.runs(), *names.operators()])
 
 
 def gpus(incomplete: str) -> list[str]:
     """Return the keys of the GPU specs."""
-    from rooflift.project.gpus import specs
-
-    return _beginning(incomplete, specs())
+    return _beginning(incomplete, names.gpus())
 
 
 def stages(incomplete: str) -> list[str]:
     """Return the stages."""
-    from rooflift.project.stages import stages as known
-
-    return _beginning(incomplete, known())
+    return _beginning(incomplete, names.stages())
 
 
 def dtypes(incomplete: str) -> list[str]:
     """Return the dtypes."""
-    from rooflift.dtypes import DTYPES
-
-    return _beginning(incomplete, DTYPES)
+    return _beginning(incomplete, names.dtypes())
 
 
 def metric_sets(incomplete: str) -> list[str]:
     """Return the sets of metrics."""
-    from rooflift.ncu.metrics import METRIC_SETS
-
-    return _beginning(incomplete, METRIC_SETS)
+    return _beginning(incomplete, names.metric_sets())
 
 
-def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
-    return [name for name in names if name.startswith(incomplete)]
+def _beginning(incomplete: str, known: Iterable[str]) -> list[str]:
+    return [name for name in known if name.startswith(incomplete)]

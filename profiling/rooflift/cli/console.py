@@ -1,12 +1,11 @@
-"""What the commands print: tables, stories, JSON, progress. The only module beside cli that writes to the terminal."""
+"""What the commands print: tables, lines, JSON, notes, progress."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,10 +13,11 @@ import typer
 from rooflift.escape import plain, printable
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
+    from rich.table import Table as RichTable
 
-    from rooflift.pipeline import Told
+    from rooflift.api.shown import Part, Shown
+    from rooflift.cli.layout import Block
 
 
 def console() -> Console:
@@ -31,46 +31,41 @@ def console() -> Console:
     return Cleaned(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
-def print_run(told: Told) -> None:
-    """Print a run's table, what bounds each version, the predictions with their verdicts, and the suite."""
-    from rooflift.report import columns, tables
-    from rooflift.report.terminal import terminal
-    from rooflift.report.text import suite_line
-
-    story = told.story
-    manifest = story.manifest
-    measured = f"on {manifest.machine.gpu} ({manifest.created[:10]})"
-    title = f"{manifest.operator}, {story.case.case} {story.case.dtype}, {measured}"
-    console().print(terminal(columns.table("summary", story.main), title))
-    for row in tables.bottlenecks(story.main):
-        console().print(f"Bottleneck of {row['version']}: {row['bottleneck']} ({row['evidence']})", markup=False)
-    for version, prediction, value, verdict in columns.table("predictions", story.judged).texts:
-        console().print(f"  {version}: {prediction}: measured {value}, {verdict}", markup=False)
-    if not story.suite.empty:
-        title = "Suite: SOL %, with the term that binds where it is not memory"
-        console().print(terminal(tables.suite_table(story.suite), title))
-        console().print(suite_line(story).replace("**", ""), markup=False)
+def print_view(view: Shown, as_json: bool, **more: Any) -> None:
+    """Print a view of the API: its parts, or its record as JSON; `more` fields stand in that alone."""
+    if as_json:
+        print_json(view.record() | more if more else view.record())
+    else:
+        print_parts(view.parts())
 
 
-def run_as_json(told: Told) -> dict[str, Any]:
-    """Return what `print_run` shows, for a program."""
-    story = told.story
-    return {
-        "run": shown(told.folder),
-        "gpu": story.manifest.machine.gpu,
-        "measured_on": story.provenance,
-        "summary": records_of(story.summary),
-        "predictions": records_of(story.judged),
-        "timings": records_of(story.timings),
-        "suite": records_of(story.suite),
-        "written": [shown(path) for path in told.written],
-    }
+def print_parts(parts: Iterable[Part]) -> None:
+    """Print titled tables and lines; nothing in them is taken for markup."""
+    from rooflift.cli.layout import blocks
+
+    terminal = console()
+    for part in parts:
+        if isinstance(part, str):
+            terminal.print(part, markup=False)
+        else:
+            for block in blocks(part, terminal.width):
+                terminal.print(drawn(block))
 
 
-def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows; a missing value is None."""
-    records: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return records
+def drawn(block: Block) -> RichTable:
+    """Return a block of a table for rich, which takes no markup from its cells."""
+    from rich.table import Table
+    from rich.text import Text
+
+    title = Text(plain(block.title)) if block.title else None
+    found = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for one in block.columns:
+        found.add_column(
+            Text(plain(one.heading)), justify="right" if one.right else "left", width=one.width, overflow="fold"
+        )
+    for row in zip(*(one.texts for one in block.columns), strict=True):
+        found.add_row(*map(Text, row))
+    return found
 
 
 def print_json(value: Any) -> None:
@@ -81,16 +76,6 @@ def print_json(value: Any) -> None:
 def note(text: str) -> None:
     """Tell the user something that is no result: it goes to standard error."""
     typer.echo(printable(text), err=True)
-
-
-def shown(path: Path) -> str:
-    """Return a path relative to the working directory where it lies below."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def lower_first(text: str) -> str:
-    """Return a sentence as it stands behind other words."""
-    return text[0].lower() + text[1:]
 
 
 @contextmanager

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 from rooflift.cli.console import console, print_json
 from rooflift.cli.options import AsJson, Root
 
-SIGNS = {"ok": "[green]ok[/]", "problem": "[red]problem[/]", "note": "[yellow]note[/]"}
+COLOURS = {"ok": "green", "problem": "red", "note": "yellow"}
 
 
 def doctor(as_json: AsJson = False, root: Root = None) -> None:
@@ -17,18 +15,18 @@ def doctor(as_json: AsJson = False, root: Root = None) -> None:
 
     GPU, driver, ncu and its performance counters, packages, sandbox, disk. Exit codes: 0 no problem, 2 there is one.
     """
-    import msgspec
     from rich.markup import escape
 
-    from rooflift.measure.doctor import examine
+    from rooflift.api.doctor import doctor as examine
 
-    findings = examine(root or Path.cwd())
+    found = examine(root=root)
     if as_json:
-        print_json(msgspec.to_builtins(findings))
+        print_json(found.record())
     else:
-        for finding in findings:
-            console().print(f"{SIGNS[finding.status]:<18} [bold]{finding.name}[/]: {escape(finding.detail)}")
+        for finding in found.findings:
+            sign = f"[{COLOURS[finding.status]}]{finding.status:<7}[/]"
+            console().print(f"{sign} [bold]{finding.name}[/]: {escape(finding.detail)}")
             if finding.remedy:
                 console().print(f"        {escape(finding.remedy)}")
-    if any(finding.status == "problem" for finding in findings):
+    if not found.ready:
         raise typer.Exit(2)

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from rooflift.cli import completion
-from rooflift.cli.console import console, note, print_json, records_of, shown
+from rooflift.cli.console import note, print_json, print_parts
 from rooflift.cli.options import AsJson, Case, Dtype, Root, RunName, Versions
-from rooflift.cli.resolve import find_run, roofs_on
 from rooflift.errors import CatalogError
 
 
@@ -34,46 +33,29 @@ def estimate(
 
     Time, bottleneck and percentages of its versions there; with --against, beside what was measured there.
     """
-    from dataclasses import asdict
+    from rooflift.api import find
+    from rooflift.api.estimates import estimate
+    from rooflift.api.shown import records, short, titled
 
-    import pandas as pd
-
-    from rooflift import queries
-    from rooflift.analysis import selection
-    from rooflift.project.gpus import spec_for_key
-    from rooflift.report import columns
-    from rooflift.report import estimate as forecast
-    from rooflift.report.terminal import terminal
-    from rooflift.runs import atomic
-
-    run = find_run(root, what)
-    truth = find_run(root, against) if against else None
-    if truth is None and to is None:
+    run = find.open(what, root=root)
+    truth = find.open(against, root=root) if against else None
+    target = to or (truth.gpu if truth else None)
+    if target is None:
         raise CatalogError("no target GPU", "Name one with --to, or a run on it with --against.")
     if out is not None and truth is None:
         raise CatalogError("--out without --against: there is nothing to hold against", "Name a run with --against.")
-    named = spec_for_key(to) if to else None
-    target = queries.spec_of(truth)[0] if truth else named
-    assert target is not None  # one of the two was given
-    if named is not None and named.name != target.name:
-        raise CatalogError(f"--to {to} is {named.name}, {against} was measured on {target.name}", "Leave out --to.")
-    there = roofs_on(root, target.matches[0])
-    chosen = selection.select_all(run, version, case, dtype)
-    found = queries.estimates(run, chosen, target, there)
-    held = selection.held(found, truth) if truth else []
-    assumptions = found[0][1].assumptions
-    rows = pd.DataFrame([asdict(row) for row in held]) if truth else forecast.estimate_rows(found)
-    for text in queries.spec_of(run)[1]:
+    found = estimate(run, target, versions=version or (), case=case, dtype=dtype)
+    rows = found.against(truth) if truth else found.table()
+    for text in found.contradictions:
         note(f"{text}: the report is believed.")
     if out is not None and truth is not None:
-        table = forecast.error_table(held, run.manifest, truth.manifest, assumptions)
-        atomic.write_file(out, table)
+        found.error_table(truth, out)
     if as_json:
-        print_json({"run": shown(run.folder), "target": target.name, "rows": records_of(rows), "assumed": assumptions})
+        rows_here = {"rows": records(rows), "assumed": found.assumptions}
+        print_json({"run": short(run.folder), "target": found.target.name, **rows_here})
         return
-    title = f"{run.manifest.operator}, measured on {run.manifest.machine.gpu}, estimated to {target.name}"
-    console().print(terminal(columns.table("estimate errors" if truth else "estimate", rows), title))
-    for text in assumptions:
-        console().print(f"  {text}", markup=False)
+    title = f"{run.operator}, measured on {run.gpu}, estimated to {found.target.name}"
+    print_parts([titled("estimate errors" if truth else "estimate", rows, title)])
+    print_parts(f"  {text}" for text in found.assumptions)
     if out is not None:
-        console().print(f"Wrote {shown(out)}", markup=False)
+        print_parts([f"Wrote {short(out)}"])

@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rooflift.cli.console import console, shown
+from rooflift.cli.console import print_parts
 from rooflift.cli.options import OperatorName, Root
-from rooflift.cli.resolve import project_root
-from rooflift.errors import RunFault
 
 
 def export(
@@ -24,16 +22,11 @@ def export(
     It holds the class ModelNew of dispatch.py with the kernels that dispatch chooses from, or of an operator without
     one its newest version, and the project's licence.
     """
-    from rooflift.export import export_module
-    from rooflift.project.operator import load_operator
-    from rooflift.runs import atomic
+    from rooflift.api.operators import operator as find
+    from rooflift.api.shown import short
 
-    top = project_root(root)
-    text = export_module(load_operator(top, operator), top / "LICENSE")
+    text = find(operator, root=root).export(out, force=force)
     if out is None:
         typer.echo(text, nl=False)
-        return
-    if out.exists() and not force:
-        raise RunFault(f"{out} exists", "Name another file, or replace it with --force.")
-    atomic.write_file(out, text.encode())
-    console().print(f"Wrote {shown(out)}", markup=False)
+    else:
+        print_parts([f"Wrote {short(out)}"])

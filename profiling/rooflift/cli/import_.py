@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from rooflift.cli.console import console, note, print_json, shown
-from rooflift.cli.options import AsJson, Case, Dtype, OfSomeOperator, Root, SomeGpu, Version
-from rooflift.cli.resolve import project_root
+from rooflift.cli.console import note, print_json, print_parts
+from rooflift.cli.options import AsJson, AssumedUnits, Case, Dtype, OfSomeOperator, Root, SomeGpu, Version
 
 
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .ncu-rep, or JSON: kernel -> ncu metric name -> value.")
+        list[Path], typer.Argument(metavar="FILE...", help="Reports, what `ncu --csv` printed, or metrics as JSON.")
     ],
     out: Annotated[Path, typer.Option(help="The run folder to make.")],
     operator: OfSomeOperator = None,
@@ -22,30 +21,35 @@ def import_(
     gpu: SomeGpu = None,
     case: Case = None,
     dtype: Dtype = None,
+    names: Annotated[
+        str | None, typer.Option("--as", metavar="v0,v1,...", help="Make a ladder: the names of the files' versions.")
+    ] = None,
+    by_kernel: Annotated[bool, typer.Option("--by-kernel", help="Make a ladder of the kernels of one file.")] = False,
+    kernel: Annotated[str | None, typer.Option(help="Kernels whose name this regular expression finds.")] = None,
+    launch: Annotated[int | None, typer.Option(help="The launch of this number, from 0.")] = None,
+    skip: Annotated[int, typer.Option(min=0, help="Leave out so many launches, such as warm-ups.")] = 0,
+    last: Annotated[bool, typer.Option("--last", help="The last launch that is left.")] = False,
+    units: AssumedUnits = "auto",
     as_json: AsJson = False,
     root: Root = None,
 ) -> None:
-    """Make a run of a report or metrics from elsewhere.
+    """Make a run, or a ladder, of reports from elsewhere.
 
-    Options that are not given, and that the file does not tell either, are recorded as unknown.
+    Repeats of a kernel count as medians, different kernels stand apart. Options that are not given, and that the file
+    does not tell either, are recorded as unknown.
     """
     import msgspec
 
-    from rooflift.importer import Label, import_file
-    from rooflift.project.gpus import spec_for_key
-    from rooflift.project.operator import load_operator
+    from rooflift.api.run import Run
+    from rooflift.api.shown import short
 
-    top = project_root(root) if operator else (root or Path.cwd())
-    of_operator = load_operator(top, operator) if operator else None
-    if of_operator and case:
-        of_operator.select_cases([case], "bench")
-    of_version = of_operator.select_versions([version])[0] if of_operator and version else version or ""
-    label = Label(of_operator, of_version, spec_for_key(gpu) if gpu else None, case or "", dtype or "")
-    run = import_file(file, label, top, out)
+    label: dict[str, Any] = {"operator": operator, "version": version, "gpu": gpu, "case": case, "dtype": dtype}
+    wanted = tuple(name.strip() for name in names.split(",")) if names else ()
+    chosen: dict[str, Any] = {"kernel": kernel, "launch": launch, "skip": skip, "last": last}
+    run = Run.imported(file, out, **label, names=wanted, by_kernel=by_kernel, **chosen, units=units, root=root)
     if as_json:
-        print_json({"run": shown(run.folder), **msgspec.to_builtins(run.manifest)})
+        print_json({"run": short(run.folder), **msgspec.to_builtins(run.manifest)})
         return
-    manifest = run.manifest
-    console().print(f"Wrote {shown(run.folder)}: {manifest.operator}, on {manifest.machine.gpu}", markup=False)
-    for text in manifest.notes:
+    print_parts([f"Wrote {short(run.folder)}: {run.operator}, on {run.gpu}"])
+    for text in run.manifest.notes:
         note(text)

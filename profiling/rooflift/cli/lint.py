@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rooflift.cli.console import note, print_json
-from rooflift.cli.options import AsJson, OfOperator, Root, SomeStage
-from rooflift.escape import printable
+from rooflift.cli.console import note, print_view, progress_shown
+from rooflift.cli.options import AsJson, Gpu, OfOperator, Root, SomeStage
 
 
 def lint(
@@ -19,29 +18,24 @@ def lint(
     operator: OfOperator,
     stage: SomeStage = None,
     base: Annotated[Path | None, typer.Option(help="The version that the candidate starts from.")] = None,
+    compiles: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Record its calls and compile its kernels, too; sandboxed.")
+    ] = True,
+    gpu: Gpu = "h100",
     as_json: AsJson = False,
     root: Root = None,
 ) -> None:
-    """Check a candidate without running it.
+    """Check a candidate's form, and compile its kernels; none is launched.
 
-    Its form, its launches and whether it computes what it must in kernels of its own; with --stage, the rules of that
-    stage as well. Exit codes: 0 accepted, 1 rejected.
+    With --stage, the rules of that stage as well. Whether it is right and honest, `optimize` judges by what it does.
+    Exit codes: 0 accepted, 1 rejected.
     """
-    from dataclasses import asdict
+    from rooflift.api.lint import lint
 
-    from rooflift.api.work import lint
-
-    judged = lint(file, operator, stage=stage, base=base, root=root)
-    if as_json:
-        found = [asdict(finding) for finding in judged.findings]
-        print_json({"file": str(file), "accepted": judged.accepted, "findings": found, "unchecked": judged.unchecked})
-    else:
-        for finding in judged.findings:
-            found_at = f"{file}:{finding.line}:{finding.column}: {finding.rule}"
-            typer.echo(printable(f"{found_at}: {finding.what}\n  {finding.remedy}"))
-        verdict = "accepted" if judged.accepted else f"rejected, findings: {len(judged.findings)}"
-        typer.echo(f"{file}: {verdict}")
-        for gap in judged.unchecked:
-            note(gap)
+    with progress_shown() as progress:
+        judged = lint(file, operator, stage=stage, base=base, compiles=compiles, gpu=gpu, say=progress, root=root)
+    print_view(judged, as_json)
+    for gap in () if as_json else judged.unchecked:
+        note(gap)
     if not judged.accepted:
         raise typer.Exit(1)

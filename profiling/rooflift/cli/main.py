@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -25,6 +26,17 @@ rooflift: profile versioned Triton kernels with Nsight Compute and compare each 
   rooflift report RUN          write the run's report, to read and to attach
 
 `rooflift --help` lists every command."""
+BEGIN = """\
+rooflift: profile versioned Triton kernels with Nsight Compute and compare each with its speed of light.
+
+There is no project here or above. To begin one:
+
+  rooflift new operator softmax --from mykernels/softmax.py:softmax    of a function that is there
+  rooflift new my_operator                                             of a minimal kernel, to change
+  rooflift new --kernelbench level1/19_ReLU.py                         of KernelBench problems
+  rooflift doctor                                                      what can this machine measure?
+
+Without a project `rooflift show FILE.ncu-rep` prints a report. `rooflift --help` lists every command."""
 STYLE: dict[str, Any] = {"context_settings": {"help_option_names": ["-h", "--help"]}}
 
 
@@ -39,14 +51,17 @@ class Commands(typer.core.TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words; without any, print where to begin."""
         if not args and not ctx.resilient_parsing:
-            typer.echo(START)
+            typer.echo(START if _in_project() else BEGIN)
             ctx.exit()
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the words begin with, imported."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command and load(str(name)), rest
+        command = command and load(str(name))
+        if command and not ctx.resilient_parsing and not {"-h", "--help"} & {*rest}:
+            ctx.default_map = {name: _defaults(command, rest)}
+        return name, command, rest
 
     def format_commands(self, _: Any, formatter: Any) -> None:
         """Write the commands in their panels."""
@@ -57,12 +72,38 @@ class Commands(typer.core.TyperGroup):
                 formatter.write_dl(rows)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; Ctrl-C ends it with a sentence."""
+        """Run a command; Ctrl-C ends it with a sentence, and a misspelt option is JSON where JSON was asked for."""
         try:
             return super().invoke(ctx)
+        except typer.TyperException as error:
+            if "--json" in sys.argv:
+                remedy = f"`rooflift {ctx.invoked_subcommand or ''} --help` explains the options.".replace("  ", " ")
+                print_json({"error": "UsageError", "message": error.format_message(), "remedy": remedy})
+            raise
         except KeyboardInterrupt:
             note("rooflift: stopped; nothing was written")
             raise typer.Exit(130) from None
+
+
+def _in_project() -> bool:
+    """Tell whether there is a project here or above; by looking alone, which takes no import."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        table = folder / "pyproject.toml"
+        if (folder / "kernels").is_dir() or (table.is_file() and b"[tool.rooflift" in table.read_bytes()):
+            return True
+    return False
+
+
+def _defaults(command: Any, words: list[str]) -> dict[str, Any]:
+    """Return [tool.rooflift.defaults] of the project that the words name or that this is, for a command's options."""
+    own = {parameter.name for parameter in command.params}
+    if not own & {"metrics", "precision", "budget", "timeout", "target", "gpu"}:
+        return {}
+    from rooflift.api.project import defaults
+
+    at = next((place for place, word in enumerate(words) if word.partition("=")[0] == "--root"), None)
+    root = None if at is None else words[at].partition("=")[2] or "".join(words[at + 1 : at + 2])
+    return {name: value for name, value in defaults(root).items() if name in own}
 
 
 def load(name: str) -> Any:

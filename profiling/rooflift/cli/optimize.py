@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rooflift.cli import completion
-from rooflift.cli.console import note, print_json, progress_shown, shown
+from rooflift.cli.console import note, print_view, progress_shown
 from rooflift.cli.options import AsJson, Metrics, OperatorName, Root, SomeGpu, Timeout
-from rooflift.cli.resolve import project_root
-
-if TYPE_CHECKING:
-    from rooflift.optimize.optimize import Finished
 
 
 def optimize(
@@ -23,7 +18,10 @@ def optimize(
     base: Annotated[str, typer.Option(help="The version to start from.")] = "v0",
     stages: Annotated[
         str | None,
-        typer.Option(help="In this order, with commas between. Default: all.", autocompletion=completion.stages),
+        typer.Option(
+            help="In this order, with commas between. Default: those that fit.",
+            autocompletion=completion.stages,
+        ),
     ] = None,
     iterations: Annotated[int, typer.Option(help="Candidates to ask for in each stage.", min=1)] = 3,
     gpu: SomeGpu = None,
@@ -52,53 +50,31 @@ def optimize(
     A candidate is linted, evaluated in a sandbox, timed beside the version it starts from, and kept if it is faster.
     The loop ends when every stage had its iterations or the version is at its SOL.
     """
-    from rooflift.optimize import optimize as loops
-    from rooflift.project.stages import stages as every_stage
-    from rooflift.sandbox.sandbox import Limits
+    from rooflift.api.shown import short
+    from rooflift.optimize import ask
 
-    top = project_root(root)
-    folder = (out or top / "build" / "optimize" / operator).resolve()
-    options = loops.Options(
-        operator=operator,
-        agent=shlex.split(agent),
-        folder=folder,
-        stages=[name.strip() for name in stages.split(",")] if stages else list(every_stage()),
-        iterations=iterations,
-        base=base,
-        gpu=gpu,
-        timed=not no_gpu,
-        trust=trust,
-        limits=Limits(evaluation_timeout, int(memory_gib * 2**30)),
-        agent_timeout_s=agent_timeout,
-        timeout_s=timeout,
-        metric_set=metrics,
-    )
     try:
-        finished = loops.optimize(top, options, note, progress_shown, keep)
-    except KeyboardInterrupt:
-        note(f"rooflift: stopped; the same command resumes it in {shown(folder)}")
-        raise typer.Exit(130) from None
-    _print(finished, folder, as_json)
-
-
-def _print(finished: Finished, folder: Path, as_json: bool) -> None:
-    import msgspec
-
-    state = finished.state
-    if as_json:
-        print_json(
-            {
-                "folder": shown(folder),
-                "stopped": state.stopped,
-                "kept": [one.version for one in state.kept],
-                "run": shown(folder / state.run) if state.run else None,
-                "iterations": msgspec.to_builtins(state.iterations),
-                "written": [shown(path) for path in finished.written],
-            }
+        finished = ask.optimize(
+            operator,
+            agent,
+            base=base,
+            stages=[name.strip() for name in stages.split(",")] if stages else (),
+            iterations=iterations,
+            gpu=gpu,
+            timed=not no_gpu,
+            out=out,
+            keep=keep,
+            trust=trust,
+            agent_timeout_s=agent_timeout,
+            memory_bytes=int(memory_gib * 2**30),
+            evaluation_timeout_s=evaluation_timeout,
+            metrics=metrics,
+            timeout_s=timeout,
+            say=note,
+            progress=progress_shown,
+            root=root,
         )
-        return
-    names = ", ".join(one.version for one in state.kept) or "none"
-    typer.echo(f"{len(state.iterations)} iterations, kept: {names}; ended: {state.stopped}")
-    typer.echo(f"Wrote {shown(folder)}")
-    for path in ([folder / state.run] if state.run else []) + finished.written:
-        typer.echo(f"  {shown(path)}")
+    except KeyboardInterrupt:
+        note(f"rooflift: stopped; the same command resumes it in {short(ask.loop_folder(operator, out, root))}")
+        raise typer.Exit(130) from None
+    print_view(finished, as_json)

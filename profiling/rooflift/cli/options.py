@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,22 +11,12 @@ from rooflift.cli import completion
 from rooflift.dtypes import DTYPES
 
 
-def _known_metrics(name: str) -> str:
-    from rooflift.measure.request import known_metric_set
-
-    return known_metric_set(name)
-
-
-def _known_dtypes(names: list[str] | None) -> list[str] | None:
-    from rooflift.measure.request import known_dtype
-
-    return names and [known_dtype(name) for name in names]
-
-
-def _known_dtype(name: str | None) -> str | None:
-    from rooflift.measure.request import known_dtype
-
-    return name and known_dtype(name)
+def _capability(text: str) -> int:
+    """Return 90 for "90", "9.0" and "sm_90"."""
+    digits = str(text).removeprefix("sm_").replace(".", "")
+    if not digits.isdecimal():
+        raise typer.BadParameter(f"{text!r} is no compute capability such as 90, 9.0 or sm_90.")
+    return int(digits)
 
 
 _GPU = typer.Option(
@@ -67,6 +57,14 @@ Versions = Annotated[
     list[str] | None,
     typer.Option("--version", "-v", metavar="VERSION", help="v1_grid, v1 or 1; several times. Default: all."),
 ]
+Candidate = Annotated[
+    Path | None,
+    typer.Option(
+        "--candidate",
+        metavar="FILE",
+        help="A kernel file with ModelNew that is no version yet: Triton, or CUDA by load_inline. Alone, or beside -v.",
+    ),
+]
 Version = Annotated[str | None, typer.Option("--version", "-v", metavar="VERSION", help="v1_grid, v1 or 1.")]
 Cases = Annotated[
     list[str] | None, typer.Option("--case", "-c", metavar="CASE", help="A case of cases.toml; several times.")
@@ -79,7 +77,6 @@ Dtypes = Annotated[
         "-d",
         metavar="DTYPE",
         help=f"{', '.join(DTYPES)}; several times.",
-        callback=_known_dtypes,
         autocompletion=completion.dtypes,
     ),
 ]
@@ -90,7 +87,6 @@ Dtype = Annotated[
         "-d",
         metavar="DTYPE",
         help="A dtype of that case. Default: its first.",
-        callback=_known_dtype,
         autocompletion=completion.dtypes,
     ),
 ]
@@ -102,8 +98,8 @@ Metrics = Annotated[
     typer.Option(
         "--metrics",
         metavar="SET",
-        help="none, basic: five metrics, standard: the registry and ncu's sections, full: ncu's own set.",
-        callback=_known_metrics,
+        help="none, basic: five metrics, standard: the registry and ncu's sections, source: standard, metrics of each"
+        " instruction and the source itself, full: ncu's own set.",
         autocompletion=completion.metric_sets,
     ),
 ]
@@ -133,7 +129,8 @@ Targets = Annotated[
         "--target",
         "-t",
         metavar="CAPABILITY",
-        help="A compute capability: 89, 90, ...; several times. Default: 89 and 90.",
+        help="A compute capability: 90, 9.0 or sm_90; several times. Default: 89 and 90.",
+        parser=_capability,
     ),
 ]
 Timeout = Annotated[
@@ -148,10 +145,7 @@ Root = Annotated[
 ]
 
 DEFAULT_TARGETS = (89, 90)
-
-
-def share_of(text: str | None) -> float | None:
-    """Return 0.005 for "0.5%", None for None."""
-    from rooflift.analysis.thresholds import parse_share
-
-    return None if text is None else parse_share(text)
+AssumedUnits = Annotated[
+    Literal["auto", "base", "display"],
+    typer.Option("--units", help="Of CSV and JSON: what values without a unit are in; display: as ncu prints them."),
+]

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rooflift.cli.console import (
-    console,
-    lower_first,
-    note,
-    print_json,
-    print_run,
-    progress_shown,
-    records_of,
-    run_as_json,
-    shown,
-)
+from rooflift.cli.console import note, print_json, print_parts, print_view, progress_shown
 from rooflift.cli.options import (
-    DEFAULT_TARGETS,
     AsJson,
     Budget,
+    Candidate,
     Cases,
     Dtypes,
     Metrics,
@@ -31,18 +22,17 @@ from rooflift.cli.options import (
     Sanitize,
     Timeout,
     Versions,
-    share_of,
 )
-from rooflift.cli.resolve import project_root
-from rooflift.errors import NoGpu
+from rooflift.errors import NoGpu, NoRun, RunFault
 
 if TYPE_CHECKING:
-    from rooflift.measure.request import Request
+    from rooflift.api.run import Run
 
 
 def profile(
     operator: OperatorName,
     version: Versions = None,
+    candidate: Candidate = None,
     case: Cases = None,
     dtype: Dtypes = None,
     metrics: Metrics = "standard",
@@ -72,69 +62,79 @@ def profile(
     The run folder is whole or not there at all. Without a GPU the newest run is rendered again, and the newest version
     of each ladder is compiled and checked in Triton's interpreter; so is every version that is named.
     """
-    from rooflift import pipeline
-    from rooflift.measure.request import profile_request
-    from rooflift.schema import MeasureOptions
+    from rooflift.api import work
+    from rooflift.api.shown import short
 
-    request = profile_request(
-        project_root(root),
-        operator,
-        versions=version,
-        cases=case,
-        dtypes=dtype,
-        metric_set=metrics,
-        suite=suite,
-        baselines=baselines,
-        options=MeasureOptions(precision=share_of(precision), budget_s=budget, noise=noise, sanitize=sanitize),
-        timeout_s=timeout,
-    )
     try:
         with progress_shown() as progress:
-            told = pipeline.profile(request, out, progress)
-        if told.resumed:
-            note(told.resumed)
+            run = work.profile(
+                operator,
+                versions=version or (),
+                candidate=candidate,
+                cases=case or (),
+                dtypes=dtype or (),
+                metrics=metrics,
+                suite=suite,
+                baselines=baselines,
+                sanitize=sanitize,
+                precision=precision,
+                budget_s=budget,
+                noise=noise,
+                out=out,
+                timeout_s=timeout,
+                say=progress,
+                root=root,
+            )
     except NoGpu as absent:
-        _without_gpu(request, out, absent, every=all_versions or bool(version), as_json=as_json)
+        if candidate is not None:
+            raise NoGpu(absent.message, "`rooflift verify --candidate` checks it in Triton's interpreter.") from None
+        note(absent.message[0].upper() + absent.message[1:] + ".")
+        chosen = {"versions": version or (), "cases": case or (), "dtypes": dtype or (), "timeout_s": timeout}
+        _without_gpu(operator, root, out, absent, suite=suite, every=all_versions, as_json=as_json, **chosen)
         return
-    if as_json:
-        print_json(run_as_json(told))
-        return
-    print_run(told)
-    console().print(f"Wrote {shown(told.folder)} ({len(told.written)} files)")
-
-
-def _without_gpu(request: Request, out: Path | None, absent: NoGpu, *, every: bool, as_json: bool) -> None:
-    """Re-render the newest run, then check and compile what was asked for."""
-    from rooflift import pipeline
-    from rooflift.measure.environment import package_version
-    from rooflift.report import columns
-    from rooflift.report.terminal import terminal
-
-    note(absent.message[0].upper() + absent.message[1:] + ".")
-    told = pipeline.rerender_newest(request, out)
-    if told is not None and not as_json:
-        gpu = told.story.manifest.machine.gpu
-        note(f"Working from the newest run, {shown(told.folder)}, measured on {gpu}.")
-        print_run(told)
-        console().print(f"Every figure above, and in these files, was {lower_first(told.story.provenance)}")
-        for path in told.written:
-            console().print(f"  {shown(path)}: measured on {gpu}")
-    with progress_shown() as progress:
-        found = pipeline.check_and_compile(request, DEFAULT_TARGETS, progress, every=every)
-    worst = max((check.error_over_tolerance for check in found.checks), default=0)
-    if as_json and told is not None:
-        here = {"gpu_here": None, "compiled": records_of(found.compiled), "interpreter_checks": len(found.checks)}
-        print_json(run_as_json(told) | here)
+    for text in run.manifest.notes:
+        note(text)
+    files = [path for path in run.folder.rglob("*") if path.is_file()]
+    print_view(run, as_json, written=[short(path) for path in sorted(files)])
     if not as_json:
-        title = f"Compiled here for sm_89 (RTX 4090) and sm_90 (H100) by triton {package_version('triton')}, not run"
-        console().print(terminal(columns.table("compiled", found.compiled), title))
-        console().print(
-            f"Checked here in Triton's interpreter: {len(found.checks)} comparisons with the reference in float64 "
-            f"agree, the largest error is {worst:.2f} of the tolerance."
-            if found.checks
-            else "Not checked here: the operator has no small case (use = ['test'] in cases.toml)."
-        )
-        if found.left_out:
-            console().print(f"--all-versions checks and compiles the other {found.left_out} versions, too.")
-    if told is None:
-        raise NoGpu(f"{request.operator.label} has no run yet, and {absent.message}", absent.remedy)
+        print_parts([f"Wrote {short(run.folder)} ({len(files)} files)"])
+
+
+def _without_gpu(
+    name: str, root: Path | None, out: Path | None, absent: NoGpu, *, suite: bool, as_json: bool, **chosen: Any
+) -> None:
+    """Re-render the newest run, then check and compile what was asked for."""
+    from rooflift.api.operators import operator
+    from rooflift.api.shown import short
+
+    run = _newest(name, root, suite=suite)
+    if run is not None:
+        files = run.report(out, page=False)
+        note(f"Working from the newest run, {short(run.folder)}, measured on {run.gpu}.")
+        if not as_json:
+            print_parts(run.parts())
+            print_parts(["Every figure above, and in these files, is of that run:"])
+            print_parts(f"  {short(path)}: measured on {run.gpu}" for path in files)
+    with progress_shown() as progress:
+        found = operator(name, root=root).offline(say=progress, **chosen)
+    if as_json and run is not None:
+        print_json(files.record() | found.record())
+    if not as_json:
+        print_parts(found.parts())
+    if run is None:
+        known = f"`rooflift report {name}` writes what is known without one"
+        raise NoGpu(f"{name} has no run yet, and {absent.message}", f"{absent.remedy} {known}")
+
+
+def _newest(name: str, root: Path | None, *, suite: bool) -> Run | None:
+    """Return an operator's newest run, with `suite` that of the suite if there is one; None for no run at all."""
+    from rooflift.api import find
+
+    try:
+        run = find.open(name, root=root)
+    except NoRun:
+        return None
+    if suite:
+        with suppress(RunFault):  # without a suite the newest run is all there is
+            return find.open(name, suite=True, root=root)
+    return run

@@ -9,7 +9,6 @@ import typer
 from rooflift.cli import completion
 from rooflift.cli.console import print_json
 from rooflift.cli.options import AsJson, Case, Dtype, Gpu, OperatorName, Root, Stage
-from rooflift.cli.resolve import find_run, project_root, roofs_on
 from rooflift.errors import CatalogError, did_you_mean
 
 
@@ -36,23 +35,14 @@ def prompt(
     """
     import msgspec
 
-    from rooflift.analysis.selection import select
-    from rooflift.optimize.prompt import markdown, prompt
-    from rooflift.project.gpus import spec_for_key
-    from rooflift.project.operator import load_operator
-    from rooflift.runs.find import newest_on
+    from rooflift.api import find
+    from rooflift.optimize.ask import prompt
 
     if form not in ("md", "json"):
         raise CatalogError(f"--format {form}: no such form", did_you_mean(form, ("md", "json")))
-    top = project_root(root)
-    of_operator = load_operator(top, operator)
-    of_version = of_operator.select_versions([version])[0]
-    spec = spec_for_key(gpu)
-    of_run = find_run(root, run) if run else newest_on(top, operator, spec.matches)
-    about = select(of_run, of_version.name, case, dtype)
-    there = roofs_on(root, spec.matches[0])
-    told = prompt(of_operator, of_version, stage, spec, of_run, about, there)
+    of_run = find.open(run, root=root) if run else None
+    found = prompt(operator, version, stage=stage, gpu=gpu, run=of_run, case=case, dtype=dtype, root=root)
     if as_json or form == "json":
-        print_json(msgspec.to_builtins(told))
+        print_json(msgspec.to_builtins(found))
     else:
-        typer.echo(markdown(told), nl=False)
+        typer.echo(str(found), nl=False)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from rooflift.cli.console import console, print_json, progress_shown, run_as_json, shown
+from rooflift.cli.console import print_view, progress_shown
 from rooflift.cli.options import AsJson, NewestSuite, Root, RunName
-from rooflift.cli.resolve import find_run, find_side
-from rooflift.errors import RunFault
+from rooflift.cli.resolve import run_and_version
+from rooflift.errors import NoRun
 
 
 def report(
@@ -24,32 +24,30 @@ def report(
     ] = False,
     png: Annotated[bool, typer.Option("--png", help="Also each figure as PNG, beside its SVG.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write. Default: below build/.")] = None,
+    terminal: Annotated[bool, typer.Option("--terminal", help="Print what decides, and write no files.")] = False,
     as_json: AsJson = False,
     root: Root = None,
 ) -> None:
-    """Write a run's report and figures as Markdown and HTML.
+    """Write a run's report as Markdown and HTML, or print what decides.
 
-    They are made of the run's reports and tables; the run itself stays as it is.
+    They are made of the run's reports and tables; the run itself stays as it is. Of an operator that has no run yet
+    there is a page of what its checks and the compiler say.
     """
-    from rooflift import pipeline
-    from rooflift.report.text import first_lines
+    from rooflift.api import find
+    from rooflift.api.unmeasured import report_unmeasured
 
-    run = find_run(root, what, suite)
-    if run.manifest.origin is not None:
-        raise RunFault(f"{run.folder} was imported: it has no times to report", "`rooflift advise` and `show` read it.")
-    folder = out or (root or Path.cwd()) / "build" / run.manifest.operator / run.folder.name
-    if (folder / "run.json").exists():
-        raise RunFault(f"{folder} is a run", "Name another folder; what was measured is never overwritten.")
+    try:
+        run = find.open(what, suite=suite, root=root)
+    except NoRun:
+        with progress_shown() as progress:
+            found = report_unmeasured(what, out, say=progress, root=root)
+        print_view(found, as_json)
+        return
+    other, version = run_and_version(base, root) if base else (None, None)
+    if terminal:
+        print_view(run.overview(base=version, other=other), as_json)
+        return
     with progress_shown() as progress:
         progress("reading the reports and drawing")
-        told = pipeline.rerender(run, folder, find_side(root, base) if base else None, page=True, png=png)
-        if zipped:
-            told.written.append(pipeline.bundle(run, folder, told.written))
-    if as_json:
-        print_json(run_as_json(told))
-        return
-    for line in first_lines(told.story):
-        console().print(line.replace("**", ""), markup=False)
-    console().print(told.story.provenance)
-    for path in told.written:
-        console().print(f"  {shown(path)}", markup=False)
+        files = run.report(out, base=version, other=other, png=png, bundle=zipped)
+    print_view(files, as_json)

@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rooflift.cli.console import console, print_json, progress_shown, shown
+from rooflift.cli.console import print_json, print_parts, progress_shown
 from rooflift.cli.options import AsJson, Root, Timeout
-from rooflift.cli.resolve import project_root
-from rooflift.errors import RunFault
 
 
 def roofs(
@@ -22,28 +20,18 @@ def roofs(
 ) -> None:
     """Measure this GPU's bandwidths and FLOP rates, for rooflines.
 
-    DRAM and L2 bandwidth, FP32 and tensor core rates. Rooflines draw the newest file of their GPU.
+    DRAM and L2 bandwidth; rates of FP32, FP64, special functions and tensor cores. SOL and rooflines take the newest
+    file of their GPU.
     """
-    import msgspec
+    from rooflift.api import roofs as measured
+    from rooflift.api.shown import records, short, titled
 
-    from rooflift.analysis.roofline import with_datasheet
-    from rooflift.measure.roofs import measure
-    from rooflift.report import columns
-    from rooflift.report.terminal import terminal
-    from rooflift.runs.roofs import roofs_path, write_roofs
-
-    top = project_root(root)
-    if out is not None and out.exists() and not force:
-        raise RunFault(f"{out} exists", "Name another file, or replace it with --force.")
     with progress_shown() as progress:
-        found = measure(top, timeout, progress)
-    path = out or roofs_path(top / "reports", found)
-    write_roofs(path, found, force=force)
+        found = measured.roofs(out=out, force=force, timeout_s=timeout, say=progress, root=root)
+    about = found.attrs
     if as_json:
-        print_json({"written": shown(path), **msgspec.to_builtins(found)})
+        written = {"written": short(about["file"]), "created": about["created"], "machine": about["machine"]}
+        print_json(written | {"rows": records(found)})
         return
-    import pandas as pd
-
-    frame = pd.DataFrame(with_datasheet(found))
-    console().print(terminal(columns.table("roofs", frame), f"Roofs of {found.machine.gpu} ({found.created[:10]})"))
-    console().print(f"Wrote {shown(path)}", markup=False)
+    title = f"Roofs of {about['gpu']} ({about['created'][:10]})"
+    print_parts([titled("roofs", found, title), f"Wrote {short(about['file'])}"])

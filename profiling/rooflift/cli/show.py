@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rooflift.cli import completion
-from rooflift.cli.console import console, note, print_json, print_run, records_of, run_as_json
-from rooflift.cli.options import AsJson, NewestSuite, Root
-from rooflift.cli.resolve import find_run, project_root
+from rooflift.cli.console import note, print_json, print_parts, print_view
+from rooflift.cli.options import AsJson, AssumedUnits, NewestSuite, Root
+from rooflift.errors import NoRun
 
 if TYPE_CHECKING:
-    from rooflift.runs.run import Run
+    from rooflift.api.operators import Operator, Unreadable
 
 
 def show(
@@ -21,114 +21,64 @@ def show(
         str | None,
         typer.Argument(
             metavar="RUN",
-            help="A run folder or its name, an operator, or a .ncu-rep file. Default: all operators.",
+            help="A run folder or its name, an operator, or a file (report, CSV, JSON). Default: all operators.",
             autocompletion=completion.runs,
         ),
     ] = None,
     suite: NewestSuite = False,
+    fast_p: Annotated[
+        bool,
+        typer.Option(
+            "--fast-p", help="KernelBench's fast_p: how many operators have a version p times as fast as torch."
+        ),
+    ] = False,
+    kernel: Annotated[
+        str | None, typer.Option(help="Of a file: kernels whose name this regular expression finds.")
+    ] = None,
+    launch: Annotated[int | None, typer.Option(help="Of a file: the launch of this number, from 0.")] = None,
+    skip: Annotated[int, typer.Option(min=0, help="Of a file: leave out so many launches, such as warm-ups.")] = 0,
+    last: Annotated[bool, typer.Option("--last", help="Of a file: the last launch that is left.")] = False,
+    metrics: Annotated[
+        str | None, typer.Option(help="Of a file: every metric whose name this regular expression finds.")
+    ] = None,
+    full_names: Annotated[bool, typer.Option("--full-names", help="Of a file: kernels by their whole names.")] = False,
+    units: AssumedUnits = "auto",
     as_json: AsJson = False,
     root: Root = None,
 ) -> None:
-    """Print a run's table, the metrics of a report, or the operators.
+    """Print a run's table, the kernels of a report, or the operators.
+
+    Of a file with many launches the kernels stand by their share of the time, and then the metrics of one of them;
+    launches of one kernel with the same grid are repeats, and medians are shown.
 
     An operator stands for its newest run. Of one without a run, and without a name of every operator, the versions,
-    cases and runs are listed.
+    cases and runs are listed; one that cannot be read stands there with the reason. Exit codes: 0, 2 none can be read.
     """
-    if what is None:
-        _show_operators(root, None, as_json)
-    elif what.endswith(".ncu-rep"):
-        _show_report(Path(what), as_json)
-    elif _has_no_run(root, what):
-        _show_operators(root, what, as_json)
-        note(f"{what} has no run yet: `rooflift profile {what}` makes one.")
-    elif (run := find_run(root, what, suite)).manifest.origin is not None:
-        _show_import(run, as_json)
+    from rooflift.api import find, kernelbench, operators, reports
+
+    if fast_p:
+        print_view(kernelbench.fast_p(root=root), as_json)
+    elif what is None:
+        found = operators.all_operators(root=root)
+        _list(found, as_json)
+        if found and all(isinstance(one, operators.Unreadable) for one in found):
+            raise typer.Exit(2)
+    elif reports.is_file(what):
+        if metrics is not None:
+            print_view(reports.metric_values(what, metrics, kernel, launch, units=units), as_json)
+            return
+        chosen: dict[str, Any] = {"kernel": kernel, "launch": launch, "skip": skip, "last": last}
+        print_view(reports.launches(what, **chosen, full_names=full_names, units=units), as_json)
     else:
-        _show_run(run, as_json)
+        try:
+            print_view(find.open(what, suite=suite, root=root), as_json)
+        except NoRun as absent:
+            _list([operators.operator(what, root=root)], as_json)
+            note(f"{absent.message}: {absent.remedy}")
 
 
-def _show_run(run: Run, as_json: bool) -> None:
-    from rooflift.pipeline import Told
-    from rooflift.report.data import report_data
-    from rooflift.runs.roofs import roofs_of
-
-    measured = roofs_of(run)
-    told = Told(run.folder, report_data(run.manifest, run.metrics, run.timings, run.compiled, measured=measured), [])
+def _list(found: Sequence[Operator | Unreadable], as_json: bool) -> None:
     if as_json:
-        print_json(run_as_json(told))
-        return
-    print_run(told)
-    console().print(told.story.provenance)
-
-
-def _has_no_run(root: Path | None, what: str) -> bool:
-    """Return whether this is an operator of the project that was not measured yet."""
-    from rooflift.project.operator import operator_names
-    from rooflift.runs.find import find_runs
-
-    if (Path(what) / "run.json").exists():
-        return False
-    top = project_root(root)
-    return what in operator_names(top) and not find_runs(top / "reports", what)
-
-
-def _show_operators(root: Path | None, operator: str | None, as_json: bool) -> None:
-    from rich.markup import escape
-
-    from rooflift.project.operator import load_operator, operator_names
-    from rooflift.runs.find import find_runs
-
-    top = project_root(root)
-    found: list[dict[str, Any]] = []
-    for name in [operator] if operator else operator_names(top):
-        of_operator = load_operator(top, name)
-        found.append(
-            {
-                "operator": name,
-                "versions": [
-                    {"version": v.name, "stage": v.header.stage, "title": v.header.title} for v in of_operator.versions
-                ],
-                "cases": {case.name: sorted(case.use) for case in of_operator.cases.values()},
-                "runs": [path.name for path in find_runs(top / "reports", name)],
-            }
-        )
-    if as_json:
-        print_json(found)
-        return
-    for entry in found:
-        console().print(f"[bold]{escape(entry['operator'])}[/]")
-        for version in entry["versions"]:
-            console().print(f"  {version['version']:<24} {escape(version['stage']):<10} {escape(version['title'])}")
-        console().print(f"  cases: {', '.join(entry['cases'])}", markup=False)
-        console().print(f"  runs:  {', '.join(entry['runs']) or 'none'}", markup=False)
-
-
-def _show_report(path: Path, as_json: bool) -> None:
-    from rooflift.ncu.report import read_reports, report_gpu
-    from rooflift.report import columns
-    from rooflift.report.terminal import terminal
-
-    frame = read_reports([path], path.parent)
-    if as_json:
-        print_json(records_of(frame))
-        return
-    for (version, case, dtype, kernel, launch), rows in frame.groupby(
-        ["version", "case", "dtype", "kernel", "launch"], sort=False
-    ):
-        about = " ".join(filter(None, (version, case, dtype))) or "not made by rooflift"
-        title = f"{kernel}, launch {launch} ({about}), on {report_gpu(path) or 'an unnamed GPU'}"
-        console().print(terminal(columns.table("metrics", rows), title))
-
-
-def _show_import(run: Run, as_json: bool) -> None:
-    from rooflift.report import columns
-    from rooflift.report.terminal import terminal
-
-    if as_json:
-        print_json(records_of(run.metrics))
-        return
-    for kernel, rows in run.metrics.groupby("kernel", sort=False):
-        title = f"{run.manifest.operator}, {kernel}, on {run.manifest.machine.gpu}"
-        console().print(terminal(columns.table("metrics", rows), title))
-    for text in run.manifest.notes:
-        console().print(text, markup=False)
+        print_json([one.record() for one in found])
+    for one in () if as_json else found:
+        print_parts(one.parts())

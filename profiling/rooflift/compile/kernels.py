@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from rooflift.compile.machine_code import machine_code_sha256
-from rooflift.compile.module import load_module
 from rooflift.compile.occupancy import theoretical_occupancy
 from rooflift.compile.sass import disassemble, parse_opcodes, parse_resources, sass_mix
-from rooflift.dtypes import DTYPES
-from rooflift.errors import CatalogError, EnvironmentFault, KernelFault, did_you_mean
+from rooflift.errors import EnvironmentFault, KernelFault
 from rooflift.project.cases import Case
 from rooflift.project.gpus import GpuSpec, spec_for_target
 from rooflift.schema import CompiledKernel
@@ -32,20 +29,26 @@ class _Launch:
     cubin: bytes
 
 
-def compile_version(module_path: Path, version: str, case: Case, targets: Sequence[int]) -> list[CompiledKernel]:
+def compile_version(
+    forward: Callable[[], object], version: str, case: Case, targets: Sequence[int]
+) -> list[CompiledKernel]:
     """Compile the kernels that a version's forward launches, for each target (89, 90, ...), and read their binaries.
 
-    The forward runs on meta tensors: every launch compiles and none runs. Of an autotuned kernel the first
-    configuration is compiled. The case has arguments and shapes of its own, and one dtype.
-    Raises KernelFault when a kernel does not compile or the forward does not run on meta tensors, CatalogError for a
-    dtype or target that is unknown, EnvironmentFault without cuobjdump or under TRITON_INTERPRET.
+    `forward` makes the version and calls it on meta tensors: every launch compiles and none runs. Of an autotuned
+    kernel the first configuration is compiled. A version in plain torch launches none, and nothing is returned.
+
+    Raises:
+        KernelFault: a kernel does not compile, cannot be launched, or the forward does not run on meta tensors.
+        CatalogError: a target is unknown.
+        EnvironmentFault: cuobjdump is missing, or TRITON_INTERPRET is set.
     """
     specs = {sm: spec_for_target(sm) for sm in targets}
     launches: list[tuple[GpuSpec, int, _Launch]] = []
     dumps: dict[bytes, Future[str]] = {}
     with ThreadPoolExecutor() as pool:  # cuobjdump takes 0.3 s a binary; it reads one target while the next compiles
         for sm, spec in specs.items():
-            for number, launch in enumerate(_compile_forward(module_path, version, case, sm)):
+            for number, launch in enumerate(_compile_forward(forward, version, case, sm)):
+                _require_fit(launch, spec, version)
                 launches.append((spec, number, launch))
                 if launch.cubin not in dumps:
                     dumps[launch.cubin] = pool.submit(disassemble, launch.cubin)
@@ -53,6 +56,26 @@ def compile_version(module_path: Path, version: str, case: Case, targets: Sequen
         _describe(version, case, spec, number, launch, dumps[launch.cubin].result())
         for spec, number, launch in launches
     ]
+
+
+def require_compiles(forward: Callable[[], object], version: str, case: Case, target: int) -> None:
+    """Compile what `forward` launches, for one target, and look whether its shared memory fits.
+
+    Raises:
+        KernelFault: a kernel does not compile, or cannot be launched; with the compiler's words.
+    """
+    for launch in _compile_forward(forward, version, case, target):
+        _require_fit(launch, spec_for_target(target), version)
+
+
+def _require_fit(launch: _Launch, spec: GpuSpec, version: str) -> None:
+    """Refuse a kernel that no block of the GPU has the shared memory for: it compiles, and its launch fails."""
+    if launch.shared_bytes > spec.max_shared_bytes_per_block:
+        raise KernelFault(
+            f"{launch.kernel} of {version} needs {launch.shared_bytes:,} bytes of shared memory a block; "
+            f"sm_{spec.target} has {spec.max_shared_bytes_per_block:,}",
+            "Make its tiles smaller, or num_stages.",
+        )
 
 
 def _describe(version: str, case: Case, spec: GpuSpec, number: int, launch: _Launch, dump: str) -> CompiledKernel:
@@ -87,13 +110,10 @@ def _describe(version: str, case: Case, spec: GpuSpec, number: int, launch: _Lau
     )
 
 
-def _compile_forward(module_path: Path, version: str, case: Case, sm: int) -> list[_Launch]:
+def _compile_forward(forward: Callable[[], object], version: str, case: Case, sm: int) -> list[_Launch]:
     """Run one forward on meta tensors under `_compile_only`; every failure names version, target and case."""
     import torch
 
-    torch_dtype = getattr(torch, case.dtype, None)
-    if not isinstance(torch_dtype, torch.dtype):
-        raise CatalogError(f"{case.dtype!r} is no dtype of torch.", did_you_mean(case.dtype, DTYPES))
     where = f"{version} for sm_{sm} (case {case.name}, {case.dtype})"
     launches: list[_Launch] = []
     try:
@@ -103,23 +123,19 @@ def _compile_forward(module_path: Path, version: str, case: Case, sm: int) -> li
             torch.no_grad(),
             torch.device("meta"),
         ):
-            new = load_module(module_path).ModelNew
-            model = new(**case.init) if isinstance(case.init, Mapping) else new(*(case.init or ()))
-            model.to(torch_dtype)(*(torch.empty(tuple(shape), dtype=torch_dtype) for shape in case.inputs or ()))
+            forward()
     except _NotCompiledError as failure:
         raise KernelFault(
             f"{failure.kernel} of {where} does not compile:\n{_tail(failure.__cause__)}",
-            f"Correct {module_path.name} and inspect again; no GPU is needed.",
+            f"Correct {version} and compile it again; no GPU is needed.",
         ) from failure.__cause__
     except EnvironmentFault:
         raise
     except Exception as error:
         raise KernelFault(
             f"{where} does not load and run on meta tensors:\n{type(error).__name__}: {_tail(error)}",
-            "Inspection runs a forward without data: let it ask only shapes, dtypes and devices.",
+            "A forward runs without data here: let it ask only shapes, dtypes and devices.",
         ) from error
-    if not launches:
-        raise KernelFault(f"{where} launched no Triton kernel.", "Choose a case that has work to do.")
     return launches
 
 
@@ -168,7 +184,7 @@ def _compile_only(sm: int, launches: list[_Launch]) -> Iterator[None]:
         finally:
             tuner.configs, config = configs, ""
 
-    driver.set_active(_stand_in_driver(sm))
+    driver.set_active(stand_in_driver(sm))
     JITFunction.run, Autotuner.run = compile_and_record, take_first_config
     try:
         yield
@@ -177,7 +193,7 @@ def _compile_only(sm: int, launches: list[_Launch]) -> Iterator[None]:
         JITFunction.run, Autotuner.run = run, tune
 
 
-def _stand_in_driver(sm: int) -> SimpleNamespace:
+def stand_in_driver(sm: int, place: str = "meta") -> SimpleNamespace:
     """Return as much of a triton driver as compiling and the usual questions of a wrapper need."""
     import torch
     from triton.backends.compiler import GPUTarget
@@ -193,7 +209,7 @@ def _stand_in_driver(sm: int) -> SimpleNamespace:
         get_current_target=lambda: GPUTarget("cuda", sm, spec.warp_size),
         get_current_device=lambda: sm,  # triton keeps kernels by device: a device for each target keeps targets apart
         get_current_stream=lambda _: 0,
-        get_active_torch_device=lambda: torch.device("meta"),
+        get_active_torch_device=lambda: torch.device(place),
         utils=SimpleNamespace(get_device_properties=lambda _: properties),
     )
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from rooflift.errors import RoofliftError
 
 MAX_BYTES = 1 << 20  # the longest kernel file seen in the field is a tenth of this
+# Python obeys one in the first two lines, and code in a fenced block begins on any line
+_COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*(?P<name>[-\w.]+)")
 _FENCE = re.compile(r"^ {0,3}(?P<mark>`{3,}|~{3,})(?P<info>[^`\n]*)$")
 
 
@@ -66,6 +68,10 @@ def parse_candidate(text: str, where: str = "candidate") -> Candidate:
         CandidateFault: the text is empty, holds several blocks, or a block is not closed.
     """
     text = text.replace("\r\n", "\n")
+    for number, line in enumerate(text.split("\n"), 1):
+        if (cookie := _COOKIE.match(line)) and cookie["name"].lower().replace("_", "-") not in ("utf-8", "utf8"):
+            what = f"{where}:{number}: a coding comment ({cookie['name']})"
+            raise CandidateFault(what, "Save the candidate as UTF-8 and leave the comment out.")
     if not text.strip():
         raise CandidateFault(f"{where}:1: the candidate is empty", "Hand in the code, plain or in one ```python block.")
     blocks = list(_blocks(text.split("\n"), where))

@@ -1,313 +1,290 @@
-"""Rules of launches: grid against program axes, tuning, block sizes, what is written, and the base that must hold."""
+"""Rules of launches as far as syntax shows them: grids and axes, what is tuned, what a base has and must keep.
+
+What is not written plainly is not judged: a finding says what stands there, never what might.
+"""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice, product
 
-from rooflift.lint.expressions import Launch
-from rooflift.lint.host import HostCode
-from rooflift.lint.kernels import KernelCode
-from rooflift.lint.values import (
-    ANY,
-    Box,
-    Config,
-    Function,
-    Origin,
-    Scalar,
-    Tensor,
-    Unknown,
-    Value,
-    join,
-    options,
-    tensors_in,
-)
+from rooflift.lint.findings import Findings
+from rooflift.lint.layout import decorators, dotted, is_kernel
 
-OPTIONS = {"num_warps": 4, "num_stages": 3, "num_ctas": 1, "maxnreg": None}
-_LAUNCH_ONLY = {*OPTIONS, "warmup", "launch_cooperative_grid", "launch_pdl", "debug", "ir_override"}
+MOST_CONFIGS = 256
+OPTIONS = {"num_warps": 4, "num_stages": 3}
 
 
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """What the decorators of a kernel decide: the configurations of autotune, the parameters of heuristics."""
+@dataclass(slots=True)
+class Launch:
+    """`kernel[grid](...)`: the grid's dimensions where they are written, and the keyword arguments."""
 
-    configs: tuple[Config, ...] = ()
-    heuristics: frozenset[str] = frozenset()
-    known: bool = True
-
-    @property
-    def meta(self) -> set[str]:
-        """The meta-parameters that a configuration sets."""
-        return {name for config in self.configs for name, _ in config.meta}
-
-    def values(self, name: str) -> Value:
-        """Return what a meta-parameter may be."""
-        return join([value for config in self.configs for key, value in config.meta if key == name])
+    node: ast.Call
+    kernel: str
+    grid: tuple[ast.expr, ...] | None
+    is_function: bool
+    keywords: dict[str, ast.expr]
+    names: Mapping[str, ast.expr]  # what names in the launching function are set to, once
+    ranks: set[int]  # of all tuples that the grid's name is set to
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One launch with its arguments by parameter, its grid's dimensions, and its options."""
+@dataclass(slots=True)
+class Kernel:
+    """A function under triton.jit and what its decorators tune."""
 
-    launch: Launch
-    code: KernelCode
-    args: dict[str, Value]
-    given: dict[str, Value]
-    grids: tuple[tuple[Value, ...], ...]
-
-    @property
-    def blocks(self) -> dict[str, str]:
-        """The formulas of the compile-time arguments that are numbers."""
-        meta = {name: value for name, value in self.args.items() if name in self.code.constexprs}
-        return {name: _formula(value) for name, value in meta.items()}
+    node: ast.FunctionDef
+    axes: set[int] | None  # of tl.program_id, its own and those of the kernels that it calls; None: not written plainly
+    configs: list[dict[str, object]] | None = None  # meta-parameters and options of each; None: not written plainly
+    tuned: set[str] = field(default_factory=set)
 
 
-class LaunchRules:
-    """The rules over all launches of one candidate."""
+@dataclass(slots=True)
+class Launches:
+    """All kernels and launches of a file."""
 
-    def __init__(self, host: HostCode, kernels: Mapping[str, KernelCode], tuning: Mapping[str, Tuning]) -> None:
-        self.host = host
-        self.kernels = kernels
-        self.tuning = tuning
-        self.told: list[Told] = []
-        self.written: set[Origin] = set()
-
-    def judge(self) -> None:
-        """Judge every launch that forward reaches."""
-        for name, tuning in self.tuning.items():
-            self._autotune(self.kernels[name], tuning)
-        for launch in self.host.launches:
-            told = self._tell(launch)
-            if told is not None:
-                self.told.append(told)
-                self._grid(told)
-                self._blocks(told)
-                self._stores(told)
-
-    def _autotune(self, code: KernelCode, tuning: Tuning) -> None:
-        name = code.node.name
-        if not tuning.known:
-            self._refuse(
-                "autotune", code, f"{name}: the configurations cannot be read", "List triton.Config(...) literally."
-            )
-        varied = {key for key in tuning.meta if _varies([dict(config.meta).get(key) for config in tuning.configs])}
-        chosen = [dict(config.options) for config in tuning.configs]
-        launched = {key for key in OPTIONS if _varies([option.get(key) for option in chosen])}
-        if varied and launched:
-            what = f"{name} tunes {', '.join(sorted(varied))} and {', '.join(sorted(launched))} together"
-            self._refuse("autotune", code, what, "Tune either block sizes, or warps and stages.")
-        for key in sorted(tuning.meta - {*code.parameters}):
-            self._refuse(
-                "autotune", code, f"{name} has no parameter {key}", "Tune the kernel's tl.constexpr parameters."
-            )
-        if any("pre_hook" in option for option in chosen):
-            self._refuse("autotune", code, f"{name}: a configuration with a hook", "Leave pre_hook out.")
-
-    def _tell(self, launch: Launch) -> Told | None:
-        code, tuning = self.kernels[launch.kernel], self.tuning.get(launch.kernel, Tuning())
-        given = dict(zip(code.parameters, launch.args, strict=False)) | launch.keywords
-        decided = tuning.meta | tuning.heuristics
-        faults = [f"{name} is given twice" for name in code.parameters[: len(launch.args)] if name in launch.keywords]
-        faults += [f"it has no parameter {n}" for n in launch.keywords if n not in {*code.parameters, *_LAUNCH_ONLY}]
-        faults += [f"{name} is missing" for name in code.required if name not in {*given, *decided}]
-        if len(launch.args) > len(code.parameters):
-            faults.append(f"{len(launch.args)} arguments for {len(code.parameters)} parameters")
-        for fault in faults:
-            self.host.refuse("arguments", launch.node, f"{launch.kernel}: {fault}", "Pass each parameter once.")
-        chosen = {name for config in tuning.configs for name, _ in config.options}
-        for name in sorted((decided | chosen) & {*given}):
-            what = f"{name} is tuned by a decorator of {launch.kernel} and passed at launch"
-            self.host.refuse("autotune_repeat", launch.node, what, "Pass it in one place.")
-        args = {name: value for name, value in given.items() if name in code.parameters}
-        args |= {name: tuning.values(name) for name in tuning.meta} | dict.fromkeys(tuning.heuristics, ANY)
-        if tuning.meta:
-            self._tuned_grid(launch, tuning.meta)
-        return Told(launch, code, args, given, tuple(self._dimensions(launch, args)))
-
-    def _tuned_grid(self, launch: Launch, meta: set[str]) -> None:
-        if not all(isinstance(option, Function) for option in options(launch.grid)):
-            what = f"the grid of {launch.kernel} is fixed while {', '.join(sorted(meta))} is tuned"
-            self.host.refuse("autotune_grid", launch.node, what, "Write grid = lambda META: (...).")
-
-    def _dimensions(self, launch: Launch, args: Mapping[str, Value]) -> Iterator[tuple[Value, ...]]:
-        for option in options(launch.grid):
-            value: Value = option
-            if isinstance(option, Function):
-                meta = Box({name: _as_number(name, value) for name, value in args.items()}, rest=ANY)
-                value = self.host.enter(option, [meta], {}, launch.node)
-            for grid in options(value):
-                if isinstance(grid, Box) and grid.items is not None and grid.rest is None:
-                    yield tuple(grid.items.values())
-                elif not (isinstance(grid, Unknown) and grid.told):
-                    what = f"the grid of {launch.kernel} is no tuple of a fixed length"
-                    self.host.refuse("grid_rank", launch.node, what, "Write a tuple of one to three dimensions.")
-
-    def _grid(self, told: Told) -> None:
-        code, launch = told.code, told.launch
-        ranks = {len(grid) for grid in told.grids}
-        if len(ranks) > 1 or not ranks <= {1, 2, 3}:
-            what = f"the grid of {launch.kernel} has {' or '.join(map(str, sorted(ranks)))} dimensions"
-            self.host.refuse("grid_rank", launch.node, what, "Use one to three, and always as many.")
-            return
-        used: set[int] = set()
-        for axis, call in code.axes(_constants(told.args)):
-            if axis is None:
-                self.host.refuse("grid_axes", call, "the axis is not a literal", "Write tl.program_id(0), (1) or (2).")
-                return
-            used.add(axis)
-            if ranks and axis >= max(ranks):
-                what = f"{launch.kernel} asks for program_id({axis}); its grid has {max(ranks)} dimensions"
-                self.host.refuse("grid_axes", call, what, "Give the grid that dimension, or ask for one it has.")
-        for grid in told.grids:
-            for axis, length in enumerate(grid):
-                one = isinstance(length, Scalar) and length.constants == frozenset({1})
-                if axis not in used and not one:
-                    what = f"grid dimension {axis} of {launch.kernel} is used by no tl.program_id({axis})"
-                    self.host.refuse("grid_axes", launch.node, what, "Use it in the kernel, or drop it from the grid.")
-
-    def _blocks(self, told: Told) -> None:
-        for size, node in told.code.block_sizes():
-            if isinstance(size, int):
-                possible: Sequence[object] = [size]
-            else:
-                value = told.args.get(size, self.host.scope.find(size))
-                possible = list(value.constants or ()) if isinstance(value, Scalar) else []
-            wrong = sorted(n for n in possible if isinstance(n, int) and (n < 1 or n & (n - 1)))
-            if wrong:
-                where = told.launch.node if isinstance(size, str) and size in told.given else node
-                what = f"{size} = {wrong[0]} is a block size" if isinstance(size, str) else f"a block of {size}"
-                self.host.refuse(
-                    "power_of_two", where, f"{told.launch.kernel}: {what}", "Use a power of two and a mask."
-                )
-
-    def _stores(self, told: Told) -> None:
-        for name, *path in sorted(told.code.stored):
-            for tensor in tensors_in(_within(told.args.get(name), path)):
-                kinds = {origin.kind for origin in tensor.origins}
-                if kinds & {"input", "parameter"}:
-                    what = f"{told.launch.kernel} stores to {name}, which is {tensor.text}"
-                    self.host.refuse("input_changed", told.launch.node, what, "Give it an output of your own.")
-                if "kept" in kinds:
-                    what = f"{told.launch.kernel} stores to {name}, {tensor.text}, which outlives the call"
-                    self.host.refuse("caching", told.launch.node, what, "Allocate it in forward.")
-                self.written |= tensor.origins
-
-    def unwritten(self, value: Value) -> Iterator[str]:
-        """Return why a result of forward is none of the kernels'."""
-        found = list(tensors_in(value))
-        if not found:
-            yield "forward returns no tensor"
-        for tensor in found:
-            for origin in sorted(tensor.origins, key=lambda origin: (origin.kind, origin.name)):
-                if origin.kind in ("input", "parameter"):
-                    yield f"forward returns {tensor.text}, which it was given"
-                elif origin.kind == "kept":
-                    yield f"forward returns {tensor.text}, which outlives the call"
-                elif origin.kind == "fresh" and origin not in self.written and origin.name != "torch":
-                    yield f"forward returns {tensor.text}, which no kernel writes"
-
-    def _refuse(self, rule: str, code: KernelCode, what: str, remedy: str) -> None:
-        self.host.refuse(rule, code.node, what, remedy)
+    kernels: dict[str, Kernel]
+    launches: list[Launch]
 
 
-def against_base(new: LaunchRules, base: LaunchRules) -> Iterator[tuple[str, Launch | None, str, str]]:
-    """Return what a candidate changed in the launches of its base: rule, launch, what, remedy."""
-    for name in {told.launch.kernel: None for told in base.told}:
-        before = [told for told in base.told if told.launch.kernel == name]
-        after = [told for told in new.told if told.launch.kernel == name]
-        if not after:
-            yield (
-                "grid_changed",
-                None,
-                f"the base launches {name}, this candidate does not",
-                "Keep the kernels of the base.",
-            )
-            continue
-        was, now = ({tuple(map(_formula, grid)) for told in tolds for grid in told.grids} for tolds in (before, after))
-        if was != now:
-            what = f"the grid of {name} was {_listed(was)} and is {_listed(now)}"
-            yield "grid_changed", after[0].launch, what, "Keep the grid of the base."
-        sizes, others = (_sizes(tolds) for tolds in (before, after))
-        for block in sorted({*sizes, *others}):
-            if sizes.get(block) != others.get(block):
-                what = f"{block} of {name} was {_listed(sizes.get(block))} and is {_listed(others.get(block))}"
-                yield "blocks_changed", after[0].launch, what, "Keep the block sizes of the base."
-    for told in new.told:
-        if told.launch.kernel not in {other.launch.kernel for other in base.told}:
-            what = f"{told.launch.kernel} is launched and was not in the base"
-            yield "grid_changed", told.launch, what, "Keep the kernels of the base."
+def read_launches(tree: ast.Module, aliases: Mapping[str, str]) -> Launches:
+    """Take the kernels and launches of a file apart."""
+    nodes = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef) and is_kernel(n, aliases)}
+    kernels = {name: Kernel(node, _axes(node, nodes, aliases)) for name, node in nodes.items()}
+    constants = _set_once(tree)
+    for kernel in kernels.values():
+        for path, decorator in decorators(kernel.node, aliases):
+            if path == "triton.autotune" and isinstance(decorator, ast.Call):
+                kernel.configs, kernel.tuned = _configs(decorator, aliases, constants)
+    return Launches(kernels, list(_launches(tree, kernels, constants)))
 
 
-def lost_configuration(new: LaunchRules, base: LaunchRules) -> Iterator[tuple[KernelCode, str]]:
-    """Return the tuned kernels whose configurations lack the one that the base launches."""
-    for name, tuning in new.tuning.items():
-        before = [told for told in base.told if told.launch.kernel == name]
-        if not tuning.configs or not before or len(base.tuning.get(name, Tuning()).configs) > 1:
-            continue
-        wanted = _original(before[0], base.tuning.get(name, Tuning()), tuning.meta)
-        if not any(_config(config) | wanted == _config(config) for config in tuning.configs):
-            text = ", ".join(f"{key}={value}" for key, value in sorted(wanted.items()))
-            yield new.kernels[name], f"{name}: no configuration is the base's ({text})"
+def _set_once(scope: ast.AST) -> dict[str, ast.expr]:
+    """Return what names are set to that are set once in a scope, nested functions included; loop variables are not."""
+    found: dict[str, list[ast.expr | None]] = {}
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            found.setdefault(node.targets[0].id, []).append(node.value)
+        elif isinstance(node, ast.FunctionDef):
+            returned = [n.value for n in ast.walk(node) if isinstance(n, ast.Return)]
+            only = returned[0] if len(returned) == 1 else None
+            body = ast.Lambda(node.args, only) if only is not None else None
+            found.setdefault(node.name, []).append(body)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.setdefault(node.id, [])
+    counts: dict[str, int] = {}
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            counts[node.id] = counts.get(node.id, 0) + 1
+    return {
+        name: values[0] for name, values in found.items() if len(values) == 1 and values[0] and counts.get(name, 1) == 1
+    }
 
 
-def _original(told: Told, tuning: Tuning, meta: set[str]) -> dict[str, object]:
-    options_ = dict(tuning.configs[0].options) if tuning.configs else {}
-    named = {name: _single(value) for name, value in told.args.items() if name in meta}
-    chosen = {name: _single(told.given.get(name, options_.get(name, ANY))) for name in ("num_warps", "num_stages")}
-    known = {name: value for name, value in named.items() if value is not None}
-    return known | {name: OPTIONS[name] if value is None else value for name, value in chosen.items()}
+def _launches(tree: ast.Module, kernels: Mapping[str, Kernel], constants: dict[str, ast.expr]) -> Iterator[Launch]:
+    scopes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name not in kernels]
+    seen: set[int] = set()
+    for scope in reversed(scopes):  # inner functions first
+        names = {**constants, **_set_once(scope)}
+        for node in ast.walk(scope):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Subscript) or id(node) in seen:
+                continue
+            kernel = dotted(node.func.value, {})
+            if kernel in kernels:
+                seen.add(id(node))
+                ranks = _ranks(node.func.slice, scope)
+                grid = _resolved(node.func.slice, names)
+                is_function = isinstance(grid, ast.Lambda)
+                body = _resolved(grid.body, names) if isinstance(grid, ast.Lambda) else grid
+                dimensions = tuple(body.elts) if isinstance(body, ast.Tuple) and not _starred(body.elts) else None
+                keywords = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+                parameters = [arg.arg for arg in kernels[kernel].node.args.args]
+                if not _starred(node.args):
+                    keywords |= dict(zip(parameters, node.args, strict=False))
+                yield Launch(node, kernel, dimensions, is_function, keywords, names, ranks)
 
 
-def _config(config: Config) -> dict[str, object]:
-    given = {name: _single(value) for name, value in (*config.meta, *config.options)}
-    return {"num_warps": 4, "num_stages": 3} | given
+def _ranks(grid: ast.expr, scope: ast.AST) -> set[int]:
+    """Return the lengths of all tuples that a grid's name is set to in a scope."""
+    return {
+        len(node.value.elts)
+        for node in ast.walk(scope)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple)
+        if isinstance(grid, ast.Name) and dotted(node.targets[0], {}) == grid.id
+    }
 
 
-def _single(value: Value) -> object:
-    if isinstance(value, Scalar) and value.constants is not None and len(value.constants) == 1:
-        return next(iter(value.constants))
-    return None
+def _starred(nodes: Sequence[ast.expr]) -> bool:
+    return any(isinstance(node, ast.Starred) for node in nodes)
 
 
-def _varies(values: Sequence[Value | None]) -> bool:
-    shown = {repr(_single(value)) if value is not None else "default" for value in values}
-    return len(shown) > 1
+def _resolved(node: ast.expr, names: Mapping[str, ast.expr]) -> ast.expr:
+    for _ in range(8):
+        if not isinstance(node, ast.Name) or node.id not in names:
+            break
+        node = names[node.id]
+    return node
 
 
-def _constants(args: Mapping[str, Value]) -> dict[str, int]:
-    return {name: single for name, value in args.items() if isinstance(single := _single(value), int)}
-
-
-def _as_number(name: str, value: Value) -> Value:
-    if isinstance(value, Scalar) and value.text == "?":
-        return Scalar(name, value.constants)
-    return value
-
-
-def _within(value: Value | None, path: Sequence[int]) -> Value:
-    if value is None:
-        return ANY
-    if path and isinstance(value, Box):
-        item = (value.items or {}).get(path[0])
-        return _within(item, path[1:]) if item is not None else join([ANY, *value.elements()])
-    return value
-
-
-def _formula(value: Value) -> str:
-    if isinstance(value, Scalar) and value.constants and all(isinstance(c, int) for c in value.constants):
-        return " or ".join(sorted(map(str, value.constants)))
-    return value.text if isinstance(value, Scalar | Tensor) else "?"
-
-
-def _sizes(tolds: Sequence[Told]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for told in tolds:
-        for name, formula in told.blocks.items():
-            found.setdefault(name, set()).add(formula)
+def _axes(node: ast.FunctionDef, kernels: Mapping[str, ast.FunctionDef], aliases: Mapping[str, str]) -> set[int] | None:
+    """Return the axes of tl.program_id in a kernel and all that it reaches; None: they do not tell its place."""
+    reached, left, found = {node.name}, [node], set[int]()
+    while left:
+        for part in ast.walk(left.pop()):
+            if not isinstance(part, ast.Call):
+                continue
+            called = dotted(part.func, aliases)
+            if called == "triton.language.program_id":
+                axis = part.args[0] if part.args else next((k.value for k in part.keywords if k.arg == "axis"), None)
+                value = _literal(axis, {})
+                if not isinstance(value, int):
+                    return None
+                found.add(value)
+            elif called.startswith("triton.language.atomic"):
+                return None  # programs may draw their places from a counter
+            elif called in kernels and called not in reached:
+                reached.add(called)
+                left.append(kernels[called])
     return found
 
 
-def _listed(formulas: object) -> str:
-    if not isinstance(formulas, set) or not formulas:
-        return "absent"
-    return " or ".join(sorted(f"({', '.join(f)})" if isinstance(f, tuple) else str(f) for f in formulas))
+def _literal(node: ast.expr | None, names: Mapping[str, ast.expr]) -> object:
+    """Return a number, text or truth value that is written out or set once, else None."""
+    if node is not None:
+        node = _resolved(node, names)
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+def _configs(
+    decorator: ast.Call, aliases: Mapping[str, str], constants: Mapping[str, ast.expr]
+) -> tuple[list[dict[str, object]] | None, set[str]]:
+    """Return the configurations of an autotune, and what they set that differs among them or comes from a loop."""
+    listed = decorator.args[0] if decorator.args else next(
+        (k.value for k in decorator.keywords if k.arg == "configs"), None
+    )  # fmt: skip
+    listed = _resolved(listed, constants) if listed is not None else None
+    rows = list(_rows(listed, constants))
+    configs: list[dict[str, object]] = []
+    plain = bool(rows)
+    for call, names in rows:
+        plain = plain and isinstance(call, ast.Call) and dotted(call.func, aliases) == "triton.Config"
+        settings = {name: _literal(value, names) for name, value in _settings(call).items()}
+        plain = plain and None not in settings.values()
+        configs.append(settings)
+    if not plain:  # what is set anywhere in the list, or in the function that makes it
+        called = listed if not isinstance(listed, ast.Call) else constants.get(dotted(listed.func, {}), listed)
+        calls = [n for n in ast.walk(called or decorator) if isinstance(n, ast.Call)]
+        return None, {
+            name for call in calls if dotted(call.func, aliases) == "triton.Config" for name in _settings(call)
+        }
+    keys = {name for settings in configs for name in settings}
+    return configs, {name for name in keys if len({repr(settings.get(name)) for settings in configs}) > 1}
+
+
+def _rows(listed: ast.expr | None, names: Mapping[str, ast.expr]) -> Iterator[tuple[ast.expr, Mapping[str, ast.expr]]]:
+    """Yield the elements of a list, and those of a comprehension over lists that are written out."""
+    if isinstance(listed, ast.List | ast.Tuple):
+        yield from ((element, names) for element in listed.elts)
+    elif isinstance(listed, ast.ListComp) and not any(part.ifs for part in listed.generators):
+        loops = [(part.target, _resolved(part.iter, names)) for part in listed.generators]
+        if all(isinstance(t, ast.Name) and isinstance(over, ast.List | ast.Tuple) for t, over in loops):
+            targets = [t.id for t, _ in loops if isinstance(t, ast.Name)]
+            over = [values.elts for _, values in loops if isinstance(values, ast.List | ast.Tuple)]
+            for values in islice(product(*over), MOST_CONFIGS):
+                yield listed.elt, {**names, **dict(zip(targets, values, strict=True))}
+
+
+def _settings(call: ast.expr) -> dict[str, ast.expr]:
+    if not isinstance(call, ast.Call):
+        return {}
+    given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg in OPTIONS}
+    table = call.args[0] if call.args else next((k.value for k in call.keywords if k.arg == "kwargs"), None)
+    if isinstance(table, ast.Dict):
+        given |= {
+            str(key.value): value
+            for key, value in zip(table.keys, table.values, strict=True)
+            if isinstance(key, ast.Constant)
+        }
+    return {name: value for name, value in given.items() if name}
+
+
+def judge_launches(found: Launches, findings: Findings, *, told: bool) -> None:
+    """Judge grids and tuning; `told`: a stage's prompt stated the rule of what may be tuned together."""
+    for name, kernel in found.kernels.items():
+        options = sorted(kernel.tuned & {*OPTIONS})
+        blocks = sorted(kernel.tuned - {*OPTIONS})
+        if options and blocks:
+            what = f"{name} tunes {', '.join(blocks)} and {', '.join(options)} together"
+            remedy = "Tune either block sizes, or num_warps and num_stages."
+            findings.add("autotune", kernel.node, what, remedy, warn=not told)
+    for launch in found.launches:
+        kernel = found.kernels[launch.kernel]
+        for name in sorted(kernel.tuned & {*launch.keywords}):
+            what = f"{name} is tuned by a decorator of {launch.kernel} and passed at launch"
+            findings.add("autotune_repeat", launch.node, what, "Pass it in one place.")
+        if kernel.tuned - {*OPTIONS} and launch.grid is not None and not launch.is_function:
+            what = f"the grid of {launch.kernel} is fixed while {', '.join(sorted(kernel.tuned - {*OPTIONS}))} is tuned"
+            findings.add("autotune_grid", launch.node, what, "Write grid = lambda META: (...).")
+        _grid(launch, kernel, findings)
+
+
+def _grid(launch: Launch, kernel: Kernel, findings: Findings) -> None:
+    if len(launch.ranks) > 1:
+        what = f"the grid of {launch.kernel} has {' or '.join(map(str, sorted(launch.ranks)))} dimensions"
+        findings.add("grid_rank", launch.node, what, "Give it always as many; a dimension may be 1.")
+    if launch.grid is None:
+        return
+    if not 1 <= len(launch.grid) <= 3:
+        what = f"the grid of {launch.kernel} has {len(launch.grid)} dimensions"
+        findings.add("grid_rank", launch.node, what, "Use one to three.")
+        return
+    for axis in sorted(kernel.axes or ()):
+        if axis >= len(launch.grid):
+            what = f"{launch.kernel} asks for program_id({axis}); its grid has {len(launch.grid)} dimensions"
+            findings.add("grid_axes", launch.node, what, "Give the grid that dimension, or ask for one it has.")
+    for axis, length in enumerate(launch.grid):
+        if kernel.axes is not None and axis not in kernel.axes and _literal(length, launch.names) != 1:
+            what = f"grid dimension {axis} of {launch.kernel} is used by no tl.program_id({axis})"
+            findings.add("grid_axes", launch.node, what, "Use it in the kernel, or drop it from the grid.")
+
+
+def judge_base(new: Launches, base: Launches, rules: Sequence[str], findings: Findings) -> None:
+    """Judge what a candidate changed in the launches of its base; `rules` are those of its stage."""
+    for name, kernel in new.kernels.items():
+        before = next((launch for launch in base.launches if launch.kernel == name), None)
+        if before is not None and kernel.configs and name in base.kernels and base.kernels[name].configs is None:
+            wanted = OPTIONS | {k: _literal(v, before.names) for k, v in before.keywords.items()}
+            if not any(all(wanted.get(k) == v for k, v in (OPTIONS | config).items()) for config in kernel.configs):
+                text = ", ".join(f"{key}={wanted[key]}" for key in sorted({*kernel.tuned, *OPTIONS}) if key in wanted)
+                what = f"{name}: no configuration is the base's ({text})"
+                findings.add("autotune_base", kernel.node, what, "Keep the base's configuration among those to try.")
+    for launch in new.launches:
+        same = [one for one in base.launches if one.kernel == launch.kernel]
+        if not same and "grid_changed" in rules:
+            what = f"{launch.kernel} is launched and was not in the base"
+            findings.add("grid_changed", launch.node, what, "Keep the kernels of the base.")
+        for one in same[:1]:
+            was, now = (_grid_text(launch_) for launch_ in (one, launch))
+            if was and now and was != now and "grid_changed" in rules:
+                what = f"the grid of {launch.kernel} was {was} and is {now}"
+                findings.add("grid_changed", launch.node, what, "Keep the grid of the base.")
+            for name in sorted({*one.keywords} & {*launch.keywords}):
+                values = _literal(one.keywords[name], one.names), _literal(launch.keywords[name], launch.names)
+                if None not in values and values[0] != values[1] and name not in OPTIONS and "blocks_changed" in rules:
+                    what = f"{name} of {launch.kernel} was {values[0]} and is {values[1]}"
+                    findings.add("blocks_changed", launch.node, what, "Keep the block sizes of the base.")
+
+
+def _grid_text(launch: Launch) -> str:
+    """Return the grid as it is written, what META stands for put in; "" where it is not written plainly."""
+    if launch.grid is None:
+        return ""
+    texts = []
+    for length in launch.grid:
+        text = ast.unparse(length)
+        for part in ast.walk(length):
+            if isinstance(part, ast.Subscript) and isinstance(part.slice, ast.Constant):
+                text = text.replace(ast.unparse(part), str(part.slice.value))
+        texts.append(text)
+    return f"({', '.join(texts)})"

@@ -1,4 +1,8 @@
-"""Rules of a candidate's form: sections, imports, names, signatures, and words that have no place in a kernel file."""
+"""Rules of a candidate's form: sections, imports, module level, ModelNew, and names that have no place in it.
+
+They are the seed's output rules and what makes a file easy to read and to record a plan from. That a candidate is
+honest is not decided here: what ran decides (docs/trust.md). A name that is refused is an early word about it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ from enum import IntEnum
 
 from rooflift.lint import vocabulary
 from rooflift.lint.findings import Findings
-from rooflift.lint.kernels import dotted
 
 _TESTING = ("get_inputs", "get_init_inputs", "Model", "main", "benchmark")
+_PARTS = (*(ast.Assign, ast.AnnAssign, ast.AugAssign), *(ast.For, ast.If, ast.Pass, ast.Import, ast.ImportFrom))
 
 
 class Section(IntEnum):
@@ -31,19 +35,32 @@ def imports(tree: ast.Module) -> dict[str, str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                found[alias.asname or alias.name.split(".")[0]] = (
-                    alias.name if alias.asname else alias.name.split(".")[0]
-                )
+                first = alias.name.split(".")[0]
+                found[alias.asname or first] = alias.name if alias.asname else first
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
     return found
 
 
+def dotted(node: ast.AST, aliases: Mapping[str, str]) -> str:
+    """Return "torch.nn.Module" of a name or an attribute, "" of anything else.
+
+    >>> dotted(ast.parse("nn.Module", mode="eval").body, {"nn": "torch.nn"})
+    'torch.nn.Module'
+    """
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return ""
+    return ".".join([aliases.get(node.id, node.id), *reversed(parts)])
+
+
 def decorators(node: ast.FunctionDef | ast.ClassDef, aliases: Mapping[str, str]) -> Iterator[tuple[str, ast.expr]]:
     """Return the decorators by their dotted names."""
     for decorator in node.decorator_list:
-        function = decorator.func if isinstance(decorator, ast.Call) else decorator
-        yield dotted(function, {"staticmethod": "builtins.staticmethod", **aliases}), decorator
+        yield dotted(decorator.func if isinstance(decorator, ast.Call) else decorator, aliases), decorator
 
 
 def is_kernel(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
@@ -51,12 +68,13 @@ def is_kernel(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
     return isinstance(node, ast.FunctionDef) and any(name == "triton.jit" for name, _ in decorators(node, aliases))
 
 
-def judge_layout(tree: ast.Module, findings: Findings, aliases: Mapping[str, str]) -> None:
-    """Judge everything about a candidate that does not ask what its code does."""
+def judge_layout(tree: ast.Module, reference: ast.Module, findings: Findings, aliases: Mapping[str, str]) -> None:
+    """Judge the form of a candidate."""
     _sections(tree, findings, aliases)
     _imports(tree, findings)
     _undefined(tree, findings)
     _words(tree, findings, aliases)
+    _model(tree, reference, findings, aliases)
 
 
 def _sections(tree: ast.Module, findings: Findings, aliases: Mapping[str, str]) -> None:
@@ -84,36 +102,37 @@ def _section(node: ast.stmt, later: list[ast.stmt], findings: Findings, aliases:
         case ast.Import() | ast.ImportFrom():
             return Section.IMPORTS
         case ast.FunctionDef():
-            return _function_section(node, later, findings, aliases)
+            return _function_section(node, later, aliases)
         case ast.ClassDef(name="ModelNew"):
             return Section.MODEL
-        case ast.ClassDef():
-            _record(node, findings, aliases)
-        case ast.Expr(value=ast.Constant(value=str())) | ast.Assign() | ast.AnnAssign():
-            pass
         case ast.If() if "__name__" in ast.unparse(node.test):
             findings.add("testing_code", node, "code for running the file", "Leave testing code out.")
-        case _:
+        case ast.ClassDef() | ast.Expr(value=ast.Constant(value=str())):
+            pass
+        case _ if not _sets_constants(node):
             what = "a statement at module level that is no import, constant, function or class"
             findings.add("top_level_code", node, what, "Move it into a function, or leave it out.")
     return None
 
 
-def _function_section(
-    node: ast.FunctionDef, later: list[ast.stmt], findings: Findings, aliases: Mapping[str, str]
-) -> Section | None:
-    names = list(decorators(node, aliases))
-    for name, decorator in names:
-        if name not in vocabulary.DECORATORS:
-            rule = "caching" if "cache" in ast.unparse(decorator) else "decorator"
-            findings.add(rule, decorator, f"@{ast.unparse(decorator)}", "Use triton's decorators only.")
-    known = {name for name, _ in names}
+def _sets_constants(node: ast.stmt) -> bool:
+    """Whether a statement sets names at module level, loops and conditions included, and does nothing beside."""
+    if isinstance(node, ast.Expr):
+        call = node.value
+        return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "append"
+    if isinstance(node, ast.For | ast.If):
+        return all(map(_sets_constants, (*node.body, *node.orelse)))
+    return isinstance(node, _PARTS)
+
+
+def _function_section(node: ast.FunctionDef, later: list[ast.stmt], aliases: Mapping[str, str]) -> Section | None:
+    known = {name for name, _ in decorators(node, aliases)}
     if "triton.jit" in known:
         return Section.KERNELS
     used_by_kernels = {
         part.id
         for kernel in later
-        if is_kernel(kernel, aliases) or isinstance(kernel, ast.Assign)
+        if is_kernel(kernel, aliases) or _sets_constants(kernel)
         for part in ast.walk(kernel)
         if isinstance(part, ast.Name)
     }
@@ -122,101 +141,78 @@ def _function_section(
     return Section.WRAPPERS
 
 
-def _record(node: ast.ClassDef, findings: Findings, aliases: Mapping[str, str]) -> None:
-    """A class beside ModelNew may be a dataclass, a named tuple or an enumeration, with fields alone."""
-    bases = {dotted(base, aliases) for base in node.bases}
-    plain = bases <= {"typing.NamedTuple", "enum.Enum", "enum.IntEnum"} and not node.keywords
-    decorated = {name for name, _ in decorators(node, aliases)}
-    fields = all(isinstance(part, ast.AnnAssign | ast.Assign | ast.Expr | ast.Pass) for part in node.body)
-    if not (
-        plain
-        and fields
-        and (bases or decorated == {"dataclasses.dataclass"})
-        and decorated <= {"dataclasses.dataclass"}
-    ):
-        what = f"class {node.name} is neither ModelNew nor a record of fields"
-        findings.add(
-            "class_body", node, what, "Write wrappers as functions; a dataclass or NamedTuple has fields alone."
-        )
-
-
 def _imports(tree: ast.Module, findings: Findings) -> None:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
-        if node not in tree.body:
-            findings.add("import", node, "an import inside of a function or block", "Import at the top of the file.")
+        if node not in tree.body and not any(node in ast.walk(part) for part in tree.body if isinstance(part, ast.If)):
+            findings.add("import", node, "an import inside of a function", "Import at the top of the file.")
         module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
         for alias in node.names:
             full = f"{module}.{alias.name}" if module else alias.name
-            if module.startswith("triton"):
+            if full.startswith("triton."):
                 _triton_attribute(node, full, findings)
             level = node.level if isinstance(node, ast.ImportFrom) else 0
-            if level or alias.name == "*" or not _importable(module, alias.name, full):
-                rule = vocabulary.refusal(full)
-                findings.add(
-                    rule, node, f"{full} is imported", "Import torch, torch.nn, triton, triton.language, math."
-                )
-
-
-def _importable(module: str, name: str, full: str) -> bool:
-    if module in vocabulary.STANDARD:
-        allowed = vocabulary.STANDARD[module]
-        return allowed is None or name in allowed or full in vocabulary.STANDARD
-    if not module and full in vocabulary.STANDARD:
-        return True
-    package, _, rest = full.partition(".")
-    if package == "torch":
-        return full in vocabulary.MODULES["torch"] or rest in vocabulary.TORCH_PLAIN | vocabulary.ALLOCATION
-    if package == "triton":
-        known = vocabulary.TRITON_PLAIN | vocabulary.TRITON_DECORATORS
-        return full in vocabulary.MODULES["triton"] or rest in known or rest.startswith("language.")
-    return False
+            refused = next(filter(None, map(vocabulary.refusal, full.split("."))), None)
+            if refused or level or alias.name == "*" or full.split(".")[0] not in vocabulary.IMPORTS:
+                remedy = "Import torch, torch.nn, triton, triton.language, and plain parts of Python such as math."
+                findings.add(refused or "import", node, f"{full} is imported", remedy)
 
 
 def _undefined(tree: ast.Module, findings: Findings) -> None:
     from pyflakes import messages
     from pyflakes.checker import Checker
 
-    wanted = (messages.UndefinedName, messages.UndefinedLocal)
     for message in Checker(tree).messages:
-        if isinstance(message, wanted):
-            name = message.message_args[0]
-            rule = vocabulary.refusal(f"builtins.{name}") if name in ("__file__", "__name__") else "undefined_name"
-            findings.at(rule, message.lineno, message.col + 1, f"{name} is not defined", "Import or define it.")
+        if isinstance(message, messages.UndefinedName | messages.UndefinedLocal):
+            what = f"{message.message_args[0]} is not defined"
+            findings.at("undefined_name", message.lineno, message.col + 1, what, "Import or define it.")
 
 
 def _words(tree: ast.Module, findings: Findings, aliases: Mapping[str, str]) -> None:
     """Names and statements that are refused wherever they stand; attributes that triton does not have."""
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     own |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     own |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
         match node:
             case ast.Try() | ast.TryStar():
-                findings.add(
-                    "exception_handling", node, "try/except", "Let errors rise; check inputs with if and raise."
-                )
+                remedy = "Let errors rise; check inputs with if and raise."
+                findings.add("exception_handling", node, "try/except", remedy)
             case ast.Global() | ast.Nonlocal():
                 findings.add("caching", node, f"`{ast.unparse(node)}`", "Pass values as arguments.")
             case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncFor() | ast.AsyncWith():
                 findings.add("streams_threads", node, "asynchronous code", "Write plain functions.")
-            case ast.Name(id=name, ctx=ast.Load()):
-                _name(node, name, own, aliases, findings)
-            case ast.Attribute(attr=attr):
-                if attr.startswith("__") and attr != "__init__":
-                    findings.add("dynamic_code", node, f".{attr}", "Leave Python's machinery alone.")
+            case ast.Name(id=name, ctx=ast.Load()) if name not in own and name not in aliases:
+                if rule := vocabulary.refusal(name):
+                    findings.add(rule, node, f"{name} is used", "Leave it out.")
+            case ast.Attribute():
+                _attribute(node, own, aliases, findings)
                 path = dotted(node, aliases)
                 if id(node) not in inner and path.startswith("triton."):
                     _triton_attribute(node, path, findings)
 
 
-def _name(node: ast.Name, name: str, own: set[str], aliases: Mapping[str, str], findings: Findings) -> None:
-    rule = vocabulary.refusal(f"builtins.{name}")
-    shadowed = name in own or name in aliases
-    if name.startswith("__") or (rule != "import" and not shadowed):
-        findings.add(rule if rule != "import" else "dynamic_code", node, f"{name} is used", "Leave it out.")
+def _attribute(node: ast.Attribute, own: set[str], aliases: Mapping[str, str], findings: Findings) -> None:
+    if not isinstance(node.ctx, ast.Load) and _belongs_to_others(node, own - {*aliases}, aliases):
+        what = f"{ast.unparse(node)} is set, which is not this file's"
+        findings.add("patching", node, what, "Leave other objects alone.")
+    rule = vocabulary.refusal(node.attr)
+    if rule and (rule == "patching" or node.attr in vocabulary.OF_ANY_TENSOR or _of_torch(node, aliases)):
+        findings.add(rule, node, f".{node.attr} is used", "Leave it out.")
+    elif node.attr.startswith("__") and node.attr not in ("__init__", "__name__"):
+        findings.add("dynamic_code", node, f".{node.attr}", "Leave Python's machinery alone.")
+
+
+def _of_torch(node: ast.Attribute, aliases: Mapping[str, str]) -> bool:
+    return dotted(node, aliases).partition(".")[0] == "torch"
+
+
+def _belongs_to_others(node: ast.Attribute, own: set[str], aliases: Mapping[str, str]) -> bool:
+    """Whether an attribute is of something imported or of Python's: not of `self`, a parameter or an own name."""
+    name = dotted(node.value, {}).partition(".")[0]
+    return name in aliases or (name != "" and name not in own)
 
 
 def _triton_attribute(node: ast.AST, path: str, findings: Findings) -> None:
@@ -236,53 +232,63 @@ def model_class(tree: ast.Module, name: str) -> ast.ClassDef | None:
     return next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
 
 
-def judge_model(tree: ast.Module, reference: ast.Module, findings: Findings, aliases: Mapping[str, str]) -> None:
-    """Judge the class ModelNew against the reference's Model: bases, methods, signatures."""
+def _model(tree: ast.Module, reference: ast.Module, findings: Findings, aliases: Mapping[str, str]) -> None:
+    """Judge the class ModelNew against the reference's Model: bases, methods, parameters."""
     model, original = model_class(tree, "ModelNew"), model_class(reference, "Model")
     if model is None:
         last = tree.body[-1] if tree.body else None
         findings.add("model_new", last, "there is no class ModelNew", "End the file with class ModelNew(nn.Module).")
         return
     if [dotted(base, aliases) for base in model.bases] != ["torch.nn.Module"] or model.keywords or model.decorator_list:
-        findings.add(
-            "model_new", model, "ModelNew is not plainly `class ModelNew(nn.Module)`", "Inherit nn.Module alone."
-        )
+        what = "ModelNew is not plainly `class ModelNew(nn.Module)`"
+        findings.add("model_new", model, what, "Inherit nn.Module alone.")
     for node in model.body:
-        _member(node, findings, aliases)
-    assert original is not None  # the catalog has seen it
-    for method in ("__init__", "forward"):
-        wanted, found = _signature(original, method), _signature(model, method)
-        if wanted != found:
-            node = _method(model, method) or model
-            what = f"ModelNew.{method}({', '.join(found)}) is not the reference's ({', '.join(wanted)})"
-            findings.add("signature", node, what, "Keep names, order and defaults of the reference.")
-
-
-def _member(node: ast.stmt, findings: Findings, aliases: Mapping[str, str]) -> None:
-    match node:
-        case ast.FunctionDef(name=name):
+        names = [t.id for t in _targets(node) if isinstance(t, ast.Name)] + [getattr(node, "name", "")]
+        for name in names:
             if name.startswith("__") and name != "__init__":
                 findings.add("class_body", node, f"ModelNew defines {name}", "Leave Python's machinery alone.")
-            for path, decorator in decorators(node, aliases):
-                if path not in ("builtins.staticmethod", "torch.no_grad", "torch.inference_mode"):
-                    rule = "caching" if "cache" in ast.unparse(decorator) else "decorator"
-                    findings.add(rule, decorator, f"@{ast.unparse(decorator)}", "Write a plain method.")
-        case ast.Expr(value=ast.Constant()) | ast.Pass() | ast.AnnAssign() | ast.Assign():
-            pass
-        case _:
-            findings.add("class_body", node, "a statement in ModelNew that is no method or constant", "Leave it out.")
+        plain = isinstance(node, ast.FunctionDef | ast.Pass | ast.Assign | ast.AnnAssign)
+        if not plain and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            what = "a statement in ModelNew that is no method or constant"
+            findings.add("class_body", node, what, "Leave it out.")
+    for method in ("__init__", "forward"):
+        if original is not None:
+            _same_parameters(original, model, method, findings)
+
+
+def _targets(node: ast.stmt) -> list[ast.expr]:
+    if isinstance(node, ast.Assign):
+        return node.targets
+    return [node.target] if isinstance(node, ast.AnnAssign) else []
+
+
+def _same_parameters(original: ast.ClassDef, model: ast.ClassDef, method: str, findings: Findings) -> None:
+    """Ask for the reference's parameters in their order; more of them need defaults."""
+    wanted, found = _parameters(original, method), _parameters(model, method)
+    taken = [text.partition("=")[0] for text, _ in found]
+    names = [text.partition("=")[0] for text, _ in wanted]
+    defaults = all(own == said or own[0].partition("=")[0] == said[0] for own, said in zip(found, wanted, strict=False))
+    if taken[: len(names)] != names or not defaults or not all(optional for _, optional in found[len(names) :]):
+        node = _method(model, method) or model
+        said, own = (", ".join(text for text, _ in every) for every in (wanted, found))
+        what = f"ModelNew.{method}({own}) is not the reference's ({said})"
+        findings.add("signature", node, what, "Keep names and order of the reference; more parameters need defaults.")
 
 
 def _method(model: ast.ClassDef, name: str) -> ast.FunctionDef | None:
     return next((node for node in model.body if isinstance(node, ast.FunctionDef) and node.name == name), None)
 
 
-def _signature(model: ast.ClassDef, name: str) -> list[str]:
+def _parameters(model: ast.ClassDef, name: str) -> list[tuple[str, bool]]:
+    """Return each parameter as "name=default", and whether it may be left out."""
     method = _method(model, name)
     if method is None:
-        return ["self"] if name == "__init__" else []
-    args = ast.parse(ast.unparse(method.args).join(("def f(", "): 0"))).body[0].args  # type: ignore[attr-defined]
-    for arg in ast.walk(args):
-        if isinstance(arg, ast.arg):
-            arg.annotation = None
-    return [part.strip() for part in ast.unparse(args).split(",")]
+        return [("self", False)] if name == "__init__" else []
+    args = method.args
+    every = [*args.posonlyargs, *args.args]
+    defaults: list[ast.expr | None] = [None] * (len(every) - len(args.defaults))
+    found = list(zip(every, [*defaults, *args.defaults], strict=True))
+    found += list(zip(args.kwonlyargs, args.kw_defaults, strict=True))
+    texts = [(arg.arg + (f"={ast.unparse(value)}" if value else ""), value is not None) for arg, value in found]
+    starred = [(f"{star}{arg.arg}", True) for star, arg in (("*", args.vararg), ("**", args.kwarg)) if arg]
+    return texts + starred

@@ -1,9 +1,4 @@
-"""What a candidate may name: modules, host functions, tensor methods; and what the installed triton offers.
-
-The lists are of what is allowed, so that an operator of torch that nobody thought of is refused. Allowed in `forward`
-are allocation, shapes, views, and copies that change no value but its type or place (`contiguous`, `clone`, `to`):
-they compute nothing, and a run counts their bytes and time. Constructors may draw and scale parameters as well.
-"""
+"""What a candidate may import and name, and what the installed triton offers."""
 
 from __future__ import annotations
 
@@ -18,118 +13,29 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-MODULES = {
-    "torch": words("torch torch.nn torch.nn.init torch.cuda"),
-    "triton": words(
-        """triton triton.language triton.language.math triton.language.extra triton.language.extra.libdevice
-        triton.language.extra.cuda triton.language.extra.cuda.libdevice triton.tools triton.tools.tensor_descriptor
-        triton.runtime triton.runtime.driver triton.runtime.driver.active triton.runtime.driver.active.utils"""
-    ),
-}
-STANDARD = {
-    "__future__": words("annotations"),
-    "math": None,  # all of it: numbers only
-    "typing": words(
-        """Any Callable ClassVar Dict Final Iterable Iterator List Literal Mapping NamedTuple Optional Sequence Tuple
-        Type TypeAlias TypeVar Union cast"""
-    ),
-    "collections": words("abc namedtuple OrderedDict"),
-    "collections.abc": words("Callable Iterable Iterator Mapping Sequence"),
-    "dataclasses": words("dataclass field replace"),
-    "enum": words("Enum IntEnum auto"),
-    "functools": words("partial reduce"),
-    "itertools": words("product chain count permutations combinations zip_longest accumulate"),
-}
-
-ALLOCATION = words("empty empty_like empty_strided zeros zeros_like ones ones_like full full_like")
-VIEW_FUNCTIONS = words(
-    """as_strided reshape squeeze unsqueeze flatten transpose permute movedim broadcast_to narrow unbind split chunk
-    t swapaxes swapdims clone"""
-)
-INIT_FUNCTIONS = words("rand randn randint rand_like randn_like tensor arange linspace eye normal randperm")
-DTYPES = words(
-    """float32 float float64 double float16 half bfloat16 int8 int16 short int32 int int64 long uint8 bool
-    float8_e4m3fn float8_e5m2 uint16 uint32 uint64"""
-)
-TORCH_PLAIN = DTYPES | words(
-    """Tensor Size device dtype finfo iinfo is_tensor is_floating_point promote_types result_type contiguous_format
-    channels_last preserve_format strided broadcast_shapes is_grad_enabled nn.Module nn.Parameter nn.parameter.Parameter
-    no_grad inference_mode cuda.device cuda.current_device cuda.get_device_properties cuda.get_device_capability
-    cuda.is_available cuda.device_count get_default_dtype"""
-)
-HOLDERS = words(
-    """Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Linear Bilinear Embedding BatchNorm1d
-    BatchNorm2d BatchNorm3d LayerNorm GroupNorm RMSNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d PReLU"""
-)
-HOLDER_TENSORS = words("weight bias running_mean running_var")
-HOLDER_NUMBERS = words(
-    """stride padding dilation groups kernel_size in_channels out_channels in_features out_features num_features eps
-    momentum normalized_shape num_groups num_channels num_embeddings embedding_dim output_padding affine"""
-)
-TRITON_PLAIN = words(
-    """cdiv next_power_of_2 set_allocator runtime.driver.active.get_current_target
-    runtime.driver.active.get_current_device runtime.driver.active.utils.get_device_properties
-    tools.tensor_descriptor.TensorDescriptor tools.tensor_descriptor.TensorDescriptor.from_tensor"""
-)
-TRITON_DECORATORS = words("autotune heuristics jit constexpr_function Config")
-DECORATORS = words(
-    """triton.jit triton.autotune triton.heuristics triton.constexpr_function torch.no_grad torch.inference_mode
-    dataclasses.dataclass builtins.staticmethod"""
-)
-CONTEXTS = words("torch.no_grad torch.inference_mode torch.cuda.device")
-
-TENSOR_FACTS = words("shape dtype device ndim is_cuda is_cpu requires_grad itemsize nbytes layout")
-TENSOR_FACT_METHODS = words(
-    """size stride dim ndimension numel nelement element_size is_contiguous storage_offset is_floating_point
-    get_device data_ptr is_complex is_signed"""
-)
-TENSOR_VIEWS = words("T mT H mH data")
-TENSOR_VIEW_METHODS = words(
-    """view view_as reshape reshape_as flatten unflatten squeeze unsqueeze transpose t permute movedim swapaxes swapdims
-    expand expand_as broadcast_to contiguous to type float half bfloat16 double type_as detach narrow select as_strided
-    cuda requires_grad_ diagonal"""
-)  # these may share memory with their tensor
-TENSOR_PARTS = words("chunk split unbind tensor_split")
-TENSOR_COPIES = words("clone new_empty new_zeros new_ones new_full new_empty_strided")
-FILLS = words("zero_ fill_")
-INIT_METHODS = words("uniform_ normal_ zero_ fill_ mul_ div_ add_ sub_ copy_ kaiming_uniform_ clamp_ exponential_")
-
-BUILTINS = words(
-    """abs all any bool dict divmod enumerate float frozenset int isinstance len list max min pow range reversed round
-    set slice sorted str sum super tuple zip map filter NotImplemented Ellipsis repr format staticmethod
-    ValueError TypeError RuntimeError NotImplementedError AssertionError IndexError KeyError ArithmeticError
-    OverflowError"""
-)
-TIMERS = words("time timeit datetime perf_counter")
-THREADS = words("threading multiprocessing concurrent asyncio _thread queue sched contextvars")
+IMPORTS = words("torch triton math typing collections dataclasses enum functools itertools __future__")
+STREAMS = words("Stream ExternalStream Event CUDAGraph set_stream default_stream threading multiprocessing")
 CODE = words(
-    """eval exec compile __import__ getattr setattr delattr hasattr vars globals locals dir type object callable
-    classmethod property memoryview id hash importlib inspect types ctypes cffi builtins operator sys gc weakref pickle
-    marshal ast code codeop runpy __builtins__ __loader__ __spec__ __file__ __name__"""
+    """eval exec compile __import__ setattr delattr vars globals locals breakpoint memoryview importlib inspect ctypes
+    builtins gc sys _C utils hub load jit numpy apply_ map_"""
 )
-SYSTEM = words(
-    """open input print breakpoint exit quit os io pathlib subprocess socket shutil tempfile urllib http requests signal
-    glob mmap fcntl resource platform getpass logging warnings random secrets"""
+SYSTEM = words("open input exit quit os io subprocess socket shutil tofile from_file save distributed")
+HOOKS = words(
+    """register_hook register_forward_hook register_forward_pre_hook register_full_backward_hook register_module_hook
+    register_post_accumulate_grad_hook"""
 )
+OF_ANY_TENSOR = words("numpy apply_ map_ tofile")  # refused whatever they belong to; the others only of torch
 
 
-def refusal(path: str) -> str:
-    """Return the rule that refuses a dotted name."""
-    parts = path.split(".")
-    name = parts[1] if parts[0] == "builtins" and len(parts) > 1 else parts[0]
-    if name in THREADS or (name == "torch" and words("Stream ExternalStream stream Event") & {*parts}):
+def refusal(name: str) -> str | None:
+    """Return the rule that refuses a builtin, a module, or an attribute of torch or of a tensor by its name."""
+    if name in STREAMS:
         return "streams_threads"
-    if name == "torch" and words("current_stream default_stream set_stream CUDAGraph graph multiprocessing") & {*parts}:
-        return "streams_threads"
-    if name in TIMERS:
-        return "patching"
-    if name in CODE or (name == "torch" and words("compile jit ops utils library _C hub load") & {*parts}):
+    if name in CODE:
         return "dynamic_code"
-    if name in SYSTEM or (name == "torch" and words("save distributed from_file") & {*parts}):
+    if name in SYSTEM:
         return "system_access"
-    if name == "functools":
-        return "caching"
-    return "torch_compute" if name == "torch" else "import"
+    return "patching" if name in HOOKS else None
 
 
 @cache
@@ -168,9 +74,18 @@ def unknown_attribute(path: str) -> tuple[str, str] | None:
             return None
         if parts[length] not in names:
             return module, parts[length]
-        if _source(f"{module}.{parts[length]}") is None:
+        if _source(f"{module}.{parts[length]}") is None or parts[length] in _objects(module):
             return None
     return None
+
+
+@cache
+def _objects(module: str) -> frozenset[str]:
+    """Return what a module imports out of others: `triton.runtime.driver` is an object and hides its own module."""
+    file = _source(module)
+    nodes = ast.parse(file.read_text(encoding="utf-8")).body if file is not None else []
+    named = (alias for node in nodes if isinstance(node, ast.ImportFrom) and node.module for alias in node.names)
+    return frozenset(alias.asname or alias.name for alias in named)
 
 
 @cache

@@ -27,7 +27,9 @@ from rooflift.measure.environment import Driver, package_version
 from rooflift.measure.request import Request
 from rooflift.ncu.command import find_ncu
 from rooflift.process import PACKAGE
+from rooflift.project.imports import imported_modules
 from rooflift.project.inline import inlined_files
+from rooflift.project.settings import build_folder
 from rooflift.runs import atomic
 from rooflift.runs.verify import sha256
 from rooflift.schema import Sampling
@@ -91,8 +93,12 @@ def record(request: Request, driver: Driver, commit: str | None, *, dirty: bool)
     """Return all that two calls must agree in for one to go on with what the other has measured."""
     ncu = find_ncu() if request.metric_set != "none" else None
     files = {"reference": request.operator.reference} | {version.name: version.path for version in request.versions}
+    for path in [*files.values()]:
+        files |= imported_modules(path, request.operator.folder)
     if request.dispatch is not None:
         files |= {path.as_posix(): path for path in inlined_files(request.dispatch)}
+    if request.baselines is not None:
+        files["baselines"] = request.baselines
     code_files = [path for room in ("measure", "worker", "ncu") for path in (PACKAGE / room).glob("*.py")]
     return {
         "command": request.command,
@@ -119,7 +125,7 @@ def open_checkpoint(root: Path, about: dict[str, Any]) -> Iterator[Checkpoint]:
     another process measures the same, the folder is a temporary one.
     """
     name = hashlib.sha256(msgspec.json.encode(about, order="sorted")).hexdigest()
-    place = root / "build" / "unfinished" / name[:32]
+    place = build_folder(root) / "unfinished" / name[:32]
     with ExitStack() as stack:
         found = None
         with suppress(OSError):

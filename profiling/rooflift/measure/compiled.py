@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from rooflift.errors import KernelFault
+from rooflift.measure.children import Job, Measurement, Progress, in_turn, run_worker, staged
 from rooflift.measure.request import Request
-from rooflift.measure.session import Job, Measurement, Progress, in_turn, run_worker, staged
 from rooflift.process import run_to_end
+from rooflift.project.gpus import spec_for_target
 from rooflift.runs.run import to_frame
 from rooflift.schema import CompiledKernel, CompiledRow
 from rooflift.worker.protocol import Plan
@@ -23,10 +25,21 @@ def compile_kernels(request: Request, targets: Sequence[int], progress: Progress
     """Compile the versions for targets (89, 90, ...): the cases and dtypes that ncu would profile.
 
     Raises:
-        KernelFault: a version does not compile.
+        KernelFault: a version does not compile, or none launches a Triton kernel.
         CatalogError: a target has no GPU spec, or a case has a dtype that torch lacks.
         EnvironmentFault: triton or cuobjdump is missing.
     """
+    found = compiled_or_none(request, targets, progress)
+    if not found:
+        raise KernelFault(
+            f"{request.operator.label}: no Triton kernel is launched, so there is nothing to compile",
+            "`rooflift verify` and `rooflift profile` take versions in plain torch and in CUDA C++.",
+        )
+    return found
+
+
+def compiled_or_none(request: Request, targets: Sequence[int], progress: Progress) -> list[CompiledKernel]:
+    """Return what `compile_kernels` does, no kernels where none is launched: versions in plain torch, in CUDA C++."""
     seen = Measurement()
     with compiling(request, targets, seen, progress, os.cpu_count() or 1) as jobs:
         run_to_end(in_turn([jobs], request.timeout_s))
@@ -37,7 +50,13 @@ def compile_kernels(request: Request, targets: Sequence[int], progress: Progress
 def compiling(
     request: Request, targets: Sequence[int], seen: Measurement, progress: Progress, cores: int
 ) -> Iterator[list[Job]]:
-    """Yield the jobs that compile versions, a part of the cases each; `seen` takes what they find."""
+    """Yield the jobs that compile versions, a part of the cases each; `seen` takes what they find.
+
+    Raises:
+        CatalogError: a target has no GPU spec; no process is started for it.
+    """
+    for target in targets:
+        spec_for_target(target)
     work = request.profiled
     processes = max(min(cores, len(work)), 1)
     with staged(request.operator, request.versions, Plan(work=work, targets=list(targets))) as stage:
@@ -55,8 +74,8 @@ def in_order(kernels: Sequence[CompiledKernel], request: Request) -> list[Compil
 
 
 def compile_tables(request: Request, targets: Sequence[int], progress: Progress) -> pd.DataFrame:
-    """Return what `compile_kernels` found as the rows of compiled.csv."""
-    return to_rows(compile_kernels(request, targets, progress))
+    """Return compiled kernels as the rows of compiled.csv; none of versions that launch no Triton kernel."""
+    return to_rows(compiled_or_none(request, targets, progress))
 
 
 def to_rows(kernels: Sequence[CompiledKernel]) -> pd.DataFrame:

@@ -13,6 +13,8 @@ import msgspec
 from rooflift.errors import RoofliftError
 from rooflift.measure import environment
 from rooflift.ncu.failures import COUNTERS_REMEDY
+from rooflift.project.operator import find_root, operator_names
+from rooflift.project.settings import kernels_folder
 from rooflift.sandbox.enter import ROWS
 from rooflift.sandbox.sandbox import REMEDY, find_sandbox
 
@@ -29,8 +31,9 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def examine(root: Path) -> list[Finding]:
-    """Look at GPU, driver, ncu, performance counters, packages, disk, sandbox. Never raises for what it finds."""
+    """Look at project, GPU, driver, ncu, performance counters, packages, disk, sandbox. Never raises."""
     looks: list[Callable[[], Finding]] = [
+        lambda: _project(root),
         _python,
         _gpu,
         _ncu,
@@ -47,6 +50,22 @@ PACKAGES = {
     "torch": "runs references and kernels",
     "triton": "compiles kernels",
 }
+
+
+def _project(root: Path) -> Finding:
+    """Say which project this is, and what comes next in it."""
+    try:
+        top = find_root(root.resolve())
+        names = operator_names(top)
+    except RoofliftError as error:
+        return Finding("project", "note", error.message, error.remedy)
+    where = f"{len(names)} operators and ladders in {kernels_folder(top)}"
+    if not names:
+        remedy = "`rooflift new operator NAME --from FILE.py:FUNCTION` makes one of a function."
+        return Finding("project", "note", where.replace("0 operators and ladders", "no operator"), remedy)
+    return Finding(
+        "project", "ok", f"{where}; next: `rooflift verify {names[0]}`, on a GPU `rooflift profile {names[0]}`"
+    )
 
 
 def _python() -> Finding:

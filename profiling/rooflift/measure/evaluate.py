@@ -1,43 +1,44 @@
-"""The gates of a candidate that the linter accepted: it runs in a process of its own, and a judge trusts none of it.
+"""The evaluation of a candidate: three processes run parts of it, and a judge that loads none of them compares.
 
-What they catch and the linter may not: wrong results on some seed or odd shape, elements never written, changed
-inputs, results remembered from an earlier call, results that are not there yet on the default stream, hangs, hoarding.
+What a call does is recorded as a launch plan and carried out apart from the candidate's Python, on inputs of the
+judge's (docs/trust.md). It catches wrong results on some seed or odd shape, elements never written, changed inputs,
+results remembered or left from an earlier call, operations of torch that should be a kernel's, hangs, hoarding.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import random
+import secrets
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from rooflift.errors import CatalogError, KernelFault
-from rooflift.measure.faults import wrong_result
-from rooflift.measure.session import Progress
+from rooflift.measure.children import Progress
+from rooflift.measure.faults import GAP_REMEDY, wrong_result
+from rooflift.measure.odd_sizes import odd_sizes
 from rooflift.process import Ended, run_to_end
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator
 from rooflift.sandbox.sandbox import OverLimit, Sandbox
-from rooflift.worker.protocol import LOG, Fault, Judgement, Trial, Trials, read_event, worker_command
+from rooflift.worker.protocol import LOG, Fault, Judgement, Prepared, Task, Trial, Trials, read_event, worker_command
 
-MOST_GENERATED = 12  # shapes; in the interpreter a case takes about a second
 REMEDIES = {
+    "plan": "",  # the fault says it
     "runs": "Fix it: it must compile and run on every test case, and on odd shapes.",
-    "result_type": "Return plain tensors.",
+    "compiles": "Correct that line: a GPU gets what Triton's compiler makes of it.",
     "correctness": "Compare the indexing and masks there.",
-    "inputs_changed": "Leave the inputs as they are.",
-    "default_stream": "Do all work on the current stream, and in the calling thread.",
-    "second_call": "Compute from the inputs of each call; keep nothing from one to the next.",
-    "result_overwritten": "Allocate the result in each call.",
-    "threads": "Start no threads.",
+    "inputs_changed": "Leave the inputs and parameters as they are.",
+    "second_call": "Compute from the inputs of each call, whatever memory holds; keep nothing from one to the next.",
+    "interpreter": GAP_REMEDY,
     "limits": "Stay within time and memory, start no processes, and write no files.",
 }
 
@@ -48,43 +49,25 @@ class Evaluation:
 
     faults: list[Fault]
     compared: int
+    untried: list[str] = field(default_factory=list)  # sizes that never vary in cases.toml, and so were not varied
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing is wrong, but Triton's interpreter could not run it: only a GPU can tell."""
+        return bool(self.faults) and all(fault.criterion == "interpreter" for fault in self.faults)
 
     def reasons(self) -> list[str]:
         """Return the faults in words, each with its remedy."""
         return [_in_words(fault) for fault in self.faults]
 
 
-def odd_cases(cases: Sequence[Case], seed: int) -> list[Case]:
-    """Return cases of one other size each: a dimension of 1, or an odd one, equal ones of several inputs together.
-
-    The reference may refuse some, such as other numbers of channels than its parameters have.
-    """
-    draw = random.Random(seed)  # noqa: S311  # no secret
-    found = []
-    for place, case in enumerate(case for case in cases if case.inputs):
-        assert case.inputs is not None
-        axis = -1 - place % max(map(len, case.inputs))
-        sizes = {shape[axis] for shape in case.inputs if len(shape) >= -axis}
-        size = draw.choice(sorted(sizes))
-        other = draw.choice([1, size + 1 + size % 2, 2 * size + 1, 33 + 2 * draw.randrange(16)])
-        shapes = [_with(shape, axis, size, other) for shape in case.inputs]
-        found.append(replace(case, name=f"{case.name} with inputs {shapes}", inputs=shapes))
-    return draw.sample(found, min(MOST_GENERATED, len(found)))
-
-
-def _with(shape: list[int], axis: int, size: int, other: int) -> list[int]:
-    if len(shape) < -axis or shape[axis] != size:
-        return shape
-    return [other if place == len(shape) + axis else old for place, old in enumerate(shape)]
-
-
-def trials(cases: Sequence[Case], seeds: Sequence[int]) -> list[Trial]:
-    """Return what a candidate has to go through: every case and seed, and odd shapes.
+def trials(tests: Sequence[Case], odd: Sequence[Case], seeds: Sequence[int]) -> list[Trial]:
+    """Return what a candidate has to go through: every case and seed, and odd sizes.
 
     Each in one dtype, in turn: a dtype more is a compilation more, and seeds and cases share them out.
     """
     found = []
-    for generated, group in ((False, list(cases)), (True, odd_cases(cases, seeds[0]))):
+    for generated, group in ((False, tests), (True, odd)):
         for place, case in enumerate(group):
             for turn, seed in enumerate(seeds[:1] if generated else seeds):
                 dtype = case.dtypes[(place + turn) % len(case.dtypes)]
@@ -100,48 +83,147 @@ def evaluate(
     progress: Progress,
     *,
     interpret: bool,
+    target: int = 90,
 ) -> Evaluation:
-    """Run a kernel file through the gates, on the GPU or in Triton's interpreter.
+    """Evaluate a kernel file on the GPU, or in Triton's interpreter and by compiling its kernels for `target`.
 
     Raises:
         CatalogError: the operator has no case to check.
         KernelFault: the judge could not do its work, which says nothing of the candidate.
     """
+    cases = _test_cases(operator)
+    odd = odd_sizes(cases, list(operator.cases.values()), seeds[0])
+    asked = Trials("reference.py", "candidate.py", trials(cases, odd.cases, seeds), target, 2 * sandbox.limits.time_s)
+    return replace(_evaluated(operator, candidate, sandbox, asked, progress, interpret), untried=odd.untried)
+
+
+def compile_candidate(
+    operator: Operator, candidate: Path, sandbox: Sandbox, progress: Progress, target: int = 90
+) -> Evaluation:
+    """Make the plans of a kernel file on every test case and compile their kernels for `target`; none is carried out.
+
+    Raises:
+        CatalogError: the operator has no case to check.
+        KernelFault: the judge could not do its work, which says nothing of the candidate.
+    """
+    asked = Trials("reference.py", "candidate.py", trials(_test_cases(operator), [], [1]), target, called=False)
+    return _evaluated(operator, candidate, sandbox, asked, progress, True)
+
+
+def _test_cases(operator: Operator) -> list[Case]:
     cases = operator.select_cases([], "test")
     if not cases:
         raise CatalogError(f"{operator.label}: no case to check", "Give a small case use = ['test'] in cases.toml.")
-    plan = Trials("reference.py", "candidate.py", trials(cases, seeds))
-    with tempfile.TemporaryDirectory(prefix="rooflift-", ignore_cleanup_errors=True) as one, \
-            tempfile.TemporaryDirectory(prefix="rooflift-", ignore_cleanup_errors=True) as other:  # fmt: skip
-        theirs, ours = Path(one), Path(other)
-        for folder in (theirs, ours):
-            shutil.copy(operator.reference, folder / "reference.py")
-            (folder / "trial.json").write_bytes(msgspec.json.encode(plan))
-        shutil.copy(candidate, theirs / "candidate.py")
-        (theirs / "results").mkdir()
-        progress("running the candidate")
-        ended = run_to_end(_within(sandbox, worker_command("candidate"), theirs, interpret, lambda _: None))
+    return cases
+
+
+def _evaluated(
+    operator: Operator, candidate: Path, sandbox: Sandbox, asked: Trials, progress: Progress, interpret: bool
+) -> Evaluation:
+    environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
+    tasks: list[Task] = [*(["replay"] if asked.called else []), *(["recompile"] if interpret else [])]  # type: ignore[list-item]
+    with tempfile.TemporaryDirectory(prefix="rooflift-", ignore_cleanup_errors=True) as name:
+        folders = _Folders(*(Path(name, part) for part in ("candidate", "judge", "kernels")))
+        folders.fill(operator.reference, candidate, asked)
+        return run_to_end(_evaluation(folders, sandbox, environment, progress, tasks))
+
+
+class _Folders(NamedTuple):
+    """Where the processes work: none of them sees another's folder."""
+
+    candidate: Path
+    judge: Path
+    kernels: Path
+
+    def fill(self, reference: Path, candidate: Path, asked: Trials) -> None:
+        """Put in what each may know; the secrets are the judge's."""
+        draw = secrets.SystemRandom()
+        hidden = [msgspec.structs.replace(trial, secret=draw.randrange(2**31)) for trial in asked.trials]
+        for folder, inside, trials_ in (
+            (self.candidate, "plans", asked),
+            (self.judge, "", msgspec.structs.replace(asked, trials=hidden)),
+            (self.kernels, "results", asked),
+        ):
+            (folder / inside).mkdir(parents=True)
+            (folder / "trial.json").write_bytes(msgspec.json.encode(trials_))
+        (self.kernels / "compiled").mkdir()
+        for folder in (self.candidate, self.judge):
+            shutil.copy(reference, folder / "reference.py")
+        shutil.copy(candidate, self.candidate / "candidate.py")
+
+
+async def _evaluation(
+    folders: _Folders, sandbox: Sandbox, environment: dict[str, str], progress: Progress, tasks: Sequence[Task]
+) -> Evaluation:
+    """Let the candidate's plans be made, carried out and judged."""
+
+    async def run(task: Task, folder: Path) -> Fault | None:
+        around = {} if task == "recompile" else environment
+        ended = await _within(sandbox, worker_command(task), folder, around, lambda _: None)
         if isinstance(ended, Fault):
-            return Evaluation([ended], 0)
+            return ended
         if ended.returncode != 0:
-            what = f"its process ended with code {ended.returncode}:\n{_last_words(theirs, ended)}"
-            return Evaluation([Fault("runs", what)], 0)
+            what = f"its process ended with code {ended.returncode}:\n{_last_words(folder, ended)}"
+            return Fault("runs", what)
+        return None
+
+    prepared, lines = asyncio.Event(), list[str]()
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        if isinstance(read_event(line), Prepared):
+            prepared.set()
+
+    judge = asyncio.ensure_future(
+        _within(sandbox, worker_command("judge"), folders.judge, environment, on_line, 3 * sandbox.limits.time_s)
+    )
+    waiting = asyncio.ensure_future(prepared.wait())
+    try:
+        progress("running the candidate")
+        fault = await run("candidate", folders.candidate)
+        if fault is not None:
+            return Evaluation([fault], 0)
         progress("judging its results")
-        with suppress(OSError):  # whatever it is by now; the judge sees its own folder and no other
-            (theirs / "results").rename(ours / "results")
-        return _judged(sandbox, ours, interpret)
+        _move(folders.candidate / "plans", folders.judge)
+        await asyncio.wait((judge, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if prepared.is_set() and _move(folders.judge / "calls", folders.kernels):
+            ends = await asyncio.gather(*(run(task, folders.kernels) for task in tasks))
+            fault = next((end for end in ends if end is not None), None)
+            if fault is not None:
+                return Evaluation([fault], 0)
+            _move(folders.kernels / "compiled", folders.judge)
+            _move(folders.kernels / "results", folders.judge)
+        return _judgement(await judge, lines)
+    finally:
+        waiting.cancel()
+        judge.cancel()
+        with suppress(asyncio.CancelledError):
+            await judge
+
+
+def _move(folder: Path, to: Path) -> bool:
+    """Move a folder into another, whatever it is by now: each process sees its own and no other."""
+    with suppress(OSError):
+        folder.rename(to / folder.name)
+        return True
+    return False
 
 
 async def _within(
-    sandbox: Sandbox, command: Sequence[str], folder: Path, interpret: bool, on_line: Callable[[str], None]
+    sandbox: Sandbox,
+    command: Sequence[str],
+    folder: Path,
+    environment: dict[str, str],
+    on_line: Callable[[str], None],
+    time_s: float | None = None,
 ) -> Ended | Fault:
     """Run a command, sandboxed; return how it ended by itself, or which limit ended it."""
-    environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
+    most_s = time_s or sandbox.limits.time_s
     try:
-        async with asyncio.timeout(sandbox.limits.time_s):
+        async with asyncio.timeout(most_s):
             return await sandbox.run(command, folder, environment, on_line)
     except TimeoutError:
-        return Fault("limits", f"it ran past {sandbox.limits.time_s:g} s")
+        return Fault("limits", f"it ran past {most_s:g} s")
     except OverLimit as error:
         return Fault("limits", error.message)
 
@@ -160,10 +242,8 @@ def _last_words(folder: Path, ended: Ended) -> str:
         return file.read(2000).decode(errors="replace")
 
 
-def _judged(sandbox: Sandbox, folder: Path, interpret: bool) -> Evaluation:
+def _judgement(ended: Ended | Fault, lines: list[str]) -> Evaluation:
     """Return what the judge says; results that take it past a limit are a fault of who made them."""
-    lines: list[str] = []
-    ended = run_to_end(_within(sandbox, worker_command("judge"), folder, interpret, lines.append))
     if isinstance(ended, Fault):
         return Evaluation([Fault(ended.criterion, f"when its results were judged, {ended.what}")], 0)
     found = [event for event in map(read_event, lines) if isinstance(event, Judgement)]
@@ -179,6 +259,6 @@ def _judged(sandbox: Sandbox, folder: Path, interpret: bool) -> Evaluation:
 def _in_words(fault: Fault) -> str:
     remedy = REMEDIES[fault.criterion]
     if fault.mismatch is None:
-        return f"{fault.criterion}: {fault.what}. {remedy}"
+        return f"{fault.criterion}: {fault.what}. {remedy}".removesuffix(". ")
     said, closer = wrong_result(fault.mismatch)
     return f"{fault.criterion}: {said}. {closer if fault.criterion == 'correctness' else remedy}"

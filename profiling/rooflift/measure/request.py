@@ -13,7 +13,7 @@ from rooflift.dtypes import DTYPES
 from rooflift.errors import CatalogError, did_you_mean
 from rooflift.ncu.metrics import METRIC_SETS
 from rooflift.project.cases import Case
-from rooflift.project.operator import Operator, Version, load_operator
+from rooflift.project.operator import Operator, Version, candidate_version, load_operator
 from rooflift.schema import MeasureOptions
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ class Request:
     commit: str | None = None  # the kernels are those of this commit; None: those of the working tree
     about: str = ""  # a note for the reader of the run
     sandbox: Sandbox | None = None  # None: somebody vouches for the versions
+
+    @property
+    def baselines(self) -> Path | None:
+        """The operator's own baselines, which are timed with torch's slow ones; None for none."""
+        return self.operator.baselines if self.options.slow_baselines else None
 
     @property
     def dispatch(self) -> Path | None:
@@ -77,17 +82,21 @@ def request_for(
     use: str,
     timeout_s: float,
     metric_set: str = "none",
+    candidate: Path | None = None,
 ) -> Request:
     """Return a request for names: of all versions and of the cases that serve `use`, where none is named.
 
+    A `candidate`, a file that is no version of the operator, stands alone or beside the versions that are named.
+
     Raises:
-        CatalogError: a name is unknown; near names are suggested.
+        CatalogError: a name is unknown; near names are suggested. The candidate cannot be read.
     """
     found = load_operator(root, operator)
+    chosen = [] if candidate and not versions else found.select_versions(list(versions or ()))
     return Request(
         root=root,
         operator=found,
-        versions=found.select_versions(list(versions or ())),
+        versions=[*chosen, candidate_version(found, candidate)] if candidate else chosen,
         cases=found.select_cases(list(cases or ()), use),
         dtypes=[known_dtype(dtype) for dtype in dtypes or ()],
         metric_set=known_metric_set(metric_set),
@@ -109,6 +118,7 @@ def profile_request(
     baselines: bool | None,
     options: MeasureOptions,
     timeout_s: float,
+    candidate: Path | None = None,
 ) -> Request:
     """Return the request of `rooflift profile` with the command that is recorded; `baselines` None: with a suite."""
     request = request_for(
@@ -120,11 +130,13 @@ def profile_request(
         use="bench",
         timeout_s=timeout_s,
         metric_set=metric_set,
+        candidate=candidate,
     )
     command = command_line(
         "profile",
         operator,
         version=versions,
+        candidate=candidate.name if candidate else None,
         case=cases,
         dtype=dtypes,
         suite=suite,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rooflift.errors import EnvironmentFault
 from rooflift.measure import environment
-from rooflift.measure.session import Progress
+from rooflift.measure.children import Progress
 from rooflift.process import child_environment, run_to_end, stream
 from rooflift.project.git import git_state
 from rooflift.schema import Machine, RoofRow, Roofs

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rooflift.errors import CatalogError, KernelFault, SanitizerFault
+from rooflift.measure.children import Progress, staged
 from rooflift.measure.request import Request, in_dtypes
-from rooflift.measure.session import Progress, staged
 from rooflift.process import child_environment, run_to_end, stream
 from rooflift.project.cases import Case
 from rooflift.project.operator import Version

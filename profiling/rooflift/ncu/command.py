@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rooflift.errors import NcuFault
+from rooflift.ncu.metrics import SOURCE_SECTION
 from rooflift.worker.protocol import RANGE
 
 INSTALL_REMEDY = (
@@ -59,7 +60,7 @@ def ncu_command(
     """Return the command that profiles what `program` runs inside the NVTX range of rooflift.
 
     Clocks stay as they are (--clock-control none). Caches are flushed before each replay pass (ncu's default), so a
-    version starts on a cold L2 as in the timings.
+    version starts on a cold L2 as in the timings. With metrics of each instruction the report holds the source, too.
     """
     return [
         ncu,
@@ -71,6 +72,7 @@ def ncu_command(
         "--metrics",
         ",".join(metrics),
         *(part for section in sections for part in ("--section", section)),
+        *(("--import-source", "yes") if SOURCE_SECTION in sections else ()),
         *(("--set", "full") if full_set else ()),
         "--force-overwrite",
         "--export",

@@ -20,26 +20,42 @@ from typing import IO, Any, Literal, NoReturn
 
 import msgspec
 
-from rooflift.ncu.metrics import DEVICE_ATTRIBUTES, DEVICE_NAME, METRICS, Metric
+from rooflift.ncu.cells import NO_VALUE, Cell, Given, cells, given
+from rooflift.ncu.content import MAGIC
+from rooflift.ncu.metrics import DEVICE_ATTRIBUTES, DEVICE_NAME, SOL_BREAKDOWNS
+from rooflift.ncu.source import Instructions, instructions
 from rooflift.worker.protocol import RANGE, SEPARATOR
 
 REFUSED, NO_READER = 3, 4  # exit codes
-MAGIC = b"NVR\0"
 WORDS = 4  # of the command line, before BEGIN and END
 LONGEST_TEXT = 10_000  # characters of a name; a report may hold any
-NOT_COLLECTED = "not collected in this report"
 PART_BYTES = 8 * 2**20
-Question = Literal["launches", "device", "rules"]
-
-Cell = tuple[float | None, str, int, str]  # value, unit, which of the metric's ncu names, why there is no value
+CHUNK_BYTES = 2**20
+Question = (
+    Literal["launches", "device", "rules", "instructions"] | str
+)  # or "values:" and a regular expression of ncu names
+VALUES = "values:"
+_NCU = re.compile(rb"\b(20[12]\d\.\d+\.\d+\.\d+) \(build \d+\)")
 
 
 class Launch(msgspec.Struct, frozen=True, array_like=True):
     """One launch, range or graph: what NVTX says of it, and a cell for each metric of the registry, in its order."""
 
     measured: tuple[str, str, str]  # version, case and dtype
-    kernel: str
+    kernel: str  # demangled, whole
     cells: list[Cell]
+    others: int = 0  # metrics of the launch that no entry of the registry takes
+
+
+class Value(msgspec.Struct, frozen=True, array_like=True):
+    """One metric of one launch under its ncu name, as the report holds it."""
+
+    launch: int
+    kernel: str
+    name: str
+    value: float | str | None  # None: see `missing`
+    unit: str
+    missing: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +65,7 @@ class Device:
     gpu: str  # "" when it does not say
     memory_bytes: int | None
     figures: dict[str, float | str]
+    ncu: str = ""  # its version, "" when the report does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +112,11 @@ def main() -> NoReturn:
                 cuts = parts(launch_sizes(file))
             begin, end = cuts[0], cuts[1]
             lines.append(msgspec.json.encode(cuts))
-        records = ANSWERS[question](_actions(ncu_report.load_report("/dev/stdin"), begin, end))
+        actions = _actions(ncu_report.load_report("/dev/stdin"), begin, end)
+        if question.startswith(VALUES):
+            records = answer_values(actions, begin, re.compile(question.removeprefix(VALUES), re.IGNORECASE))
+        else:
+            records = ANSWERS[question](actions)
         lines += [msgspec.json.encode(record) for record in records]
     except NoReportError as error:
         _leave(answer, REFUSED, str(error).encode())
@@ -231,7 +252,28 @@ def _actions(context: Any, begin: int, end: int) -> Iterator[Any]:
 def answer_launches(actions: Iterable[Any]) -> Iterator[Launch]:
     """Read the registry's metrics of every launch."""
     for action in actions:
-        yield Launch(_measured(action), _text(action.name()), [_cell(action, metric) for metric in METRICS])
+        names = action.metric_names()
+        found = cells(_finder(action), names, _breakdown(action))
+        used = {name for cell in found if cell[0] is not None for name in re.split(r" [x+] ", cell[2])}
+        yield Launch(_measured(action), _kernel(action), found, len(names) - len(used.intersection(names)))
+
+
+def answer_values(actions: Iterable[Any], begin: int, wanted: re.Pattern[str]) -> Iterator[Value]:
+    """Read whatever the report holds under the names that a pattern finds."""
+    for launch, action in enumerate(actions, start=begin):
+        for name in sorted(action.metric_names()):
+            if not wanted.search(name):
+                continue
+            metric = action.metric_by_name(name)
+            if metric is None or not metric.has_value():
+                yield Value(launch, _kernel(action), _text(name), None, "", NO_VALUE)
+                continue
+            value, unit = metric.value(), _text(metric.unit())
+            if isinstance(value, int | float):
+                found = given(value, unit)
+                yield Value(launch, _kernel(action), _text(name), found.value, unit, found.missing)
+            else:
+                yield Value(launch, _kernel(action), _text(name), _text(str(value)), unit, "")
 
 
 def answer_device(actions: Iterable[Any]) -> Iterator[Device]:
@@ -250,7 +292,7 @@ def answer_device(actions: Iterable[Any]) -> Iterator[Device]:
         figures["dram_bytes_per_s"] = 2.0 * found.pop("memory_clock_hz") * found.pop("memory_bus_bits") / 8
     name = action.metric_by_name(DEVICE_NAME)
     gpu = _text(str(name.value())) if name is not None and name.has_value() else ""
-    yield Device(gpu, found.pop("memory_bytes", None), figures | found)
+    yield Device(gpu, found.pop("memory_bytes", None), figures | found, _ncu_version())
 
 
 def answer_rules(actions: Iterable[Any]) -> Iterator[RuleResult]:
@@ -264,10 +306,10 @@ def answer_rules(actions: Iterable[Any]) -> Iterator[RuleResult]:
             message = re.sub(r"@\w+:([^:@]+):[^@]+@", r"\1", re.sub(r"@section:\w+:([^@]+)@", r"\1", said["message"]))
             yield RuleResult(
                 *_measured(action),
-                kernel=_text(action.name()),
+                kernel=_kernel(action),
                 rule=_text(found["rule_identifier"]),
                 section=_text(found["section_identifier"]),
-                kind=MsgType(said["type"]).name.lower().replace("err", "error"),
+                kind={"err": "error"}.get(kind := MsgType(said["type"]).name.lower(), kind),
                 title=_text(said["title"] or found["name"]),
                 message=_text(message),
                 speedup_pct=float(estimate["speedup"]) if estimate else None,
@@ -275,10 +317,17 @@ def answer_rules(actions: Iterable[Any]) -> Iterator[RuleResult]:
             )
 
 
+def answer_instructions(actions: Iterable[Any]) -> Iterator[Instructions]:
+    """Read what the report holds of each instruction of every launch."""
+    for action in actions:
+        yield instructions(action, _measured(action), _kernel(action))
+
+
 ANSWERS: dict[str, Callable[[Iterable[Any]], Iterator[Any]]] = {
     "launches": answer_launches,
     "device": answer_device,
     "rules": answer_rules,
+    "instructions": answer_instructions,
 }
 
 
@@ -294,24 +343,40 @@ def _measured(action: Any) -> tuple[str, str, str]:
     return "", "", ""
 
 
-def _cell(action: Any, metric: Metric) -> Cell:
-    """Return value, unit, which name supplied it, and why there is none.
+def _kernel(action: Any) -> str:
+    """Return the demangled name; of a range or graph, which has none, its plain one."""
+    return _text(action.name(action.NameBase_DEMANGLED) or action.name())
+
+
+def _finder(action: Any) -> Callable[[str], Given | None]:
+    """Return what looks up one launch.
 
     `IMetric.value()` gives 0.0 for a metric without a value, so `has_value()` is asked first.
     """
-    missing = NOT_COLLECTED
-    for place, ncu_name in enumerate(metric.ncu):
-        found = action.metric_by_name(ncu_name)
-        if found is None:
-            continue
-        if not found.has_value():
-            missing = "collected, but this GPU gives no value"
-            continue
-        value = found.value()
-        if isinstance(value, int | float) and math.isfinite(value):
-            return float(value), _text(found.unit()) or metric.unit, place, ""
-        missing = f"not a number: {_text(str(value))[:200]}"
-    return None, metric.unit, 0, missing
+
+    def find(name: str) -> Given | None:
+        metric = action.metric_by_name(name)
+        if metric is None:
+            return None
+        return given(metric.value(), _text(metric.unit())) if metric.has_value() else Given(None, "", NO_VALUE)
+
+    return find
+
+
+def _breakdown(action: Any) -> frozenset[str]:
+    """Return the names of the metrics that ncu's Speed Of Light is made of; none in a report without that section."""
+    held = (action.metric_by_name(name) for name in SOL_BREAKDOWNS)
+    texts = (str(metric.value()) for metric in held if metric is not None and metric.has_value())
+    return frozenset(name.strip() for text in texts for name in text.split(","))
+
+
+def _ncu_version() -> str:
+    """Return the version of ncu, which stands as text in every report from 2020 on."""
+    for at in range(0, os.fstat(0).st_size, CHUNK_BYTES):
+        found = _NCU.search(os.pread(0, CHUNK_BYTES + 100, at))
+        if found:
+            return found[1].decode()
+    return ""
 
 
 def _text(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -19,8 +18,11 @@ from typing import IO, TYPE_CHECKING, TypeVar
 import msgspec
 
 from rooflift.errors import EnvironmentFault, ReportFault
+from rooflift.ncu.cells import NOT_COLLECTED
+from rooflift.ncu.content import REMEDY, open_report
 from rooflift.ncu.metrics import METRICS
-from rooflift.ncu.reader import NO_READER, NOT_COLLECTED, REFUSED, Device, Launch, Question, RuleResult
+from rooflift.ncu.reader import NO_READER, REFUSED, VALUES, Device, Launch, Question, RuleResult, Value
+from rooflift.ncu.source import Instructions
 from rooflift.process import ask
 from rooflift.schema import MetricRow
 
@@ -32,16 +34,17 @@ __all__ = [
     "Device",
     "Limits",
     "RuleResult",
+    "Value",
+    "read_instructions",
     "read_reports",
     "read_rules",
+    "read_values",
     "report_device",
     "report_gpu",
 ]
 
 Record = TypeVar("Record")
-MOST_BYTES = 2**31  # a report of one launch with all sections takes 180 KB; protobuf ends at 2 GiB
 MOST_PROCESSES = 4  # that read parts of one file, up to 0.4 GB each
-REMEDY = "Profile again; a report is made by `rooflift profile` or `ncu -o`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +61,21 @@ class Limits:
 
 
 def read_reports(paths: Sequence[Path], folder: Path) -> pd.DataFrame:
-    """Read reports into one tidy frame, columns as MetricRow; `source` is relative to `folder` where it lies inside.
+    """Read reports into one tidy frame, columns as MetricRow.
+
+    `source` is relative to `folder` where it lies inside, and without the .gz of a report in gzip.
 
     Raises:
         ReportFault: a file is missing, no whole report, or holds no kernel launch; or reading it took too much.
         EnvironmentFault: ncu_report cannot be imported.
     """
     launches = [
-        (path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name, launch)
+        (
+            (path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name).removesuffix(".gz"),
+            launch,
+        )
         for path in paths
+        for name in [path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name]
         for launch in _ask(path, "launches", Launch)
     ]
     return _frame(launches)
@@ -87,6 +96,26 @@ def read_rules(paths: Sequence[Path]) -> list[RuleResult]:
     return [rule for path in paths for rule in _ask(path, "rules", RuleResult)]
 
 
+def read_instructions(path: Path) -> list[Instructions]:
+    """Return what a report holds of each instruction, launch by launch.
+
+    ncu's disassembler takes about 2 s to start and 0.25 ms an instruction (H100 report, ncu_report 2025.3).
+
+    Raises:
+        ReportFault: as `read_reports`.
+    """
+    return _ask(path, "instructions", Instructions)
+
+
+def read_values(path: Path, pattern: str) -> list[Value]:
+    """Return all that a report holds under the ncu names that a regular expression finds, launch by launch.
+
+    Raises:
+        ReportFault: as `read_reports`.
+    """
+    return _ask(path, f"{VALUES}{pattern}", Value)
+
+
 def _frame(launches: Sequence[tuple[str, Launch]]) -> pd.DataFrame:
     """Return the rows of launches, each with the source it is from; launches count on from one source to the next."""
     import pandas as pd
@@ -99,11 +128,11 @@ def _frame(launches: Sequence[tuple[str, Launch]]) -> pd.DataFrame:
         shared = (*launch.measured, launch.kernel, number)
         for field, value in zip(("version", "case", "dtype", "kernel", "launch"), shared, strict=True):
             columns[field] += [value] * len(METRICS)
-        values, units, places, missing = zip(*launch.cells, strict=True)
+        values, units, ncu_names, missing = zip(*launch.cells, strict=True)
         columns["metric"] += names
         columns["value"] += values
         columns["unit"] += units
-        columns["ncu_name"] += [metric.ncu[place] for metric, place in zip(METRICS, places, strict=True)]
+        columns["ncu_name"] += ncu_names
         columns["source"] += [source] * len(METRICS)
         columns["missing"] += missing
     return pd.DataFrame(columns).astype({"value": float})
@@ -112,7 +141,7 @@ def _frame(launches: Sequence[tuple[str, Launch]]) -> pd.DataFrame:
 def _ask(path: Path, question: Question, record: type[Record], limits: Limits | None = None) -> list[Record]:
     """Let processes of their own read a file part by part, and return the records they answer with."""
     decoder = msgspec.json.Decoder(record)
-    with _opened(path) as file:
+    with open_report(path) as file:
         limits = limits or Limits.of(os.fstat(file.fileno()).st_size)
         deadline = time.monotonic() + 2 * limits.cpu_s
         first = _read_part(path, file, question, limits, deadline)
@@ -162,32 +191,3 @@ def _read_part(
 
 def _too_long(path: Path, limits: Limits) -> ReportFault:
     return ReportFault(f"{path}: damaged, or not read within {limits.cpu_s} s of processor time", REMEDY)
-
-
-def _opened(path: Path) -> IO[bytes]:
-    """Open what may be anything, and waits for nobody.
-
-    Raises:
-        ReportFault: there is no file, none that may be read, no regular one, or one whose head is no report's.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise ReportFault(f"{path}: no such file", "Name a .ncu-rep file or a run folder.") from None
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        what = error.strerror if isinstance(error, OSError) else str(error)
-        raise ReportFault(f"{path}: {what}", "Name a .ncu-rep file that you may read.") from None
-    found = os.fstat(descriptor)
-    reason = ""
-    if not stat.S_ISREG(found.st_mode):
-        reason = "a folder, not a file" if stat.S_ISDIR(found.st_mode) else "a pipe, device or socket, not a file"
-    elif found.st_size == 0:
-        reason = "an empty file"
-    elif found.st_size > MOST_BYTES:
-        reason = f"{found.st_size / 2**30:.1f} GiB are more than the {MOST_BYTES >> 30} GiB that are read"
-    elif os.pread(descriptor, 2, 0) == b"\x1f\x8b":
-        reason = "compressed with gzip: unpack it first"
-    if reason:
-        os.close(descriptor)
-        raise ReportFault(f"{path}: {reason}", REMEDY)
-    return os.fdopen(descriptor, "rb")

@@ -1,17 +1,29 @@
-"""A prompt asked for by names: which run, which version, which stage, which GPU. Writes nothing."""
+"""A prompt and a loop asked for by names: which operator, version, stage, GPU."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rooflift.analysis.selection import select
-from rooflift.api.find import project_root
+from rooflift.api.first_look import first_look
+from rooflift.api.project import gpu as spec_of
+from rooflift.api.project import project_root, silent
 from rooflift.api.run import Run
+from rooflift.errors import NoRun, RunFault
 from rooflift.optimize import prompt as data
-from rooflift.project.gpus import spec_for_key, spec_for_name
 from rooflift.project.operator import load_operator
+from rooflift.project.settings import build_folder, reports_folder
 from rooflift.runs.find import newest_on
 from rooflift.runs.roofs import newest_roofs
+from rooflift.schema import UNKNOWN
+
+if TYPE_CHECKING:
+    from rooflift.optimize.loop import Notes, Progresses
+    from rooflift.optimize.optimize import Finished
 
 
 def prompt(
@@ -20,14 +32,16 @@ def prompt(
     *,
     stage: str,
     gpu: str,
+    run: Run | None = None,
     case: str | None = None,
     dtype: str | None = None,
     root: Path | str | None = None,
 ) -> data.Prompt:
     """Return all that the author of the next version needs: target, stage, code, metrics, diagnosis, rules.
 
-    `what` is a run, or an operator: then its newest run on `gpu`, else its newest. `version` is the one to start from,
-    `stage` a name of stages.toml. `str(prompt)` is Markdown.
+    `what` is a run, or an operator: then `run`, its newest run on `gpu`, else its newest. `version` is the one to start
+    from, `stage` a name of stages.toml. `str(prompt)` is Markdown. Of an operator without a run it holds what the
+    compiler makes of the version.
 
     >>> import rooflift as rl
     >>> prompt = rl.prompt("depthwise_conv2d", "v7", stage="memory", gpu="h100")
@@ -36,13 +50,95 @@ def prompt(
 
     Raises:
         CatalogError: a name is unknown; near names are suggested.
-        RunFault: the operator has no run.
+        KernelFault: the operator was not measured yet, and the version does not compile.
+        RunFault: the run is of another operator.
     """
     top = project_root(root or (what.root if isinstance(what, Run) else None))
     operator = load_operator(top, what if isinstance(what, str) else what.operator)
     start = operator.select_versions([version])[0]
-    spec = spec_for_name(gpu) or spec_for_key(gpu.casefold())
-    run = newest_on(top, operator.label, spec.matches) if isinstance(what, str) else what
-    about = select(run, start.name, case, dtype)
-    there = newest_roofs(top / "reports", spec.matches[0])
-    return data.prompt(operator, start, stage, spec, run, about, there)
+    spec = spec_of(gpu)
+    try:
+        shown = run or (newest_on(top, operator.label, spec.matches) if isinstance(what, str) else what)
+    except NoRun:
+        seen = first_look(operator.label, start.name, case, dtype, spec=spec, root=top)
+        return data.first_prompt(operator, start, stage, spec, seen.case, seen.kernels)
+    if shown.manifest.operator not in (operator.name, UNKNOWN):
+        what = f"{shown.folder} is of {shown.manifest.operator}, the prompt is for {operator.name}"
+        raise RunFault(what, f"Name a run of {operator.name}, or none for its newest.")
+    about = select(shown, start.name, case, dtype)
+    there = newest_roofs(reports_folder(top), spec.matches[0])
+    return data.prompt(operator, start, stage, spec, shown, about, there)
+
+
+def optimize(
+    operator: str,
+    agent: str | Sequence[str],
+    *,
+    base: str = "v0",
+    stages: Sequence[str] = (),
+    iterations: int = 3,
+    gpu: str | None = None,
+    timed: bool = True,
+    out: Path | str | None = None,
+    keep: Path | str | None = None,
+    trust: bool = False,
+    agent_timeout_s: float | None = None,
+    memory_bytes: int = 16 * 2**30,
+    evaluation_timeout_s: float = 300,
+    metrics: str = "standard",
+    timeout_s: float = 1800,
+    say: Notes = silent,
+    progress: Progresses = lambda: nullcontext(silent),
+    root: Path | str | None = None,
+) -> Finished:
+    """Run the loop with an agent, a command that gets a prompt and prints a candidate; keep what is faster.
+
+    `stages` come in this order, with so many `iterations` each; without names all, those about products of matrices
+    where an earlier run of the operator had enough of them. `timed` False: candidates are linted
+    and interpreted, none is timed. `out` is the loop's folder, by default below build/optimize/: an unfinished loop in
+    it is resumed. Kept versions are copied to `keep` as the next numbers. `trust` runs candidates also where they
+    cannot be sandboxed. One candidate may hold `memory_bytes` on the host and take `evaluation_timeout_s` on all test
+    cases. `say` is told what happens, `progress` shows what is being done.
+
+    >>> import rooflift as rl
+    >>> rl.optimize("rms_norm", "agents/mine.py", stages=["memory"], say=print)  # doctest: +SKIP
+    <Finished: 3 iterations, kept: v1_vectors; ended: every stage had its iterations>
+
+    Raises:
+        NoGpu: there is no GPU here, and candidates are to be timed.
+        CatalogError: a name is unknown, or the loop in the folder was started with other options.
+        RunFault: another loop is at work in the folder, or it holds something else.
+        EnvironmentFault: candidates cannot be sandboxed here, and `trust` is not given.
+    """
+    from rooflift.measure.request import known_metric_set
+    from rooflift.optimize import optimize as loops
+    from rooflift.runs.find import recorded_cases
+    from rooflift.sandbox.sandbox import Limits
+
+    top = project_root(root)
+    recorded = recorded_cases(reports_folder(top), operator.partition("/")[0]).values()
+    options = loops.Options(
+        operator=operator,
+        agent=shlex.split(agent) if isinstance(agent, str) else list(agent),
+        folder=loop_folder(operator, out, top),
+        stages=list(stages) or loops.default_stages(case for case, _ in recorded),
+        iterations=iterations,
+        base=base,
+        gpu=gpu,
+        timed=timed,
+        trust=trust,
+        limits=Limits(evaluation_timeout_s, memory_bytes),
+        agent_timeout_s=agent_timeout_s,
+        timeout_s=timeout_s,
+        metric_set=known_metric_set(metrics),
+    )
+    return loops.optimize(top, options, say, progress, Path(keep) if keep else None)
+
+
+def loop_folder(operator: str, out: Path | str | None = None, root: Path | str | None = None) -> Path:
+    """Return the folder of a loop: `out`, or one below build/optimize/ of the project.
+
+    Raises:
+        CatalogError: no project is found.
+    """
+    return Path(out or build_folder(project_root(root)) / "optimize" / operator).resolve()

@@ -12,9 +12,12 @@ from typing import Literal
 import msgspec
 
 from rooflift.errors import CatalogError
+from rooflift.lint.candidate import CandidateFault
 from rooflift.project.header import parse_header
 
-Criterion = Literal["agent", "candidate", "lint", "evaluation", "profile", "sol", "verdict"]
+Criterion = Literal[
+    "agent", "candidate", "lint", "evaluation", "interpreter", "profile", "sol", "traffic", "verdict", "again"
+]
 REPEATED = 6  # earlier iterations that a prompt repeats; the journal has them all
 # A device copy is no bound of a kernel that mostly reads, and small ones differ: the recorded H100 suite goes to 103.8.
 IMPOSSIBLE_PCT = 105.0
@@ -47,6 +50,7 @@ class Iteration(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     time_x: float | None = None  # time relative to the base
     sol_pct: float | None = None
     flag: str = ""  # what a reader should look at, such as a result above the roof
+    untried: list[str] = []  # sizes that the evaluation did not vary, as they never vary in cases.toml
 
 
 class Stopped(msgspec.Struct, frozen=True, tag=True):
@@ -146,7 +150,15 @@ def outcome(one: Iteration) -> str:
     times = "" if one.time_x is None else f", {one.time_x:.3f}x the time of {one.base}"
     times += "" if one.time_us is None else f", {one.time_us:.1f} us"
     flag = f"; {one.flag}" if one.flag else ""
+    if one.at == "interpreter":
+        return "neither accepted nor rejected: Triton's interpreter cannot run it"
     return (f"kept as {one.version}" if one.version else f"not kept, failed at {one.at}") + times + flag
+
+
+def untried_text(state: State) -> str:
+    """Return which sizes no evaluation varied, "" where all were or none took place."""
+    names = list(dict.fromkeys(name for one in state.iterations for name in one.untried))
+    return f"No odd sizes were tried of: {', '.join(names)}; cases.toml never varies them." if names else ""
 
 
 def with_header(code: str, stage: str, number: int) -> tuple[str, str]:
@@ -158,8 +170,16 @@ def with_header(code: str, stage: str, number: int) -> tuple[str, str]:
         own = ast.get_docstring(tree) or ""
     node = tree.body[0]
     if own and node.end_lineno is not None and isinstance(node, ast.Expr):
-        lines = code.splitlines(keepends=True)
-        code = "".join([*lines[: node.lineno - 1], *lines[node.end_lineno :]])
+        lines = code.split("\n")  # Python's lines: splitlines() knows more ends of them
+        code = "\n".join([*lines[: node.lineno - 1], *lines[node.end_lineno :]])
     said = re.sub(r'["\\]', "'", own.strip().splitlines()[0] if own.strip() else "")
     title = said.strip() or f"candidate of iteration {number}"
-    return f'"""{title}\n\nStage:   {stage}\nChange:  not told\nWhy:     not told\nExpect:  none\n"""\n\n{code}', title
+    headed = f'"""{title}\n\nStage:   {stage}\nChange:  not told\nWhy:     not told\nExpect:  none\n"""\n\n{code}'
+    if _without_docstring(ast.parse(headed)) != _without_docstring(tree):
+        raise CandidateFault("a header would change the code", "Begin with a docstring of plain lines.")
+    return headed, title
+
+
+def _without_docstring(tree: ast.Module) -> list[str]:
+    body = tree.body[1:] if ast.get_docstring(tree) is not None else tree.body
+    return [ast.dump(node) for node in body]

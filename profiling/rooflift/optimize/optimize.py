@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import filelock
+import msgspec
 
+from rooflift.analysis.sol import flop_by_unit
+from rooflift.api.shown import short
 from rooflift.errors import CatalogError, NoGpu, RunFault
 from rooflift.measure import environment
-from rooflift.optimize.journal import Started, State
+from rooflift.optimize.journal import Started, State, untried_text
 from rooflift.optimize.loop import Loop, Notes, Progresses, Setting
 from rooflift.project.gpus import spec_for_key, spec_for_name
 from rooflift.project.operator import load_operator
-from rooflift.project.stages import stage
+from rooflift.project.settings import reports_folder
+from rooflift.project.stages import stage, stages
 from rooflift.runs.find import newest_run
 from rooflift.runs.verify import sha256
 from rooflift.sandbox.sandbox import Limits, require_sandbox
+from rooflift.schema import ResolvedCase
 
 if TYPE_CHECKING:
     from rooflift.project.gpus import GpuSpec
+
+FEW_FLOP_PER_BYTE = 30  # tensor cores do 76 and more in the time of a byte, in 16 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,16 @@ class Options:
     agent_timeout_s: float | None = None
     timeout_s: float = 1800  # of a profile
     metric_set: str = "standard"
+
+
+def default_stages(cases: Iterable[ResolvedCase]) -> list[str]:
+    """Return the stages of a loop that names none: those about products only for cases that these may bind."""
+    may_bind = any(
+        unit.endswith("tensor") and flop > FEW_FLOP_PER_BYTE * case.bytes_known
+        for case in cases
+        for unit, flop in flop_by_unit(case).items()
+    )
+    return [name for name, about in stages().items() if may_bind or not about.products]
 
 
 def optimize(root: Path, options: Options, note: Notes, progress: Progresses, keep: Path | None = None) -> Finished:
@@ -90,7 +107,7 @@ def optimize(root: Path, options: Options, note: Notes, progress: Progresses, ke
         with filelock.FileLock(options.folder / ".lock", timeout=0):
             loop = Loop(setting, started)
             loop.run()
-            return Finished(loop.state, loop.hand_over(keep) if keep else [])
+            return Finished(options.folder, loop.state, loop.hand_over(keep) if keep else [])
     except filelock.Timeout:
         raise RunFault(
             f"{options.folder}: another loop is at work in it", "Wait for it, or name another --out."
@@ -101,8 +118,41 @@ def optimize(root: Path, options: Options, note: Notes, progress: Progresses, ke
 class Finished:
     """How a loop ended, and the files that were handed over."""
 
+    folder: Path
     state: State
     written: list[Path]
+
+    @property
+    def run(self) -> Path | None:
+        """The run with all kept versions; None where nothing is timed."""
+        return self.folder / self.state.run if self.state.run else None
+
+    @property
+    def text(self) -> str:
+        """How many iterations there were, what was kept, why it ended."""
+        names = ", ".join(one.version for one in self.state.kept) or "none"
+        return f"{len(self.state.iterations)} iterations, kept: {names}; ended: {self.state.stopped}"
+
+    def parts(self) -> list[str]:
+        """Return what a terminal shows: how it ended, and the files."""
+        files = ([self.run] if self.run else []) + self.written
+        untried = [untried_text(self.state)] if untried_text(self.state) else []
+        return [self.text, *untried, f"Wrote {short(self.folder)}", *(f"  {short(path)}" for path in files)]
+
+    def record(self) -> dict[str, Any]:
+        """Return how the loop ended for a program."""
+        return {
+            "folder": short(self.folder),
+            "stopped": self.state.stopped,
+            "kept": [one.version for one in self.state.kept],
+            "run": short(self.run) if self.run else None,
+            "iterations": msgspec.to_builtins(self.state.iterations),
+            "untried": untried_text(self.state),
+            "written": [short(path) for path in self.written],
+        }
+
+    def __repr__(self) -> str:
+        return f"<Finished: {self.text}>"
 
 
 def target_spec(root: Path, operator: str, gpu: str | None, *, timed: bool) -> GpuSpec:
@@ -119,7 +169,7 @@ def target_spec(root: Path, operator: str, gpu: str | None, *, timed: bool) -> G
             remedy = f"{absent.remedy} With --no-gpu candidates are linted and run in the interpreter; none is timed."
             raise NoGpu(absent.message, remedy) from None
     else:
-        here = newest_run(root / "reports", operator).manifest.machine.gpu
+        here = newest_run(reports_folder(root), operator).manifest.machine.gpu
     named, own = spec_for_key(gpu) if gpu else None, spec_for_name(here)
     if timed and named is not None and named is not own:
         raise CatalogError(f"--gpu {gpu}: candidates are timed here, on {here}", "Leave out --gpu, or give --no-gpu.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from rooflift import queries
 from rooflift.analysis import selection
+from rooflift.analysis.hotspots import behind
 from rooflift.analysis.predictions import judge
 from rooflift.analysis.selection import Selection
 from rooflift.analysis.summary import KEY
@@ -18,14 +20,17 @@ from rooflift.escape import environment
 from rooflift.lint.rules import rules
 from rooflift.ncu.metrics import BY_NAME
 from rooflift.ncu.report import report_device
+from rooflift.project.cases import Case
 from rooflift.project.gpus import GpuSpec, overruled, spec_for_name
 from rooflift.project.operator import Operator, Version
 from rooflift.project.stages import stage, stages
 from rooflift.report.advice import Advice, advice_text, ncu_rules
+from rooflift.report.first_look import NOTHING, first_advice, work_text
+from rooflift.report.hotspots import sentences
 from rooflift.runs.find import ladder_label
 from rooflift.runs.run import Run
 from rooflift.runs.verify import sha256
-from rooflift.schema import Roofs
+from rooflift.schema import CompiledKernel, Roofs
 
 NOT_PUBLISHED = "not published"
 
@@ -86,6 +91,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, dict[str, float]]  # kernel -> ncu name -> value
     missing: dict[str, str]  # ncu name -> why it has no value
     diagnosis: Advice
+    hot_lines: list[str]  # where the time goes, hottest first; empty without samples of instructions
     estimated: list[str]
     tried: list[Iteration]
     output_rules: list[str]
@@ -138,10 +144,57 @@ def prompt(
         metrics=kernels,
         missing=missing,
         diagnosis=advice_text(selection.advise(run, about), ncu_rules(queries.rule_results(run, about), run)),
+        hot_lines=_hot_lines(run, about),
         estimated=[] if is_target else _projected(run, about, target, there),
         tried=_tried(run, about),
         output_rules=output_rules(stage_name),
     )
+
+
+def first_prompt(
+    operator: Operator,
+    version: Version,
+    stage_name: str,
+    target: GpuSpec,
+    case: Case,
+    kernels: Sequence[CompiledKernel],
+) -> Prompt:
+    """Return the prompt of a version that was never measured: with what the compiler made of it, and no percentage.
+
+    Raises:
+        CatalogError: there is no such stage.
+    """
+    now = stage(stage_name)
+    return Prompt(
+        operator=operator.name,
+        version=version.name,
+        stage=stage_name,
+        gpu=target.name,
+        spec=sheet_figures(target),
+        contradictions=[],
+        stage_title=now.title,
+        focus=now.focus,
+        stage_metrics=stage_metrics(stage_name, {}, {wanted.name: NOTHING for wanted in now.metrics}),
+        stage_rules=[rule.text for rule in now.rules],
+        safety=list(now.safety),
+        autotune=list(now.autotune),
+        reference=operator.reference.read_text(encoding="utf-8").rstrip(),
+        code=version.path.read_text(encoding="utf-8").rstrip(),
+        measured_on=f"no GPU: {NOTHING}",
+        case=work_text(case, target),
+        metrics={},
+        missing={"every counter": NOTHING},
+        diagnosis=first_advice(kernels, case, target, operator.label),
+        hot_lines=[],
+        estimated=[],
+        tried=[],
+        output_rules=output_rules(stage_name),
+    )
+
+
+def _hot_lines(run: Run, about: Selection) -> list[str]:
+    found = queries.hot_lines(run, about)
+    return [] if found is None else [behind(found), *map(str, queries.symptoms(run, about)), *sentences(found)]
 
 
 def markdown(told: Prompt) -> str:

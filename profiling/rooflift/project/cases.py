@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from rooflift.dtypes import DTYPES
+from rooflift.dtypes import DTYPES, STANDARD
 from rooflift.errors import CatalogError, did_you_mean
+from rooflift.project.formula import whole
+from rooflift.project.inputs import Entry, read_inputs, shapes
+from rooflift.project.stated import Stated, bytes_by_direction, flop_by_unit
 
 DtypeName = Annotated[str, msgspec.Meta(pattern=rf"^({'|'.join(DTYPES)})\Z")]
 LADDER = "ladder"  # the table of ladders; no case can have this name
 MAIN = "main"  # the case that the general ladder is about
-Size = Annotated[int, msgspec.Meta(ge=0)]
+OWN = "reference"  # the inputs that reference.py makes itself
+
+
+class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A result that holds positions, as argmax and topk give them: any position of the same value is right."""
+
+    output: int  # which result, from 0
+    input: int  # the input that it points into
+    dim: int = -1  # along this dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +34,36 @@ class Case:
 
     name: str
     init: dict[str, Any] | list[Any] | None
-    inputs: list[list[int]] | None
+    inputs: list[Entry] | None
     dtypes: tuple[str, ...]
     use: frozenset[str] = frozenset()  # "test": checked in the interpreter and on GPUs; "bench": timed on a GPU
     metrics: tuple[str, ...] = ()  # the dtypes whose metrics ncu collects; everyday work measures the first
+    sizes: dict[str, int] = field(default_factory=dict)  # names in the case's formulas
+    constants: dict[str, Any] = field(default_factory=dict)  # values of module constants of reference.py
+    tolerance: float | None = None  # largest error relative to the terms; None: by the error model
+    allow_tf32: bool = False  # float32 products may be rounded to TF32, by the reference and the versions alike
+    index: tuple[Index, ...] = ()
+    flop: Stated | None = None  # formulas, where torch would count wrong (project/stated.py)
+    bytes: Stated | None = None
+    written: dict[str, Any] = field(default_factory=dict)  # sizes and inputs as the file has them, formulas and all
+
+    def with_sizes(self, **sizes: int) -> Case:
+        """Return the case with other values of its named sizes; what is a formula of them follows.
+
+        Raises:
+            CatalogError: a formula has no value any more.
+        """
+        return _with_inputs(replace(self, sizes={}), self.written | {"sizes": self.written["sizes"] | sizes})
+
+    @property
+    def shapes(self) -> list[list[int]]:
+        """The shapes of the case's tensors; none where they are the reference's own."""
+        return shapes(self.inputs or [])
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """What the case's formulas may name: sizes, init arguments and constants."""
+        return {**(self.init if isinstance(self.init, dict) else {}), **self.constants, **self.sizes}
 
     @property
     def dtype(self) -> str:
@@ -52,14 +89,26 @@ class LadderTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _CaseTable(msgspec.Struct, forbid_unknown_fields=True):
-    init: dict[str, Any]
-    inputs: Annotated[list[list[Size]], msgspec.Meta(min_length=1)]
+    inputs: Annotated[list[Any], msgspec.Meta(min_length=1)] | Literal["reference"]
     use: Annotated[list[Literal["test", "bench"]], msgspec.Meta(min_length=1)]
-    dtypes: Annotated[list[DtypeName], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: list(DTYPES))
+    dtypes: Annotated[list[DtypeName], msgspec.Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: list(STANDARD)
+    )
     metrics: Annotated[list[DtypeName], msgspec.Meta(min_length=1)] | None = None
+    init: dict[str, Any] | list[Any] | None = None
+    sizes: dict[str, Annotated[int, msgspec.Meta(ge=0)] | str] = {}
+    constants: dict[str, Any] = {}
+    tolerance: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    allow_tf32: bool = False
+    index: list[Index] = []
+    flop: Stated | None = None
+    bytes: Stated | None = None
 
 
-_FORM = "A case is a table with init = {...}, inputs = [[shape], ...], use = ['test', 'bench'], dtypes, metrics."
+_FORM = (
+    "A case is a table with init = {...}, inputs = [[shape], ...] or 'reference', use = ['test', 'bench'], dtypes, "
+    "metrics, sizes, constants, tolerance, allow_tf32, index, flop, bytes."
+)
 
 
 def _case(path: Path, name: str, values: Any) -> Case:
@@ -73,7 +122,43 @@ def _case(path: Path, name: str, values: Any) -> Case:
             raise CatalogError(f"{path}: [{name}]: metrics: {dtype} is none of its dtypes", _FORM)
     if table.metrics and "bench" not in table.use:
         raise CatalogError(f"{path}: [{name}]: metrics: the case is not for the bench", "Add 'bench' to its use.")
-    return Case(name, table.init, table.inputs, tuple(table.dtypes), frozenset(table.use), tuple(metrics))
+    case = Case(
+        name,
+        table.init,
+        None,
+        tuple(table.dtypes),
+        frozenset(table.use),
+        tuple(metrics),
+        constants=table.constants,
+        tolerance=table.tolerance,
+        allow_tf32=table.allow_tf32,
+        index=tuple(table.index),
+        flop=table.flop,
+        bytes=table.bytes,
+    )
+    try:
+        case = _with_inputs(case, {"sizes": table.sizes, "inputs": table.inputs})
+        for dtype in case.dtypes:  # what is wrong is found when the file is read, not at the end of a measurement
+            flop_by_unit(case.flop, case.names, dtype, allow_tf32=case.allow_tf32)
+            bytes_by_direction(case.bytes, case.names, dtype)
+    except CatalogError as error:
+        raise CatalogError(f"{path}: [{name}]: {error.message}", error.remedy) from None
+    return case
+
+
+def _with_inputs(case: Case, written: dict[str, Any]) -> Case:
+    """Return a case with the sizes and inputs of its table; a size may be a formula of those before it."""
+    for size, value in written["sizes"].items():
+        case = replace(case, sizes={**case.sizes, size: _within(f"sizes.{size}", value, case.names)})
+    inputs = None if written["inputs"] == OWN else read_inputs(written["inputs"], case.names, "inputs")
+    return replace(case, inputs=inputs, written=written if case.sizes else {})
+
+
+def _within(key: str, formula: int | str, names: dict[str, Any]) -> int:
+    try:
+        return whole(formula, names)
+    except CatalogError as error:
+        raise CatalogError(f"{key}: {error.message}", error.remedy) from None
 
 
 _LADDER_FORM = "A ladder is a table [ladder.<folder>] with case = '...', dtypes = [...] and serves = ['case', ...]."

@@ -13,6 +13,7 @@ from pathlib import Path
 from rooflift.errors import CatalogError
 from rooflift.process import capture
 from rooflift.project.operator import Operator, Version, load_operator
+from rooflift.project.settings import kernels_folder, read_settings
 
 WORKING_TREE = "the working tree"
 
@@ -85,18 +86,21 @@ def _side_by_side(folder: Path, head: Operator, old: Version, new: Version) -> O
 def _export(root: Path, revision: str, operator: str, folder: Path) -> str:
     """Copy an operator out of a revision, or of the working tree, and return the commit ("" for the working tree)."""
     if not revision:
-        shutil.copytree(root / "kernels" / operator, folder / "kernels" / operator)
+        shutil.copytree(kernels_folder(root) / operator, folder / "kernels" / operator)
         return ""
     commit = _git(root, ["rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"])
     if commit is None:
         raise CatalogError(f"{revision}: git knows no such revision", "Fetch it, or name another.")
+    where = f"{read_settings(root).kernels}/{operator}"
     folder.mkdir()
     archive = folder / "kernels.tar"
     # of a project below the top of its repository, too: the path is relative to root
-    if _git(root, ["archive", f"--output={archive}", commit, "--", f"kernels/{operator}"]) is None:
-        raise CatalogError(f"{revision}: it does not have kernels/{operator}", "Name a revision that has the operator.")
+    if _git(root, ["archive", f"--output={archive}", commit, "--", where]) is None:
+        raise CatalogError(f"{revision}: it does not have {where}", "Name a revision that has the operator.")
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
+    if not (folder / "kernels" / operator).exists():
+        shutil.copytree(folder / where, folder / "kernels" / operator)
     return commit
 
 
@@ -111,13 +115,20 @@ def _git(root: Path, words: Sequence[str]) -> str | None:
     return ended.output.strip() if ended.returncode == 0 else None
 
 
+def text_at(root: Path, commit: str, name: str) -> str | None:
+    """Return a file as it was at a commit, None where git has none; `name` is relative to the project."""
+    ended = capture(["git", "-C", str(root), "show", f"{commit}:./{name}"])
+    return ended.output if ended.returncode == 0 else None
+
+
 def git_state(root: Path) -> tuple[str | None, bool]:
     """Return the commit of the checkout and whether its code has changes; (None, False) outside git.
 
-    New files below reports/ are what earlier runs left, not changes.
+    New files in the folder of the runs are what earlier runs left, not changes.
     """
     commit = capture(["git", "-C", str(root), "rev-parse", "HEAD"])
     if commit.returncode != 0:
         return None, False
-    changes = capture(["git", "-C", str(root), "status", "--porcelain", "--", ".", ":(exclude)reports"])
+    runs = f":(exclude){read_settings(root).reports}"
+    changes = capture(["git", "-C", str(root), "status", "--porcelain", "--", ".", runs])
     return commit.output.strip(), bool(changes.output.strip())

@@ -44,6 +44,10 @@ class GpuSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     tf32_flops_per_s: float | None = None
     fp16_flops_per_s: float | None = None  # tensor rate, fp32 accumulation
     bf16_flops_per_s: float | None = None  # tensor rate, fp32 accumulation
+    fp8_flops_per_s: float | None = None  # tensor rate, fp32 accumulation
+    int8_ops_per_s: float | None = None  # tensor rate
+    fp64_flops_per_s: float | None = None
+    fp64_tensor_flops_per_s: float | None = None
     registers_per_sm: int
     max_registers_per_thread: int
     max_threads_per_block: int
@@ -65,7 +69,12 @@ class GpuSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     @property
     def fp32_lanes_per_sm(self) -> int:
         """FP32 multiply-adds of one SM and clock (CUDA C++ Programming Guide, Arithmetic Instructions)."""
-        return 64 if self.compute_capability == "8.0" else 128
+        return fp32_lanes(self.compute_capability)
+
+    @property
+    def special_ops_per_s(self) -> float:
+        """Results of the special functions: 16 of an SM and clock (the same table), for ex2, lg2, rcp, rsqrt, sin."""
+        return 16 * self.sm_count * self.sm_clock_hz
 
     @property
     def sm_clock_hz(self) -> float:
@@ -76,6 +85,44 @@ class GpuSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def target(self) -> int:
         """The compile target of this card as one number: 90 for compute capability 9.0."""
         return int(self.compute_capability.replace(".", ""))
+
+
+FP64_LANES = {"7.0": 32, "7.5": 2, "8.0": 32, "8.6": 2, "8.9": 2, "9.0": 64}  # of an SM, the same table
+ARCHITECTURES = {"7.0": "Volta", "7.2": "Volta", "7.5": "Turing", "8.9": "Ada", "8": "Ampere", "9": "Hopper"}
+
+
+def fp32_lanes(compute_capability: str) -> int:
+    """Return the FP32 multiply-adds of one SM and clock (CUDA C++ Programming Guide, Arithmetic Instructions)."""
+    return 64 if compute_capability.startswith(("7.", "8.0")) else 128
+
+
+def spec_of_report(gpu: str, figures: Mapping[str, float | str]) -> GpuSpec | None:
+    """Return a spec of a card that has none here, from what a report says of it; None where that is too little.
+
+    Rates are lanes x 2 x SMs x clock, the bandwidth is that of the memory clock and the bus: both are peaks of the
+    driver's clocks, not a data sheet's. Nothing of the tensor cores is known.
+    """
+    capability = str(figures.get("compute_capability", ""))
+    sms, clock = figures.get("sm_count"), figures.get("boost_clock_hz")
+    needed = [field for field in LIMITS if field not in figures]
+    if not gpu or needed or not capability or "dram_bytes_per_s" not in figures:
+        return None
+    if not isinstance(sms, int | float) or not isinstance(clock, int | float) or not sms or not clock:
+        return None
+    lanes = FP64_LANES.get(capability)
+    fields = GpuSpec.__struct_fields__
+    told = {name: int(value) if name in LIMITS else value for name, value in figures.items() if name in fields}
+    told |= {"sm_count": int(sms), "compute_capability": capability}
+    known = ARCHITECTURES.get(capability) or ARCHITECTURES.get(capability.partition(".")[0], "")
+    return GpuSpec(
+        name=gpu,
+        matches=(gpu,),
+        architecture=known or f"compute capability {capability}",
+        fp32_flops_per_s=2.0 * fp32_lanes(capability) * sms * clock,
+        fp64_flops_per_s=2.0 * lanes * sms * clock if lanes else None,
+        source="the attributes in its report, at the driver's clocks",
+        **told,  # type: ignore[arg-type]  # each of the type that its field has: the reader takes numbers alone
+    )
 
 
 @cache

@@ -15,11 +15,18 @@ from pathlib import Path
 from rooflift.errors import CatalogError, did_you_mean
 from rooflift.project.cases import MAIN, Case, ladder_cases, read_cases
 from rooflift.project.header import Header, parse_header
+from rooflift.project.settings import has_settings, kernels_folder
 from rooflift.project.stages import stages
 
 _VERSION_FILE = re.compile(r"^v(?P<number>0|[1-9]\d*)_[a-z0-9_]+\.py$")
 
+NEXT = (
+    "Begin one: `rooflift new operator NAME --from FILE.py:FUNCTION` makes an operator of a function, `rooflift new "
+    "project` a project without any. Or go into a project's folder, or name it with --root."
+)
 BASELINE = "baseline"  # the stage of a ladder's first version, which changes nothing
+RUN = "run"  # the function that a version may have in place of ModelNew
+CANDIDATE = "candidate"  # the stage of a file without a header
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,12 @@ class Operator:
         return path if not self.ladder and path.exists() else None
 
     @property
+    def baselines(self) -> Path | None:
+        """The module of baselines beside torch's, of all ladders; None without one."""
+        path = self.folder / "baselines.py"
+        return path if path.exists() else None
+
+    @property
     def reference(self) -> Path:
         """The operator in plain PyTorch."""
         return self.folder / "reference.py"
@@ -96,20 +109,23 @@ class Operator:
 
 
 def find_root(start: Path) -> Path:
-    """Return the nearest folder at or above `start` that holds kernels/.
+    """Return the nearest folder at or above `start` that holds kernels/, or whose pyproject.toml has [tool.rooflift].
 
     Raises:
         CatalogError: there is none.
     """
     for folder in (start, *start.parents):
-        if (folder / "kernels").is_dir():
+        if has_settings(folder):
             return folder
-    raise CatalogError(f"{start}: no kernels/ here or above", "Go into the project's folder, or name it with --root.")
+        if (folder / "kernels").is_dir():  # which may be the folder that a table above names
+            above = next((one for one in folder.parents if has_settings(one)), folder)
+            return above if kernels_folder(above) == folder / "kernels" else folder
+    raise CatalogError(f"{start}: no project here or above", NEXT)
 
 
 def operator_names(root: Path) -> list[str]:
     """Return the names of all ladders: folders below kernels/ with a reference.py, and those below with versions."""
-    folders = sorted(path.parent for path in (root / "kernels").glob("*/reference.py"))
+    folders = sorted(path.parent for path in kernels_folder(root).glob("*/reference.py"))
     return [name for folder in folders for name in (folder.name, *(f"{folder.name}/{x}" for x in _ladders(folder)))]
 
 
@@ -124,9 +140,9 @@ def load_operator(root: Path, name: str) -> Operator:
         CatalogError: the operator or ladder is unknown, or one of its files is malformed; with file and line.
     """
     if name not in operator_names(root):
-        raise CatalogError(f"no operator {name!r} in {root / 'kernels'}", did_you_mean(name, operator_names(root)))
+        raise CatalogError(f"no operator {name!r} in {kernels_folder(root)}", did_you_mean(name, operator_names(root)))
     operator, _, ladder = name.partition("/")
-    folder = root / "kernels" / operator
+    folder = kernels_folder(root) / operator
     _require(_parse(folder / "reference.py"), folder / "reference.py", ["Model", "get_inputs", "get_init_inputs"])
     main, cases = MAIN, read_cases(folder / "cases.toml")
     if ladder:
@@ -159,8 +175,39 @@ def _read_version(path: Path, cases: Mapping[str, Case]) -> Version:
     tree = _parse(path)
     header = parse_header(tree, path)
     _require_known(header, path, int(match["number"]), cases)
-    _require(tree, path, ["ModelNew"])
+    _require_entry(tree, path)
     return Version(int(match["number"]), path.stem, path, header)
+
+
+def candidate_version(operator: Operator, path: Path) -> Version:
+    """Return a kernel file from anywhere as a version of an operator, named after its file.
+
+    It needs the class ModelNew alone, as candidates of KernelBench have it, or run(*inputs); without a header its title
+    is its name.
+
+    Raises:
+        CatalogError: there is no such file, it is no Python, or has neither ModelNew nor run.
+    """
+    if not path.is_file():
+        raise CatalogError(f"{path}: no such file", "Name the file with the candidate.")
+    tree = _parse(path)
+    _require_entry(tree, path)
+    try:
+        header = parse_header(tree, path)
+    except CatalogError:
+        header = Header(path.name, CANDIDATE, "none", "none", ())
+    name = slug(path.stem)
+    taken = {version.name for version in operator.versions} | {"reference", "dispatch"}
+    return Version(len(operator.versions), f"candidate_{name}" if name in taken else name, path, header)
+
+
+def slug(text: str) -> str:
+    """Return a text in small letters, digits and single underscores.
+
+    >>> slug("Conv2D + ReLU.v2")
+    'conv2d_relu_v2'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "operator"
 
 
 def _require_known(header: Header, path: Path, number: int, cases: Mapping[str, Case]) -> None:
@@ -183,6 +230,30 @@ def _parse(path: Path) -> ast.Module:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise CatalogError(f"{path}:{line}: not UTF-8 text: {error}", "Save the file as UTF-8.") from None
+
+
+def _require_entry(tree: ast.Module, path: Path) -> None:
+    """Refuse a version with neither the class ModelNew nor `run`, a function, an alias or an import."""
+    if not {"ModelNew", RUN} & {name for node in tree.body for name in bound(node)}:
+        last = max(1, len(path.read_text(encoding="utf-8").splitlines()))
+        raise CatalogError(
+            f"{path}:{last}: the file ends without the class ModelNew or the function {RUN}",
+            "Define class ModelNew(torch.nn.Module) at module level, or run(*inputs) where there are no parameters.",
+        )
+
+
+def bound(node: ast.stmt) -> list[str]:
+    """Return the names that a statement at module level binds.
+
+    >>> bound(ast.parse("from softmax import softmax as run").body[0]), bound(ast.parse("run = f").body[0])
+    (['run'], ['run'])
+    """
+    match node:
+        case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+            return [name]
+        case ast.Import(names) | ast.ImportFrom(names=names):
+            return [(one.asname or one.name).partition(".")[0] for one in names]
+    return [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
 
 
 def _require(tree: ast.Module, path: Path, names: Iterable[str]) -> None:

@@ -53,6 +53,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     addresses: tuple[Text, ...] = ()  # bottlenecks, and stalls of latency, for which it is the first to try
     helps_with: tuple[Text, ...] = ()  # and for which it is the next
     same_work: bool = False  # it changes neither the bytes that are moved nor the instructions
+    products: bool = False  # it is about products of matrices
     metrics: Annotated[tuple[Wanted, ...], msgspec.Meta(min_length=1)]
     rules: Annotated[tuple[Rule, ...], msgspec.Meta(min_length=1)]
     safety: tuple[Text, ...] = ()

@@ -6,8 +6,11 @@ import msgspec
 
 from rooflift.analysis.advice import Diagnosis
 from rooflift.analysis.sol import rate_text
+from rooflift.ncu.names import short_name
 from rooflift.ncu.report import RuleResult
 from rooflift.runs.run import Run
+
+MOST_RULES = 12  # of a report of many kernels; the largest estimates go first
 
 
 class Advice(msgspec.Struct, frozen=True):
@@ -71,9 +74,15 @@ def ncu_rules(found: list[RuleResult], run: Run) -> list[str]:
         return ["none: the run holds no report"]
     if not found:
         return ["none: the report was made with metrics alone, where no rule runs; that is not the absence of problems"]
+    several = len({rule.kernel for rule in found}) > 1
+
+    def about(rule: RuleResult) -> str:
+        return f"{short_name(rule.kernel, 40)}: " if several else ""
+
     return [
-        f"{rule.title} ({rule.rule}, {rule.kind}"
+        f"{about(rule)}{rule.title} ({rule.rule}, {rule.kind}"
         + (f", estimated speedup {rule.speedup_pct:.1f} %, {rule.scope}" if rule.speedup_pct is not None else "")
-        + f"): {rule.message}"
+        + f"): {rule.message.splitlines()[0]}"
         for rule in sorted(found, key=lambda rule: -(rule.speedup_pct or 0))
-    ]
+        if rule.message.strip() and not rule.message.startswith("<built-in")
+    ][:MOST_RULES]

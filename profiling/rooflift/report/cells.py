@@ -53,8 +53,13 @@ class Table:
 
 def table(frame: pd.DataFrame, columns: Iterable[Column]) -> Table:
     """Return the table of a frame's rows."""
+    return table_of(frame.to_dict("records"), columns)
+
+
+def table_of(records: Iterable[Row], columns: Iterable[Column]) -> Table:
+    """Return the table of some rows."""
     shown = tuple(columns)
-    rows = (tuple(column.cell(row) for column in shown) for row in frame.to_dict("records"))
+    rows = (tuple(column.cell(row) for column in shown) for row in records)
     return Table(
         tuple(column.heading for column in shown),
         tuple(column.right for column in shown),
@@ -92,8 +97,8 @@ def duration(time_us: float) -> str:
 
 
 def rate(per_s: float, unit: str) -> str:
-    """Return bytes or FLOP a second in TB/s or TFLOP/s."""
-    return number(per_s / 1e12, 2, {"byte/s": " TB/s", "FLOP/s": " TFLOP/s"}[unit])
+    """Return bytes, FLOP or other operations a second in TB/s, TFLOP/s or Top/s."""
+    return number(per_s / 1e12, 2, {"byte/s": " TB/s", "FLOP/s": " TFLOP/s", "op/s": " Top/s"}[unit])
 
 
 def named(names: Sequence[str], most: int = 3) -> str:

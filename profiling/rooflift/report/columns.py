@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rooflift.ncu.metrics import BY_NAME, METRICS, Place, shown_in
+from rooflift.analysis.sol import rate_text
+from rooflift.ncu.metric import Place
+from rooflift.ncu.metrics import BY_NAME, METRICS, shown_in
 from rooflift.report import cells
 from rooflift.report.cells import MISSING, Cell, Column, Row, Table, figure, number, rate, time, words
 
@@ -45,15 +47,21 @@ def arrow(column: Column, name: str, least: float) -> Column:
     return Column(column.heading, cell)
 
 
-def interval(row: Row) -> str:
+def interval(row: Row, ratio: str = "time_x") -> str:
     """Return a ratio with its interval: "0.5021x (0.5016 to 0.5027)", a dash where there is none."""
-    if math.isnan(row["time_x"]):
+    if math.isnan(row[ratio]):
         return MISSING
-    return f"{row['time_x']:.4f}x ({row['low']:.4f} to {row['high']:.4f})"
+    return f"{row[ratio]:.4f}x ({row['low']:.4f} to {row['high']:.4f})"
 
 
 def _step(row: Row) -> Cell:
-    return Cell(f"{interval(row)} {row['verdict']}" if row["verdict"] else MISSING, row["time_x"])
+    return Cell(f"{interval(row, 'step_x')} {row['verdict']}" if row["verdict"] else MISSING, row["step_x"])
+
+
+def _short_step(row: Row) -> Cell:
+    if not row["verdict"]:
+        return Cell(MISSING)
+    return Cell(f"{number(row['step_x'], 3)}x {row['verdict']}".removeprefix(f"{MISSING}x "), row["step_x"])
 
 
 def _verdict(row: Row) -> Cell:
@@ -98,15 +106,24 @@ def _label(row: Row) -> Cell:
     return Cell(BY_NAME[row["metric"]].heading if row["metric"] in BY_NAME else row["metric"])
 
 
+def _achieved(row: Row) -> Cell:
+    return Cell(rate_text(row["achieved_per_s"], row["sol_binds"]) or MISSING, row["achieved_per_s"])
+
+
 def _clocks(row: Row) -> Cell:
     return Cell(", ".join(map(str, row["clocks_after_mhz"])) or MISSING)
 
 
 VERSION, CASE, DTYPE, PROVIDER = words("version"), words("case"), words("dtype"), words("provider")
+KIND = words("kind")  # of a provider: version, baseline, memory
 VERSIONS = Column("version", lambda row: Cell(str(row.get("versions", row["version"]))), right=False)  # or a group
 TIME = time("time_us", "time")
 SPEEDUP = figure("speedup", "speedup", 2, "x")
-SOL_PCT, SOL_TERM = SOL = (figure("sol_pct", "SOL %", 1), words("sol_binds", "SOL term"))
+SOL_PCT, SOL_TERM, ACHIEVED = SOL = (
+    figure("sol_pct", "SOL %", 1),
+    words("sol_binds", "SOL term"),
+    Column("achieved", _achieved),
+)
 EXCESS_TRAFFIC = figure("excess_traffic", "excess traffic", 3, "x")
 BOTTLENECK = words("bottleneck")
 PREDICTIONS = words("predictions")
@@ -114,6 +131,10 @@ SPILLS = figure("spill_instructions", "spills")
 
 TABLES: dict[str, tuple[Column, ...]] = {
     "summary": (VERSIONS, TIME, SPEEDUP, *SOL, *metrics("summary"), EXCESS_TRAFFIC, BOTTLENECK, PREDICTIONS),
+    "progress": (
+        *(VERSIONS, TIME, Column("over the one before", _short_step), SOL_PCT, BOTTLENECK),
+        *(EXCESS_TRAFFIC, metric("registers"), PREDICTIONS),
+    ),
     "versions": (
         *(VERSIONS, TIME, Column("time over the one before", _step), SPEEDUP, *SOL, *with_arrows("versions")),
         *(arrow(EXCESS_TRAFFIC, "excess_traffic", 0.02), SPILLS, figure("error", "error / tolerance", 2)),
@@ -121,12 +142,13 @@ TABLES: dict[str, tuple[Column, ...]] = {
     ),
     "other case": (VERSION, TIME, SPEEDUP, *SOL, *metrics("summary"), EXCESS_TRAFFIC, BOTTLENECK),
     "compiled": (
-        *(VERSION, words("kernel"), DTYPE, words("target"), figure("stack_bytes", "stack B"), SPILLS),
+        *(VERSIONS, words("kernel"), DTYPE, words("target"), figure("stack_bytes", "stack B"), SPILLS),
         *(*metrics("compiled"), words("occupancy_limit", "occupancy limited by")),
     ),
     "predictions": (VERSION, words("prediction"), Column("measured", _measured), words("verdict")),
     "timings": (
         PROVIDER,
+        KIND,
         time("median_us", "median"),
         time("q20_us", "20 %"),
         time("q80_us", "80 %"),
@@ -199,6 +221,7 @@ DERIVED = (  # name, heading, unit, meaning
     ("speedup", SPEEDUP.heading, "x", "time of the run's first version / time"),
     ("sol_pct", SOL_PCT.heading, "%", "speed of light: the least time that the case needs on this GPU / time"),
     ("sol_binds", SOL_TERM.heading, "", "what the least time is spent on: memory, or the unit that computes"),
+    ("achieved_per_s", ACHIEVED.heading, "/s", "bytes a second where memory binds, else FLOP a second of that unit"),
     ("excess_traffic", EXCESS_TRAFFIC.heading, "x", "DRAM bytes / compulsory bytes"),
     ("bottleneck", BOTTLENECK.heading, "", "the busiest resource by its share of the peak, latency when none is busy"),
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,9 @@ from rooflift.analysis.compare import Comparison, Rule, Side, compare
 from rooflift.analysis.groups import groups, one_row_a_group
 from rooflift.analysis.predictions import judge
 from rooflift.analysis.sol import SpeedOfLight, speed_of_light
-from rooflift.analysis.suite import has_suite, suite
+from rooflift.analysis.suite import has_suite, kind, suite
 from rooflift.analysis.summary import main_case, summarize
+from rooflift.report.figures.progress import Level
 from rooflift.schema import Manifest, ResolvedCase, Roofs
 
 if TYPE_CHECKING:
@@ -33,11 +36,18 @@ class ReportData:
     comparison: Comparison | None = None  # with base: every case; without: the last version against the one before it
     steps: tuple[Comparison, ...] = ()  # every version against the one before it, on the main case
     measured: Roofs | None = None  # the roofs of the run's GPU
+    lines: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # of the main case: a version's source lines
 
     @property
     def case(self) -> ResolvedCase:
         """The case that the headers speak of."""
         return main_case(self.manifest)
+
+    @property
+    def is_ladder(self) -> bool:
+        """Whether the run is about a ladder of versions, and not about one version against its base."""
+        found = self.comparison
+        return found is None or (found.base.manifest is found.head.manifest and len(self.main) != 2)
 
     @property
     def main(self) -> pd.DataFrame:
@@ -47,6 +57,26 @@ class ReportData:
         """
         return one_row_a_group(self.of(self.case), groups(self.manifest, self.case))
 
+    @property
+    def stepped(self) -> pd.DataFrame:
+        """The rows of `main` beside the one before each: step_x (time ratio), low, high and verdict; NaN and ""."""
+        steps = {step.head.version: step.cases.iloc[0] for step in self.steps}
+        main = self.main
+        return main.assign(
+            step_x=[steps[v]["time_x"] if v in steps else math.nan for v in main["version"]],
+            **{name: [steps[v][name] if v in steps else math.nan for v in main["version"]] for name in ("low", "high")},
+            verdict=[steps[v]["verdict"] if v in steps else "" for v in main["version"]],
+        )
+
+    def baseline(self, case: ResolvedCase) -> Level | None:
+        """The fastest baseline of a case; None where none was timed."""
+        own = _of_case(self.timings, case)
+        own = own[[kind(self.manifest, provider) == "baseline" for provider in own["provider"]]]
+        if own.empty:
+            return None
+        best = own.loc[own["median_us"].idxmin()]
+        return Level(str(best["provider"]), float(best["median_us"]))
+
     def of(self, case: ResolvedCase) -> pd.DataFrame:
         """The summary of one case and dtype."""
         return _of_case(self.summary, case)
@@ -54,7 +84,7 @@ class ReportData:
     @property
     def sol(self) -> SpeedOfLight:
         """The speed of light of the main case."""
-        return speed_of_light(self.case, self.timings, self.measured)
+        return speed_of_light(self.case, self.timings, self.measured, self.manifest.machine.gpu)
 
     @property
     def provenance(self) -> str:

@@ -12,8 +12,9 @@ from rooflift.escape import environment, plain
 from rooflift.report import columns, tables
 from rooflift.report.cells import Table
 from rooflift.report.data import ReportData
-from rooflift.report.pictures import PICTURES, SUITE_PICTURE
-from rooflift.report.text import comparison_title, first_lines, mean_text, method_text, predictions_text
+from rooflift.report.opening import opening
+from rooflift.report.pictures import PICTURES
+from rooflift.report.text import comparison_title, mean_text, method_text, predictions_text
 from rooflift.report.warnings import warnings
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def write_page(data: ReportData, folder: Path) -> Path:
     path.write_text(
         templates.get_template("report.html.j2").render(
             manifest=manifest,
-            first_lines=first_lines(data),
+            opening=opening(data),
             warnings=warnings(manifest, data.summary, data.comparison),
             sections=_sections(data),
             details=_details(data),
@@ -79,7 +80,7 @@ def _details(data: ReportData) -> list[tuple[str, Table]]:
         changes = tables.metric_changes(data.comparison, data.case.case, data.case.dtype)
         if changes.rows:
             found.append(("Metrics, base and head", changes))
-    found.append(("Times of every provider", tables.every_timing(data.timings)))
+    found.append(("Times of every provider", tables.every_timing(data.manifest, data.timings)))
     if not data.compiled.empty:
         found.append(("Compiled kernels", columns.table("compiled", data.compiled)))
     if data.manifest.gpu_states:
@@ -91,8 +92,8 @@ def _pictures(folder: Path) -> Sequence[tuple[str, Markup]]:
     from markupsafe import Markup
 
     found = []
-    for name, text in {**PICTURES, SUITE_PICTURE: "SOL % in every case and dtype"}.items():
-        path = folder / name
+    for name, text in PICTURES.items():
+        path = folder / f"{name}.svg"
         if path.exists():
             svg = path.read_text(encoding="utf-8")
             # our own figures, whose texts matplotlib has escaped

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from rooflift.escape import Markdown, environment
-from rooflift.report import columns, tables
+from rooflift.report import columns, hotspots, tables
 from rooflift.report.cells import duration, markdown, number
 from rooflift.report.data import ReportData
-from rooflift.report.pictures import PICTURES, SUITE_PICTURE
-from rooflift.report.text import comparison_title, first_lines, mean_text, method_text, predictions_text, sanitizer_text
+from rooflift.report.opening import opening
+from rooflift.report.pictures import PICTURES
+from rooflift.report.text import comparison_title, mean_text, method_text, predictions_text, sanitizer_text
 from rooflift.report.warnings import warnings
-from rooflift.schema import CheckRecord
+from rooflift.schema import TENSORS, CheckRecord
 
 LONGEST_COMMENT = 65_000  # characters; code hosts take 65 536, and who posts it adds a mark and a link
 LEFT_OUT = {  # the longest tables, the first to go first
     "timing_tables": "The times of every provider are left out of this text for its length: timings.csv has them.",
     "case_tables": "The metrics of the other cases are left out for its length: metrics.csv has them.",
+    "hot_tables": "Where the time goes is left out for its length: `rooflift hotspots` prints it.",
     "gpu_table": "The states of the GPU are left out for its length: run.json has them.",
     "suite_table": "The table of the suite is left out for its length: timings.csv has the times, suite.svg shows it.",
     "comparison_table": "The table of the comparison is left out for its length: `rooflift compare` prints it.",
@@ -57,10 +59,11 @@ def _context(data: ReportData, drawn: Sequence[str]) -> dict[str, Any]:
         "init": ", ".join(f"{k}={v}" for k, v in case.init.items())
         if isinstance(case.init, dict)
         else f"init {case.init}",
-        "first_lines": first_lines(data),
+        "opening": opening(data),
+        "table": markdown(tables.deciding_table(data)),
         "suite_table": "" if data.suite.empty else markdown(tables.suite_table(data.suite)),
-        "suite_picture": SUITE_PICTURE if SUITE_PICTURE in drawn else "",
-        "baselines": {name: text for name, text in tables.BASELINES.items() if name in set(data.timings["provider"])},
+        "suite_picture": "suite.svg" if "suite.svg" in drawn else "",
+        "baselines": tables.baselines(data),
         "summary_table": markdown(tables.versions_table(data)),
         "warnings": warnings(manifest, data.summary, data.comparison),
         **_comparison_context(data),
@@ -68,13 +71,17 @@ def _context(data: ReportData, drawn: Sequence[str]) -> dict[str, Any]:
         "versions": manifest.versions,
         "gpu_table": markdown(tables.gpu_table(manifest.gpu_states)) if manifest.gpu_states else "",
         "sampling": manifest.sampling,
-        "gigabytes": number(case.compulsory_bytes / 1e9, 3),
+        "gigabytes": number(case.bytes_known / 1e9, 3),
+        "traffic_source": f", as {case.bytes_source}" if case.bytes_source not in ("", TENSORS) else "",
         "sol_time": duration(data.sol.time_us),
         "sol_source": data.sol.source,
-        "pictures": {text: name for name, text in PICTURES.items() if name in drawn},
+        "pictures": {
+            text: f"{name}.svg" for name, text in PICTURES.items() if f"{name}.svg" in drawn and name != "suite"
+        },
         "prediction_text": predictions_text(data.judged),
         "prediction_table": "" if data.judged.empty else markdown(columns.table("predictions", data.judged)),
         "bottlenecks": tables.bottlenecks(data.main),
+        "hot_tables": [(version, markdown(shown)) for version, shown in hotspots.tables(data.lines)],
         "case_tables": [
             (f"{c.case} {c.dtype}", markdown(columns.table("other case", data.of(c))))
             for c in others
@@ -96,10 +103,11 @@ def _comparison_context(data: ReportData) -> dict[str, str]:
         names = ("comparison_table", "comparison_title", "comparison_text", "metric_change_table", "base_name")
         return dict.fromkeys(names, "")
     changes = tables.metric_changes(found, data.case.case, data.case.dtype)
+    shown, whole = tables.deciding_table(data), columns.table("comparison", found.cases)
     mean = f" {mean_text(found)}" if len(found.cases) > 1 else ""
     return {
         "comparison_title": comparison_title(found),
-        "comparison_table": markdown(columns.table("comparison", found.cases)),
+        "comparison_table": "" if shown == whole else markdown(whole),
         "comparison_text": method_text(found) + mean,
         "metric_change_table": markdown(changes) if changes.rows else "",
         "base_name": found.base.name,

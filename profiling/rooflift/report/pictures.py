@@ -1,4 +1,4 @@
-"""The figures of a run as files beside its report."""
+"""The figures of a run: which there are, what they are called, and their files beside its report."""
 
 from __future__ import annotations
 
@@ -7,51 +7,50 @@ from typing import TYPE_CHECKING
 
 from rooflift.analysis.suite import shares
 from rooflift.analysis.summary import roofs
+from rooflift.ncu.metrics import RESOURCES
 from rooflift.report.data import ReportData
-from rooflift.report.figures import panels
+from rooflift.report.figures.multiples import bottleneck_figure, stalls_figure
+from rooflift.report.figures.progress import progress_figure
 from rooflift.report.figures.roofline import roofline_figure
 from rooflift.report.figures.style import save
+from rooflift.report.figures.suite import suite_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PICTURES = {
-    "roofline.svg": "Roofline with the trail of the versions",
-    "metrics.svg": "Metrics of each version",
-    "stalls.svg": "Warp stalls of each version",
+PICTURES = {  # in the order of a report, each with the question that it answers
+    "progress": "How far from the speed of light is each version",
+    "roofline": "Which roof limits the versions",
+    "bottleneck": "What each version keeps busy",
+    "stalls": "What the warps of each version wait for",
+    "suite": "SOL % in every case and dtype",
 }
-SUITE_PICTURE = "suite.svg"
 
 
 def draw(data: ReportData, folder: Path, *, png: bool = False) -> list[Path]:
     """Write the figures that the run has values for, as SVG and with `png` also as PNG, and return their paths."""
-    for name in (*PICTURES, SUITE_PICTURE):  # of a run that was rendered into this folder before
-        (folder / name).unlink(missing_ok=True)
+    for name in PICTURES:  # of a run that was rendered into this folder before
+        (folder / f"{name}.svg").unlink(missing_ok=True)
     return [path for name, figure in figures(data).items() for path in save(figure, folder / name, png=png)]
 
 
 def figures(data: ReportData) -> dict[str, Figure]:
-    """Return the figures that the run has values for: roofline, metrics, stalls, suite."""
-    about = f"{data.manifest.operator}, case {data.case.case}, {data.case.dtype}"
-    drawn = {
+    """Return the figures that the run has values for, by the names of `PICTURES`."""
+    about = f"{data.manifest.operator}, {data.case.case}, {data.case.dtype}"
+    rows, footnote = data.stepped, data.provenance
+    found = {
+        "progress": progress_figure(
+            rows, baseline=data.baseline(data.case), title=f"Progress: {about}", footnote=footnote
+        ),
         "roofline": roofline_figure(
-            data.main,
-            roofs(data.manifest, data.main, data.measured),
-            title=f"Roofline trail: {about}",
-            footnote=data.provenance,
-        )
+            rows, roofs(data.manifest, rows, data.measured), title=f"Roofline: {about}", footnote=footnote
+        ),
     }
-    shown = [panel for panel in panels.DEFAULT_PANELS if data.main[panel.column].notna().any()]
-    if shown:
-        absent = [panel.heading for panel in panels.DEFAULT_PANELS if panel not in shown]
-        footnote = data.provenance + (f" Not collected: {', '.join(absent)}." if absent else "")
-        drawn["metrics"] = panels.metrics_figure(data.main, title=f"Metrics: {about}", footnote=footnote, panels=shown)
-    if data.main.filter(like="stall_").notna().any(axis=None):
-        drawn["stalls"] = panels.stalls_figure(data.main, title=f"Warp stalls: {about}", footnote=data.provenance)
+    if rows[[*RESOURCES]].notna().any(axis=None):
+        found["bottleneck"] = bottleneck_figure(rows, title=f"Bottleneck, % of peak: {about}", footnote=footnote)
+    if rows.filter(like="stall_").notna().any(axis=None):
+        found["stalls"] = stalls_figure(rows, title=f"Warp stalls: {about}", footnote=footnote)
     if not data.suite.empty:
-        drawn["suite"] = panels.suite_figure(
-            shares(data.manifest, data.timings, data.measured),
-            title=f"SOL %: {data.manifest.operator}",
-            footnote=data.provenance,
-        )
-    return drawn
+        of_all = shares(data.manifest, data.timings, data.measured)
+        found["suite"] = suite_figure(of_all, title=f"SOL %: {data.manifest.operator}", footnote=footnote)
+    return found

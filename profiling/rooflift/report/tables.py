@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rooflift.analysis.compare import Comparison
 from rooflift.analysis.sol import MEMORY
+from rooflift.analysis.suite import kind
 from rooflift.ncu.metrics import shown_in
 from rooflift.report import cells, columns
 from rooflift.report.cells import MISSING, Cell, Column, Row, Table, duration, number, words
@@ -18,11 +19,19 @@ if TYPE_CHECKING:
 
     from rooflift.report.data import ReportData
 
+MOST_CASES = 12
 BASELINES = {
     "torch_eager": "the reference as it stands",
     "torch_channels_last": "the reference, model and 4-D inputs converted to channels_last before the timing",
     "torch_compile": "torch.compile(reference, dynamic=False)",
 }
+
+
+def baselines(data: ReportData) -> dict[str, str]:
+    """Return the baselines that were timed, each with what it is."""
+    timed = [p for p in dict.fromkeys(data.timings["provider"]) if kind(data.manifest, p) == "baseline"]
+    known = {name: text for name, text in BASELINES.items() if name in timed}
+    return known | dict.fromkeys((p for p in timed if p not in known), "a function of the operator's baselines.py")
 
 
 def versions_table(data: ReportData) -> Table:
@@ -31,21 +40,33 @@ def versions_table(data: ReportData) -> Table:
     An arrow stands where a share moved by two points or more from the version before. Spills are the executed ones that
     ncu counted, in a run without metrics those in the binary.
     """
-    steps = {step.head.version: step.cases.iloc[0] for step in data.steps}
+    rows = data.stepped
     spills = data.compiled.groupby("version")["spill_instructions"].sum()
     return columns.table(
         "versions",
-        data.main.assign(
-            time_x=[steps[v]["time_x"] if v in steps else float("nan") for v in data.main["version"]],
-            **{
-                name: [steps[v][name] if v in steps else "" for v in data.main["version"]]
-                for name in ("low", "high", "verdict")
-            },
-            **{f"{name}_before": data.main[name].shift(1) for name in _compared()},
-            spill_instructions=data.main["version"].map(spills).fillna(data.main["inst_spill"]),
-            error=data.main["version"].map(_largest_errors(data.manifest)),
+        rows.assign(
+            **{f"{name}_before": rows[name].shift(1) for name in _compared()},
+            spill_instructions=rows["version"].map(spills).fillna(rows["inst_spill"]),
+            error=rows["version"].map(_largest_errors(data.manifest)),
         ),
     )
+
+
+def deciding_table(data: ReportData) -> Table:
+    """Return the one table that a report shows unfolded, of at most eight columns.
+
+    Of several cases that were compared with a base, the cases, of more than twelve those whose verdict says something;
+    else the versions.
+    """
+    found = data.comparison
+    if found is None or data.is_ladder or (len(found.cases) == 1 and found.base.manifest is found.head.manifest):
+        return columns.table("progress", data.stepped)
+    cases = found.cases
+    if len(cases) > MOST_CASES:
+        order = {verdict: place for place, verdict in enumerate(("slower", "faster", "within noise"))}
+        told = cases[cases["verdict"].isin(order)]
+        cases = told.sort_values("verdict", key=lambda verdicts: verdicts.map(order), kind="stable")[:MOST_CASES]
+    return columns.table("comparison", cases)
 
 
 def _compared() -> list[str]:
@@ -99,21 +120,28 @@ def _baseline_share(dtype: str, row: Row) -> Cell:
     return Cell(f"{number(own['baseline_pct'], 1)} {own['baseline']}".rstrip(), own["baseline_pct"])
 
 
+def _with_kind(manifest: Manifest, rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(kind=[kind(manifest, provider) for provider in rows["provider"]])
+
+
 def timing_tables(data: ReportData) -> list[tuple[str, Table]]:
     """Return the times of each case and dtype; of a suite those of each case, a column a dtype."""
     import pandas as pd
 
     if data.suite.empty:
         return [
-            (f"{name} {dtype}", columns.table("timings", rows))
+            (f"{name} {dtype}", columns.table("timings", _with_kind(data.manifest, rows)))
             for (name, dtype), rows in data.timings.groupby(["case", "dtype"], sort=False)
         ]
     found = []
     for name, own in data.timings.groupby("case", sort=False):
         rows: dict[str, dict[str, Any]] = {}
         for row in own.to_dict("records"):
-            rows.setdefault(row["provider"], {"provider": row["provider"]})[row["dtype"]] = row
-        shown = [columns.PROVIDER, *(Column(d, partial(_median_and_spread, d)) for d in dict.fromkeys(own["dtype"]))]
+            provider = row["provider"]
+            kinds = {"provider": provider, "kind": kind(data.manifest, provider)}
+            rows.setdefault(provider, kinds)[row["dtype"]] = row
+        dtypes = dict.fromkeys(own["dtype"])
+        shown = [columns.PROVIDER, columns.KIND, *(Column(d, partial(_median_and_spread, d)) for d in dtypes)]
         found.append((str(name), cells.table(pd.DataFrame(list(rows.values())), shown)))
     return found
 
@@ -126,16 +154,16 @@ def _median_and_spread(dtype: str, row: Row) -> Cell:
     return Cell(text, times["median_us"])
 
 
-def every_timing(timings: pd.DataFrame) -> Table:
+def every_timing(manifest: Manifest, timings: pd.DataFrame) -> Table:
     """Return all times of a run in one table."""
-    return cells.table(timings, (columns.CASE, columns.DTYPE, *columns.TABLES["timings"]))
+    return cells.table(_with_kind(manifest, timings), (columns.CASE, columns.DTYPE, *columns.TABLES["timings"]))
 
 
 def mix_table(mix: pd.DataFrame) -> Table:
-    """Return an instruction mix: version, dtype, target, then a count a group of instructions."""
-    names = ("version", "dtype", "target")
+    """Return an instruction mix: versions, dtype, target, then a count a group of instructions."""
+    names = ("versions", "dtype", "target")
     counts = [cells.figure(name, name) for name in mix.columns if name not in names]
-    return cells.table(mix, [*map(words, names), *counts])
+    return cells.table(mix, [words("versions", "version"), *map(words, names[1:]), *counts])
 
 
 def metric_changes(comparison: Comparison, case: str, dtype: str, *, moved: bool = False) -> Table:
@@ -158,10 +186,9 @@ def gpu_table(states: Iterable[GpuState]) -> Table:
 
 
 def machine_table(machine: Machine) -> Table:
-    """Return a machine, a row a field."""
-    rows = tuple(
-        (Cell(name.replace("_", " ")), Cell(str(getattr(machine, name)))) for name in machine.__struct_fields__
-    )
+    """Return a machine, a row a field that was recorded."""
+    told = {name.replace("_", " "): getattr(machine, name) for name in machine.__struct_fields__}
+    rows = tuple((Cell(name), Cell(str(value))) for name, value in told.items() if value != "")
     return Table(("", ""), (False, False), rows)
 
 

@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING
 from rooflift.analysis.compare import Comparison, Rule, Verdict
 from rooflift.analysis.sol import SUSPECT_PCT, rate_text
 from rooflift.analysis.suite import standing
-from rooflift.report.cells import duration, named, number
+from rooflift.report.cells import Row, duration, named, number
 from rooflift.report.columns import interval
 from rooflift.report.data import ReportData, counted_verdicts
 from rooflift.schema import UNKNOWN, SanitizerRecord
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def first_lines(data: ReportData) -> list[str]:
-    """Return what a report opens with: the verdict, of a suite where the last version stands, then the headline."""
-    verdict = [] if data.comparison is None else [verdict_line(data.comparison, data.case.case, data.case.dtype)]
-    return [*verdict, *([] if data.suite.empty else [suite_line(data)]), headline(data)]
 
 
 def headline(data: ReportData) -> str:
@@ -41,14 +35,14 @@ def headline(data: ReportData) -> str:
     limit = "" if best["bottleneck"] == UNKNOWN else f", bottleneck {best['bottleneck']}"
     return (
         f"**{best['versions']}** {verb} the fastest: {duration(best['time_us'])}{versus}, "
-        f"{number(best['sol_pct'], 1)} % of SOL{_binding(best)}{limit}{close}.{suspect}"
+        f"{_share(best)}{limit}{close}.{suspect}"
     )
 
 
-def _binding(row: pd.Series) -> str:
-    """Return the term that binds and what the version reaches of it, "" where none is known."""
+def _share(row: pd.Series) -> str:
+    """Return SOL %, the term that binds and what the version reaches of it."""
     reached = rate_text(row["achieved_per_s"], row["sol_binds"])
-    return f" ({row['sol_binds']}: {reached})" if reached else ""
+    return f"{number(row['sol_pct'], 1)} % of SOL ({row['sol_binds']}: {reached})" if reached else "SOL % unknown"
 
 
 def suite_line(data: ReportData) -> str:
@@ -84,31 +78,37 @@ def _standing_text(rows: pd.DataFrame, l2_bytes: int | None, *, small: bool) -> 
 
 def verdict_line(comparison: Comparison, case: str, dtype: str) -> str:
     """Return what a comparison comes to in one line: the main case, the others by number, the geometric mean."""
-    base, head = (one.version for one in (comparison.base, comparison.head))
-    if base == head:
-        base, head = comparison.base.name, comparison.head.name
     cases = comparison.cases
     rows = cases[(cases["case"] == case) & (cases["dtype"] == dtype)].to_dict("records") or cases.to_dict("records")
     first = rows[0]
+    what = verdict_words(comparison, first)
     if comparison.count("not comparable") == len(cases):
-        return f"**{head} and {base} are not comparable**: {first['reason']}."
-    what = {
-        "faster": f"**{head} is faster than {base}**",
-        "slower": f"**{head} is slower than {base}**",
-        "within noise": f"**{head} and {base} are within noise**",
-        "not comparable": f"**{head} and {base} are not comparable** ({first['reason']})",
-    }[first["verdict"]]
+        return f"**{what}**: {first['reason']}."
+    reason = f" ({first['reason']})" if first["verdict"] == "not comparable" else ""
     ratio = "" if math.isnan(first["time_x"]) else f": time ratio {interval(first)}"
-    line = f"{what} on {first['case']} {first['dtype']}{ratio}"
-    if first["verdict"] == "within noise" and not first["low"] <= 1 <= first["high"]:  # a change, and a small one
-        line += f", and below {100 * first['min_effect']:.2g} % a change is none"
+    line = f"**{what}**{reason} on {first['case']} {first['dtype']}{ratio}{too_small(first)}"
     line += f", {first['cause']}." if first["cause"] else "."
-    if len(cases) == 1:
-        return line
-    return f"{line} {_others(comparison)}"
+    return line if len(cases) == 1 else f"{line} {others_text(comparison)}"
 
 
-def _others(comparison: Comparison) -> str:
+def verdict_words(comparison: Comparison, row: Row) -> str:
+    """Return the verdict of a case with the names of both: "v1_grid is faster than v0_baseline"."""
+    base, head = (one.version for one in (comparison.base, comparison.head))
+    if base == head:
+        base, head = comparison.base.name, comparison.head.name
+    one_sided = f"{head} is {row['verdict']} than {base}"
+    return one_sided if row["verdict"] in ("faster", "slower") else f"{head} and {base} are {row['verdict']}"
+
+
+def too_small(row: Row) -> str:
+    """Return why a change that the samples show is none, "" of any other."""
+    if row["verdict"] != "within noise" or row["low"] <= 1 <= row["high"]:
+        return ""
+    return f", and below {100 * row['min_effect']:.2g} % a change is none"
+
+
+def others_text(comparison: Comparison) -> str:
+    """Return how many cases have which verdict, the slowest by name, and the geometric mean."""
     words: tuple[Verdict, ...] = ("faster", "slower", "within noise", "not comparable")
     counts = [f"{word} in {comparison.count(word)}" for word in words if comparison.count(word)]
     text = f"Of {len(comparison.cases)} cases and dtypes: {', '.join(counts)}"
@@ -134,19 +134,27 @@ def mean_text(comparison: Comparison) -> str:
 
 def method_text(comparison: Comparison) -> str:
     """Return how the verdicts came about."""
-    test = (
-        "timed in the same rounds of one process: Wilcoxon's signed ranks"
-        if comparison.paired
-        else "timed in two processes: Mann and Whitney's ranks"
-    )
+    if comparison.paired:
+        test = "timed in the same rounds of one process: Wilcoxon's signed ranks"
+        bounds = "the rule, or the measured noise"
+    else:
+        test = f"timed in two processes{_cards(comparison)}: Mann and Whitney's ranks"
+        bounds = "the rule, the measured noise, or what did not change between the runs differs by"
     least = comparison.cases["min_effect"].dropna()
     farthest = f" to {100 * least.max():.1f} %" if not least.empty and least.max() > comparison.rule.min_effect else ""
     confidence = number(100 * (1 - comparison.rule.alpha))
     return (
         f"head / base is a time ratio with its {confidence} % interval, below 1 faster; {test}, corrected by Holm "
         f"for {len(comparison.cases)} case{'s' * (len(comparison.cases) > 1)} at level {comparison.rule.alpha:g}; a "
-        f"change below {100 * comparison.rule.min_effect:g} %{farthest} (the rule, or the measured noise) is none."
+        f"change below {100 * comparison.rule.min_effect:g} %{farthest} ({bounds}) is none."
     )
+
+
+def _cards(comparison: Comparison) -> str:
+    one, other = comparison.base.manifest.machine.card, comparison.head.manifest.machine.card
+    if not (one and other):
+        return ""
+    return " on one card" if one == other else " on two cards"
 
 
 def comparison_title(comparison: Comparison) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rooflift.analysis.compare import Comparison
 from rooflift.analysis.sol import SUSPECT_PCT
 from rooflift.report.cells import named
-from rooflift.schema import GpuState, Manifest
+from rooflift.schema import CheckRecord, GpuState, Manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,20 @@ def _run_warnings(manifests: Sequence[Manifest]) -> list[str]:
         if one.dirty:
             found.append(f"The tree held uncommitted changes{which}: the commit alone does not give these kernels.")
         found += [f"{text}{which}." for text in _throttled(one.gpu_states)]
+        found += check_warnings(one.checks)
+    return found
+
+
+def check_warnings(checks: Sequence[CheckRecord]) -> list[str]:
+    """Return what weakens comparisons that agree, and the versions that give other bits on the same inputs."""
+    notes: dict[str, list[str]] = {}
+    for check in checks:
+        if check.note:
+            notes.setdefault(check.note, []).append(f"{check.case} {check.dtype}")
+    found = [f"{named([*dict.fromkeys(cases)])}: {note}." for note, cases in notes.items()]
+    drifting = [check.version for check in checks if check.deterministic is False]
+    if drifting:
+        found.append(f"Not deterministic, the same inputs give other bits: {named([*dict.fromkeys(drifting)])}.")
     return found
 
 

@@ -7,18 +7,14 @@ import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from rooflift.errors import RunFault, did_you_mean
-from rooflift.runs.run import Run, read_run
+from rooflift.errors import NoRun, RunFault, did_you_mean
+from rooflift.project.settings import reports_folder
+from rooflift.runs.run import REPORTS, Run, read_run
 from rooflift.runs.verify import KERNELS
 from rooflift.schema import Manifest, ResolvedCase
 
-if TYPE_CHECKING:
-    pass
-
-
-DATA = (".csv", ".ncu-rep")  # of a run; samples say so themselves, texts and pictures are made of these
+DATA = (".csv", *REPORTS)  # of a run; samples say so themselves, texts and pictures are made of these
 
 
 def find_runs(reports: Path, operator: str | None = None) -> list[Path]:
@@ -35,14 +31,18 @@ def list_runs(reports: Path, operator: str | None = None) -> list[tuple[Path, Ma
     found: list[tuple[Path, Manifest | RunFault]] = []
     name, _, ladder = (operator or "*").partition("/")
     for path in reports.glob(f"{name}/[!.]*/run.json"):  # what is being written begins with a point
-        try:
-            manifest = read_run(path.parent).manifest
-        except RunFault as fault:
-            found.append((path.parent, fault))
-        else:
-            if operator is None or manifest.ladder == ladder:
-                found.append((path.parent, manifest))
+        manifest = read_folder(path.parent)
+        if operator is None or isinstance(manifest, RunFault) or manifest.ladder == ladder:
+            found.append((path.parent, manifest))
     return sorted(found, key=lambda run: ("" if isinstance(run[1], RunFault) else run[1].created, run[0].name))
+
+
+def read_folder(folder: Path) -> Manifest | RunFault:
+    """Return a run's manifest, or why it cannot be read."""
+    try:
+        return read_run(folder).manifest
+    except RunFault as fault:
+        return fault
 
 
 def ladder_label(manifest: Manifest) -> str:
@@ -78,10 +78,14 @@ def newest_run(
     no times.
 
     Raises:
-        RunFault: the operator has no such run.
+        NoRun: the operator was not measured yet.
+        RunFault: it has no such run.
     """
     other = None
-    for folder, manifest in reversed(list_runs(reports, operator)):
+    listed = list_runs(reports, operator)
+    if not listed:
+        raise NoRun(f"{operator} has no run yet", f"`rooflift profile {operator}` makes one, on a machine with a GPU.")
+    for folder, manifest in reversed(listed):
         if isinstance(manifest, RunFault):
             raise manifest
         run = Run(folder, manifest)
@@ -123,32 +127,35 @@ def _cases(run: Run, *, with_metrics: bool) -> set[str]:
     return {name for case, dtype in pairs for name in (case, f"{case}/{dtype}")}
 
 
-def resolve_run(reports: Path, wanted: str, suite: bool = False) -> Run:
+def resolve_run(reports: Path, wanted: str, suite: bool = False, operators: Collection[str] = ()) -> Run:
     """Return the run named by a folder, by its name, or by a ladder (its newest, or its newest with a suite).
 
     Raises:
+        NoRun: it is one of `operators`, the project's, and was not measured yet.
         RunFault: nothing of that name; near names are suggested. Or a table or a report of the run is gone.
     """
-    run = _resolve_run(reports, wanted, suite)
+    run = _resolve_run(reports, wanted, suite, operators)
     for name in run.manifest.sha256:
         if name.endswith(DATA) and not name.startswith(KERNELS) and not (run.folder / name).exists():
             raise RunFault(f"{run.folder / name}: the run folder lacks it", "Restore it, or measure again.")
     return run
 
 
-def _resolve_run(reports: Path, wanted: str, suite: bool) -> Run:
+def _resolve_run(reports: Path, wanted: str, suite: bool, operators: Collection[str]) -> Run:
     if (Path(wanted) / "run.json").exists():
         return read_run(Path(wanted))
-    found = resolve_folders(reports, wanted)
-    if found[0].name != wanted:
+    found = resolve_folders(reports, wanted, operators)
+    if not found or found[0].name != wanted:
         return newest_run(reports, wanted, suite)
     if len(found) > 1:
         raise RunFault(f"{wanted}: several runs have this name", f"Name one: {', '.join(map(str, found))}.")
     return read_run(found[0])
 
 
-def resolve_folders(reports: Path, wanted: str) -> list[Path]:
+def resolve_folders(reports: Path, wanted: str, operators: Collection[str] = ()) -> list[Path]:
     """Return the run folders that a folder, a name or a ladder stand for, readable or not, oldest first.
+
+    There are none of `operators`, those of the project, that were not measured yet.
 
     Raises:
         RunFault: nothing of that name; near names are suggested.
@@ -157,9 +164,9 @@ def resolve_folders(reports: Path, wanted: str) -> list[Path]:
         return [Path(wanted)]
     runs = {path: _label(path, found) for path, found in list_runs(reports)}
     found = [path for path in runs if path.name == wanted] or [path for path, of in runs.items() if of == wanted]
-    if found:
+    if found or wanted in operators:
         return found
-    known = dict.fromkeys([*runs.values(), *(path.name for path in runs)])
+    known = dict.fromkeys([*operators, *runs.values(), *(path.name for path in runs)])
     raise RunFault(f"{wanted}: no such run", did_you_mean(wanted, known))
 
 
@@ -179,5 +186,5 @@ def newest_on(top: Path, operator: str, gpus: Sequence[str]) -> Run:
     """Return an operator's newest run on one of these GPUs, else its newest on any."""
     for gpu in gpus:
         with suppress(RunFault):
-            return newest_run(top / "reports", operator, gpu=gpu)
-    return newest_run(top / "reports", operator)
+            return newest_run(reports_folder(top), operator, gpu=gpu)
+    return newest_run(reports_folder(top), operator)

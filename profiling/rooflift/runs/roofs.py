@@ -7,6 +7,7 @@ import datetime
 from pathlib import Path
 
 from rooflift.errors import RunFault
+from rooflift.project.settings import reports_folder
 from rooflift.runs import atomic
 from rooflift.runs.find import dated_name
 from rooflift.runs.run import Run, read_record, to_json
@@ -60,6 +61,6 @@ def roofs_of(run: Run) -> Roofs | None:
     beside = (place for above in run.folder.resolve().parents for place in (above, above / "reports"))
     own = next((place for place in beside if (place / "roofs").is_dir()), None)
     gpu = run.manifest.machine.gpu
-    project = run.root / "reports" if run.root else None
+    project = reports_folder(run.root) if run.root else None
     found = (newest_roofs(place, gpu) for place in (own, project) if place is not None)
     return next((roofs for roofs in found if roofs is not None), None)

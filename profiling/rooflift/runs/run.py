@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = TypeVar("Row", bound=msgspec.Struct)
+REPORTS = (".ncu-rep", ".ncu-rep.gz")
+SOURCE_TABLE = "source.parquet"  # the instructions of a run with the metric set source or full
 SAMPLE_COLUMNS = ("provider", "repeat", "case", "dtype", "round", "position", "time_us")
 
 
@@ -33,8 +35,9 @@ class Run:
 
     @property
     def reports(self) -> list[Path]:
-        """The run's .ncu-rep files, in the order of their names."""
-        return sorted((self.folder / "ncu").glob("*.ncu-rep"))
+        """The run's reports, in the order of their names: .ncu-rep files, in gzip where the run was compressed."""
+        found = sorted(path for suffix in REPORTS for path in (self.folder / "ncu").glob(f"*{suffix}"))
+        return list({path.name.removesuffix(".gz"): path for path in found}.values())
 
     @cached_property
     def metrics(self) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rooflift.errors import RunFault
+from rooflift.project.settings import kernels_folder
 from rooflift.runs.run import read_run, to_json
 from rooflift.schema import Manifest
 
@@ -24,9 +25,13 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write run.json: the manifest, the sha256 of every other file of the folder, and its own."""
     digests = {name: digest for name, digest in manifest.sha256.items() if name.startswith(KERNELS)}
     digests |= {name: sha256(path) for name, path in _files(folder).items() if name != "run.json"}
-    data = to_json(msgspec.structs.replace(manifest, sha256=digests, sha256_self=""))
-    own = hashlib.sha256(data).hexdigest()
-    (folder / "run.json").write_bytes(data.replace(_own_line(""), _own_line(own), 1))
+    (folder / "run.json").write_bytes(sealed(msgspec.structs.replace(manifest, sha256=digests)))
+
+
+def sealed(manifest: Manifest) -> bytes:
+    """Return run.json as it is written, with its own sha256."""
+    data = to_json(msgspec.structs.replace(manifest, sha256_self=""))
+    return data.replace(_own_line(""), _own_line(hashlib.sha256(data).hexdigest()), 1)
 
 
 def _own_line(digest: str) -> bytes:
@@ -106,8 +111,14 @@ def _own_digest(data: bytes, digest: str) -> str:
 
 def _kernels_since(manifest: Manifest, root: Path) -> list[str]:
     measured = {name: digest for name, digest in manifest.sha256.items() if name.startswith(KERNELS)}
-    changed = [n for n, digest in measured.items() if not (root / n).is_file() or sha256(root / n) != digest]
+    here = {name: _project_file(root, name.removeprefix(KERNELS)) for name in measured}
+    changed = [n for n, digest in measured.items() if not here[n].is_file() or sha256(here[n]) != digest]
     return [f"changed since it was measured, or gone: {', '.join(changed)}"] if changed else []
+
+
+def _project_file(root: Path, name: str) -> Path:
+    """Return a file of the project by its name in run.json without `KERNELS`; a module that a version imports: ../"""
+    return root / name.removeprefix("../") if name.startswith("../") else kernels_folder(root) / name
 
 
 def sha256(path: Path) -> str:

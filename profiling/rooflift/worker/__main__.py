@@ -1,12 +1,14 @@
 """The one program of the child: `python -m rooflift.worker TASK [SHARD]`; it prints one event a line (`protocol`).
 
-check, time, profile, compile and sanitize read plan.json in the working directory, candidate and judge trial.json.
-SHARD, such as 2/8, is the part of the work that is checked or compiled. Exit code 0: done, 3: stopped after an event
-that says why.
+check, record, time, profile, compile, sanitize and kernelbench read plan.json in the working directory, candidate,
+replay, recompile and judge trial.json, small problems.json. SHARD, such as 2/8, is the part of the work that is checked
+or compiled. Exit code 0:
+done, 3: stopped after an event that says why.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from rooflift.sandbox.enter import enter_if_asked
-from rooflift.worker.protocol import WHOLE, Plan, Refused, Task, Trials, say
+from rooflift.worker.protocol import WHOLE, Plan, Problems, Refused, Task, Trials, say
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 
@@ -29,20 +31,25 @@ def main(words: list[str]) -> int:
     except ImportError as error:
         say(Refused("EnvironmentFault", f"{error.name} cannot be imported: {error}", "Install rooflift[gpu]."))
         return 3
-    from rooflift.worker import candidate, compiled, program, roofs, sanitize
+    from rooflift.worker import candidate, compiled, judge, kernelbench, program, roofs, sanitize, small
 
     try:
         match task:
             case "roofs":
                 roofs.run()
-            case "candidate":
-                candidate.run_apart(_read("trial.json", Trials))
+            case "candidate" | "replay" | "recompile":
+                work = {"candidate": candidate.run, "replay": candidate.carry_out, "recompile": candidate.recompile}
+                candidate.run_apart(work[task], _read("trial.json", Trials))
             case "judge":
-                say(candidate.judge(_read("trial.json", Trials)))
+                judge.judge(_read("trial.json", Trials))
             case "compile":
                 compiled.run(_read("plan.json", Plan), part)
             case "sanitize":
                 sanitize.run(_read("plan.json", Plan))
+            case "kernelbench":
+                kernelbench.run(_read("plan.json", Plan))
+            case "small":
+                small.run(_read("problems.json", Problems))
             case _:
                 program.run(task, _read("plan.json", Plan), part)
     except program.Stop:
@@ -55,4 +62,7 @@ def _read(name: str, kind: type[Message]) -> Message:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # Python takes half a second to take torch down

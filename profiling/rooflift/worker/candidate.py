@@ -1,9 +1,9 @@
-"""The programs behind the gates: one runs a candidate and keeps what it gave, the other judges that and never loads it.
+"""The processes of an evaluation: one loads the candidate, one its kernels alone, one neither, and that one judges.
 
-`candidate` reads trial.json in the working directory and leaves one file a trial below results/. `judge`, in another
-folder, makes the same inputs again, compares the files that were moved there with the
-reference, and prints a Judgement. The two share nothing else, so a candidate finds neither the expected results nor
-their judge. Both sandbox themselves to their folder before anything else.
+`candidate` reads trial.json in its working directory, runs forward on tensors without values and leaves launch plans
+below plans/. `judge`, in another folder, makes inputs and parameters of its own, hands them over below calls/, waits
+for results/ and compares them with the reference. `replay` and `recompile` stand between the two: they carry the
+plans out and compile their kernels for a GPU. All of them sandbox themselves to their folder before anything else.
 """
 
 from __future__ import annotations
@@ -11,234 +11,255 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from rooflift.compile.module import load_module
-from rooflift.worker.correctness import compare, poisoned_memory
+import msgspec
+
+from rooflift.compile.kernels import require_compiles, stand_in_driver
+from rooflift.compile.module import load_module, own_constants
+from rooflift.errors import KernelFault
+from rooflift.project.cases import Case
+from rooflift.worker import launch_plan, replay
 from rooflift.worker.failure import describe_exception
+from rooflift.worker.gaps import interpreter_gap
+from rooflift.worker.inputs import each_tensor, make_inputs
 from rooflift.worker.interpreter import fix_interpreter
-from rooflift.worker.protocol import LOG, Criterion, Fault, Judgement, Mismatch, Trial, Trials
-from rooflift.worker.tensors import make_inputs, make_model, make_pair
+from rooflift.worker.kernel_source import BUILTINS
+from rooflift.worker.launch_plan import LaunchPlan, NoPlan
+from rooflift.worker.protocol import LOG, Fault, Trial, Trials
+from rooflift.worker.record import record, state_of
+from rooflift.worker.stand_in import INTERPRETED, gpu_stands_in
+from rooflift.worker.tensors import make_model
 
-HOLD_CYCLES = 20_000_000  # some 10 ms, in which the host launches the call that must wait
-SETTLE_S = 1.0  # for threads that a call left behind
+MOST_FRESH_BYTES = 8 * 2**30  # that one call may allocate
 
 
-def device() -> str:
-    """Return where this process runs kernels; in the interpreter it is fixed for them."""
-    if os.environ.get("TRITON_INTERPRET") == "1":
+def interprets() -> bool:
+    """Whether this process has no GPU and Triton's interpreter runs its kernels."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def ready_to_record() -> None:
+    """Make this process one in which `plan_of` can be called; before kernel files are loaded."""
+    import torch
+    import triton
+
+    if interprets():
         fix_interpreter()
-        return "cpu"
-    return "cuda"
-
-
-def values(reference: ModuleType, trial: Trial, on: str) -> tuple[list[Any], list[Any]]:
-    """Return the inputs of the first call and those of the second."""
-    return tuple(make_inputs(reference, trial.case, on, trial.seed + n) for n in (1, 2))  # type: ignore[return-value]
-
-
-def run(plan: Trials) -> None:
-    """Run the candidate on every trial; what it raised is kept in place of its results."""
-    import torch
-
-    on = device()
-    if on == "cuda":
+        triton.runtime.driver.set_active(stand_in_driver(INTERPRETED, "meta"))
+    else:
         torch.cuda.set_per_process_memory_fraction(0.5)
-    reference = load_module(Path(plan.reference).absolute())
-    try:
-        candidate = load_module(Path(plan.candidate).absolute())
-    except Exception as error:  # noqa: BLE001  # a candidate may raise anything
-        torch.save({"error": describe_exception(error)}, Path("results", "0.pt"))
-        return
-    for number, trial in enumerate(plan.trials):
-        try:
-            with torch.no_grad():
-                found = _try(candidate, reference, trial, on)
-        except Exception as error:  # noqa: BLE001  # a candidate may raise anything
-            found = {"error": describe_exception(error)}
-        torch.save(found, Path("results", f"{number}.pt"))
 
 
-def _try(candidate: ModuleType, reference: ModuleType, trial: Trial, on: str) -> dict[str, Any]:
-    """Call the candidate on the first inputs, then on others in the same memory, and keep all that can be seen."""
+def run(trials: Trials) -> None:
+    """Leave a launch plan of every trial and the state of its model, or the fault that there is none."""
     import torch
 
-    _, model = make_pair(reference, candidate, trial.case, on, trial.seed)
-    first, second = values(reference, trial, on)
-    inputs = [x.clone() if torch.is_tensor(x) else x for x in first]
-    threads = threading.active_count()
-    result, early, late = _call(model, inputs, first, on)
-    found: dict[str, Any] = {
-        "early": early,
-        "late": late,
-        "inputs": [x.clone().cpu() for x in inputs if torch.is_tensor(x)],
-        "types": [type(x).__name__ for x in _as_list(result)],
-    }
-    if on == "cuda":  # compiled and tuned by now: the call is as short as it will be when it is timed
-        model(*inputs)
-    inputs = [x if torch.is_tensor(x) else y for x, y in zip(inputs, second, strict=True)]
-    _, found["second_early"], found["second_late"] = _call(model, inputs, second, on)
-    found["kept"] = _copies(result)
-    found["threads"] = max(threading.active_count() - threads, 0)
-    return found
+    ready_to_record()
+    for number, trial in enumerate(trials.trials):
+        try:
+            plan, state = plan_of(Path(trials.reference), Path(trials.candidate), trial.case, trial.seed)
+            torch.save(state, Path("plans", f"{number}.pt"))
+            Path("plans", f"{number}.plan").write_bytes(launch_plan.encode(plan))
+        except NoPlan as fault:
+            _leave(Path("plans", f"{number}.fault"), Fault("plan", f"{_where(trial)}: {fault.message}. {fault.remedy}"))
+        except Exception as error:  # noqa: BLE001  # a candidate may raise anything
+            _leave(Path("plans", f"{number}.fault"), _raised(error, trial))
 
 
-def _call(model: Any, inputs: list[Any], wanted: list[Any], on: str) -> tuple[Any, list[Any], list[Any]]:
-    """Return the result, copies that the default stream made right behind the call, and copies made much later.
+def plan_of(reference: Path, candidate: Path, case: Case, seed: int) -> tuple[LaunchPlan, dict[str, Any]]:
+    """Return the plan of a candidate's call, and the values of the parameters and buffers that its constructor made.
 
-    On a GPU the inputs get their values only after a while, and the call is launched before: work on another stream
-    that does not wait reads what was there before.
+    Without a GPU the inputs have no values, unless the reference cannot make such; with one, values that nobody judges.
+
+    Raises:
+        NoPlan: the call does what a plan cannot express.
     """
     import torch
 
-    if on == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda._sleep(HOLD_CYCLES)  # noqa: SLF001  # torch has no public way to keep a stream busy
-    for tensor, value in zip(inputs, wanted, strict=True):
-        if torch.is_tensor(tensor):
-            tensor.copy_(value)
-    with poisoned_memory():
-        result = model(*inputs)
-    early = [x.clone() if type(x) in (torch.Tensor, torch.nn.Parameter) else x for x in _as_list(result)]
-    _settle(on)
-    return result, _copies(early), _copies(result)
+    original = load_module(reference.absolute(), constants=case.constants)
+    place, made_on = ("meta", "cpu") if interprets() else ("cuda", "cuda")
+    inputs = _inputs(original, case, seed, place)
+    with gpu_stands_in(place):
+        loaded = load_module(candidate.absolute(), constants=own_constants(candidate, case.constants))
+    model = make_model(loaded.ModelNew, original, case, made_on, seed)
+    state = {name: tensor.detach().clone().cpu() for name, tensor in state_of(model).items()}
+    model = model.to(place)
+
+    def forward() -> Any:
+        with gpu_stands_in(place):
+            return model(*inputs)
+
+    with torch.no_grad():
+        return record(model, inputs, forward, gpu=place == "cuda"), state
 
 
-def _settle(on: str) -> None:
-    import torch
-
-    if on == "cuda":
-        torch.cuda.synchronize()
-    deadline = time.monotonic() + SETTLE_S
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join(max(deadline - time.monotonic(), 0))
-
-
-def _copies(result: Any) -> list[Any]:
-    """Return the tensors of a result on the host; of what is no plain tensor the name of its type."""
-    import torch
-
-    plain = (torch.Tensor, torch.nn.Parameter)
-    return [x.detach().clone().cpu() if type(x) in plain else type(x).__name__ for x in _as_list(result)]
-
-
-def judge(plan: Trials) -> Judgement:
-    """Compare what a candidate left in results/ with the reference."""
-    import torch
-
-    on = device()
-    reference = load_module(Path(plan.reference).absolute())
-    faults: dict[Criterion, Fault] = {}
-    compared = refused = 0
-    for number, trial in enumerate(plan.trials):
-        with torch.no_grad():
-            try:
-                expected = _expected(reference, trial, on)
-            except Exception:
-                if not trial.generated:
-                    raise
-                refused += 1
-                continue
-            found = _read(Path("results", f"{number}.pt"))
-            compared += 1
-            for fault in _faults(found, trial, values(reference, trial, on), expected):
-                faults.setdefault(fault.criterion, fault)
-        if "runs" in faults:
-            break
-    return Judgement(list(faults.values()), compared, refused)
-
-
-def _expected(reference: ModuleType, trial: Trial, on: str) -> list[Any]:
-    """Return the reference's results in float64, on the host, for both calls."""
-    import torch
-
-    model = make_model(reference.Model, reference, trial.case, on, trial.seed).double()
-    calls = [
-        model(*[x.double() if torch.is_tensor(x) and x.is_floating_point() else x for x in inputs])
-        for inputs in values(reference, trial, on)
-    ]
-    return [tuple(x.cpu() for x in call) if isinstance(call, tuple | list) else call.cpu() for call in calls]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Read what a candidate left; weights_only runs no code of the file, and nothing waits for a pipe."""
-    import torch
-
-    found = None
-    with suppress(Exception):  # a candidate may have written anything
-        if stat.S_ISREG(path.lstat().st_mode):
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    return found if isinstance(found, dict) else {"error": "the process ended before it had a result"}
-
-
-def _faults(
-    found: dict[str, Any], trial: Trial, inputs: tuple[list[Any], list[Any]], expected: list[Any]
-) -> list[Fault]:
-    """Return the faults of one trial; a file that `run` did not write is one."""
+def _inputs(reference: ModuleType, case: Case, seed: int, place: str) -> list[Any]:
     try:
-        return list(_judge_one(found, trial, inputs, expected))
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        return [Fault("runs", f"{trial.case.name}: its results cannot be read ({type(error).__name__})")]
+        return make_inputs(reference, case, place, seed)
+    except Exception:  # noqa: BLE001  # a reference may need values to make its inputs
+        made = make_inputs(reference, case, "cpu", seed)
+        return [each_tensor(x, lambda tensor: tensor.to(place)) for x in made]
 
 
-def _judge_one(
-    found: dict[str, Any], trial: Trial, inputs: tuple[list[Any], list[Any]], expected: list[Any]
-) -> Iterator[Fault]:
-    """Yield the faults of one trial, the gravest first."""
+def carry_out(trials: Trials) -> None:
+    """Carry the plans below calls/ out on the inputs there and leave the results of each below results/."""
     import torch
 
-    where = f"{trial.case.name} {trial.case.dtype} (seed {trial.seed})"
-    if "error" in found:
-        yield Fault("runs", f"{where}: {found['error']}")
-        return
-    foreign = [name for name in found["types"] if name not in ("Tensor", "Parameter")]
-    if foreign:
-        yield Fault("result_type", f"{where}: the result holds a {foreign[0]}, no plain tensor")
-        return
-    if found["threads"]:
-        yield Fault("threads", f"{where}: {found['threads']} threads run on after the call")
-    before = [x.cpu() for x in inputs[0] if torch.is_tensor(x)]
-    same = [torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in zip(before, found["inputs"], strict=True)]
-    if not all(same):
-        yield Fault("inputs_changed", f"{where}: input {same.index(False)} is not what it was before the call")
-    first, second = expected
-    wrong = _mismatch(found["early"], first, trial)
-    if wrong is not None:
-        in_time = _mismatch(found["late"], first, trial) is not None
-        yield Fault("correctness" if in_time else "default_stream", where, wrong)
-        return
-    if _mismatch(found["kept"], first, trial) is not None:
-        yield Fault("result_overwritten", f"{where}: the second call changed the tensor that the first had returned")
-    wrong = _mismatch(found["second_early"], second, trial)
-    if wrong is not None:
-        if _mismatch(found["second_early"], first, trial) is None:
-            yield Fault("second_call", f"{where}: the second call, on other inputs, gave the first one's result")
-        else:
-            in_time = _mismatch(found["second_late"], second, trial) is not None
-            yield Fault("second_call" if in_time else "default_stream", where, wrong)
+    on = "cuda"
+    if interprets():
+        fix_interpreter()
+        on = "cpu"
+    modules: dict[str, ModuleType] = {}
+    for number, trial in enumerate(trials.trials):
+        given = Path("calls", f"{number}.pt")
+        if not given.exists():
+            continue
+        plan = launch_plan.decode(Path("calls", f"{number}.plan").read_bytes())
+        found: dict[str, Any]
+        try:
+            with torch.no_grad():
+                found = _calls(plan, torch.load(given, map_location=on, weights_only=True), on, number, modules)
+        except NoPlan as refusal:
+            found = {"error": refusal.message}
+        except Exception as error:  # noqa: BLE001  # a kernel may raise anything
+            fault = _raised(error, trial)
+            found = {"error": fault.what, "criterion": fault.criterion}
+        torch.save(found, Path("results", f"{number}.pt"))
 
 
-def _mismatch(got: list[Any], expected: Any, trial: Trial) -> Mismatch | None:
-    result = compare(got, _as_list(expected), "the candidate", trial.case, trial.seed)
-    return result if isinstance(result, Mismatch) else None
+def _calls(plan: LaunchPlan, given: dict[str, Any], on: str, number: int, modules: dict[str, ModuleType]) -> Any:
+    """Call a plan on each of the given inputs in turn, in the same memory, and keep all that can be seen."""
+    replay.require_small(plan, MOST_FRESH_BYTES)
+    launcher = _launcher(plan, on, number, modules)
+    inputs, state, found = given["inputs"][0], given["state"], []
+    held = replay.memory(plan, inputs, state, on)
+    call = replay.prepare(plan, held, launcher)
+    for place, values in enumerate(given["inputs"]):
+        if place:
+            replay.damage(plan, held, given["damage"] + place, first=place == 1)
+            for tensor, value in zip(inputs, values, strict=True):
+                tensor.copy_(value)
+        call()
+        left = [leaf.value for leaf in replay.results(plan, held)]
+        found.append({"results": _copies(left), "inputs": _copies(inputs)})
+    return {"calls": found, "state": {name: tensor.clone().cpu() for name, tensor in state.items()}}
 
 
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, tuple | list) else [value]
+def _launcher(plan: LaunchPlan, on: str, number: int, modules: dict[str, ModuleType]) -> replay.Launcher:
+    if on == "cuda":
+        from rooflift.worker.launcher import compiled
+
+        return compiled(plan)
+    return replay.interpreted(_kernels(number, modules))
 
 
-def run_apart(plan: Trials) -> NoReturn:
-    """Run the candidate with its output in a file, whose size is bounded, and leave the process."""
+def _kernels(number: int, modules: dict[str, ModuleType]) -> ModuleType:
+    """Return the module of a plan's kernels; trials with the same kernels share it."""
+    text = Path("calls", f"{number}.py").read_text(encoding="utf-8")
+    if text not in modules:
+        modules[text] = load_kernels(text, f"{'interpreted' if interprets() else 'compiled'}_{number}")
+    return modules[text]
+
+
+def load_kernels(text: str, name: str) -> ModuleType:
+    """Return the module of `kernel_source.module_text`, loaded from a folder of that name, with its few builtins."""
+    file = Path(name, "candidate.py")
+    file.parent.mkdir()
+    file.write_text(text, encoding="utf-8")
+    module = load_module(file.absolute(), f"rooflift_kernels_{name}")
+    vars(module)["__builtins__"] = dict(BUILTINS)
+    return module
+
+
+def _copies(values: list[Any]) -> list[Any]:
+    import torch
+
+    return [value.clone().cpu() if torch.is_tensor(value) else value for value in values]
+
+
+def recompile(trials: Trials) -> None:
+    """Compile the kernels of the plans below calls/ as they are launched, for the target, and leave what Triton says.
+
+    What is interpreted is compiled: a kernel that only the interpreter takes is none.
+    """
+    import torch
+
+    modules: dict[str, ModuleType] = {}
+    for number, trial in enumerate(trials.trials):
+        if not Path("calls", f"{number}.py").exists():
+            continue
+        plan = launch_plan.decode(Path("calls", f"{number}.plan").read_bytes())
+        try:
+            kernels = _kernels(number, modules)
+            storages = [torch.empty(max(b.bytes, 16), dtype=torch.uint8, device="meta") for b in plan.buffers]
+            held = replay.Memory([storage.untyped_storage() for storage in storages])
+            require_compiles(_launch_all(plan, held, kernels), "the candidate", trial.case, trials.target)
+        except KernelFault as fault:
+            what = f"{_where(trial)}: {_line(fault, plan)}{fault.message}"
+            _leave(Path("compiled", f"{number}.fault"), Fault("compiles", what))
+        except Exception as error:  # noqa: BLE001  # a kernel may raise anything
+            _leave(Path("compiled", f"{number}.fault"), Fault("compiles", _raised(error, trial).what))
+
+
+def _launch_all(plan: LaunchPlan, held: replay.Memory, kernels: ModuleType) -> Callable[[], object]:
+    prepare = replay.interpreted(kernels)
+
+    def launches() -> None:
+        for step in plan.launches:
+            prepare(step, held)()
+
+    return launches
+
+
+def _line(fault: KernelFault, plan: LaunchPlan) -> str:
+    """Return "candidate.py:12: ", the line that Triton's compiler refused; its own words count from the kernel's."""
+    refused = getattr(fault.__cause__, "src", None), getattr(fault.__cause__, "node", None)
+    for source in plan.sources:
+        if isinstance(refused[0], str) and refused[0].strip() == source.text.strip() and refused[1] is not None:
+            return f"candidate.py:{source.line + refused[1].lineno - 1}: "
+    return ""
+
+
+def _where(trial: Trial) -> str:
+    return f"{trial.case.name} {trial.case.dtype}"
+
+
+def _raised(error: Exception, trial: Trial) -> Fault:
+    gap = interpreter_gap(error)
+    if gap:
+        return Fault("interpreter", f"{_where(trial)}: Triton's interpreter lacks {gap}")
+    return Fault("runs", f"{_where(trial)}: {describe_exception(error)}")
+
+
+def _leave(path: Path, fault: Fault) -> None:
+    path.write_bytes(msgspec.json.encode(fault))
+
+
+def read_left(path: Path, most_bytes: int) -> bytes | None:
+    """Return what another process left in a file, None where it is none; nothing waits for a pipe.
+
+    Raises:
+        NoPlan: the file is larger than it may be.
+    """
+    with suppress(OSError):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode):
+            if found.st_size > most_bytes:
+                raise NoPlan(f"{path.name} has {found.st_size:,} bytes, of at most {most_bytes:,}", "Keep less.")
+            return path.read_bytes()
+    return None
+
+
+def run_apart(work: Callable[[Trials], None], trials: Trials) -> NoReturn:
+    """Do work that loads something of a candidate, its output in a file of bounded size, and leave the process."""
     log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    run(plan)
+    work(trials)
     sys.stdout.flush()
     os._exit(0)  # threads that a candidate left behind would keep the process alive

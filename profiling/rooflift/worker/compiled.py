@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from rooflift.compile.kernels import compile_version
-from rooflift.compile.module import load_module
+from rooflift.compile.module import load_module, own_constants
 from rooflift.errors import RoofliftError
 from rooflift.project.cases import Case
 from rooflift.worker import protocol
+from rooflift.worker.inputs import make_inputs
 from rooflift.worker.program import Stop, guarded
 from rooflift.worker.protocol import say
-from rooflift.worker.tensors import input_shapes, make_inputs
+from rooflift.worker.stand_in import gpu_stands_in
+from rooflift.worker.tensors import make_model
 
 
 def run(plan: protocol.Plan, part: str) -> None:
     """Compile every version on every case of a part of the work, and say what came of each kernel."""
-    reference: ModuleType | None = None
     for case in protocol.shard(plan.work, part):
         with guarded("reference", case):
-            if case.init is None or case.inputs is None:
-                reference = reference or load_module(Path(plan.reference).absolute())
-            case = _concrete(reference, case)  # the same case, with what it lacked
+            reference = _reference(Path(plan.reference).absolute(), case)
+            inputs = make_inputs(reference, case, "meta", seed=0)
         for name, file in plan.versions.items():
             say(protocol.Doing(f"compiling {name} for {case.name} {case.dtype}"))
+            forward = partial(forward_on_meta, Path(file).absolute(), reference, case, inputs)
             try:
-                for kernel in compile_version(Path(file).absolute(), name, case, plan.targets):
-                    say(protocol.Compiled(kernel))
+                kernels = compile_version(forward, name, case, plan.targets)
             except RoofliftError as error:
                 say(protocol.Refused(type(error).__name__, error.message, error.remedy))
                 raise Stop from None
+            for kernel in kernels:
+                say(protocol.Compiled(kernel))
+            if not kernels:
+                say(protocol.NoKernel(name, case.name, case.dtype))
 
 
-def _concrete(reference: ModuleType | None, case: Case) -> Case:
-    """Return a case with the arguments and shapes of the reference where it has none of its own."""
-    import torch
+def _reference(path: Path, case: Case) -> Any:
+    """Return the reference, None for a case that says all of its arguments and inputs itself."""
+    own = case.init is None or case.inputs is None or case.constants
+    return load_module(path, constants=case.constants) if own else None
 
-    if reference is None:  # it was loaded for what the case lacks
-        return case
-    init = reference.get_init_inputs() if case.init is None else case.init
-    if case.inputs is not None:
-        return replace(case, init=init)
-    with torch.device("meta"):
-        return replace(case, init=init, inputs=input_shapes(make_inputs(reference, case, "meta", 0)))
+
+def forward_on_meta(file: Path, reference: Any, case: Case, inputs: Sequence[Any] | None = None) -> object:
+    """Call a version on meta tensors, which it takes for a GPU's; None: the inputs that the case has on one."""
+    with gpu_stands_in("meta"):
+        version = load_module(file, constants=own_constants(file, case.constants))
+    model = make_model(version.ModelNew, reference, case, "meta", seed=0)
+    given = make_inputs(reference, case, "meta", seed=0) if inputs is None else inputs
+    with gpu_stands_in("meta"):
+        return model(*given)

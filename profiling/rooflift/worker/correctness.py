@@ -1,26 +1,34 @@
-"""A version against the reference in float64: fresh inputs, poisoned outputs, one tolerance table."""
+"""A version against the reference: fresh inputs, poisoned memory, every element within the error model (`truth`)."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rooflift.dtypes import DTYPES
-from rooflift.project.cases import Case
+from rooflift.project.cases import Case, Index
 from rooflift.schema import CheckRecord
+from rooflift.worker.allowed import SLICE
+from rooflift.worker.inputs import clones, make_inputs, seed_everything, tensors
+from rooflift.worker.poison import poisoned_memory
 from rooflift.worker.protocol import FAR, Mismatch
-from rooflift.worker.tensors import make_inputs, make_model, make_pair
+from rooflift.worker.results import Leaf, Result, form, is_float, leaves
+from rooflift.worker.stand_in import gpu_stands_in
+from rooflift.worker.tensors import make_version
+from rooflift.worker.truth import Truth, differ, find_truth, precision
 
-
-def reference_result(reference: ModuleType, case: Case, device: str, seed: int) -> Any:
-    """Return what the reference gives in float64 for the parameters and inputs of a seed; it serves every version."""
+if TYPE_CHECKING:
     import torch
 
-    with torch.no_grad():
-        model = make_model(reference.Model, reference, case, device, seed).double()
-        return model(*[x.double() if _is_float(x) else x for x in make_inputs(reference, case, device, seed + 1)])
+
+def truth_of(reference: ModuleType, case: Case, device: str, seed: int) -> Truth:
+    """Return what the reference gives for the parameters and inputs of a seed.
+
+    Inputs of odd seeds are loud at their edges (`make_inputs`).
+    """
+    inputs = make_inputs(reference, case, device, seed + 1, loud_edges=seed % 2 == 1)
+    return find_truth(reference, case, device, seed, inputs)
 
 
 def check_version(
@@ -30,94 +38,198 @@ def check_version(
     case: Case,
     device: str,
     seed: int,
-    expected: Any = None,
+    truth: Truth | None = None,
 ) -> CheckRecord | Mismatch:
-    """Run a version on fresh inputs, its uninitialised memory filled with NaN first, and compare.
+    """Run a version on fresh inputs, its uninitialised memory filled with NaN first, and compare; and once more.
 
-    `expected` is the `reference_result` of the same case and seed; None computes it.
+    `truth` is the `truth_of` the same case and seed; None computes it. The second call tells whether the same inputs
+    give the same bits.
     """
     import torch
 
-    if expected is None:
-        expected = reference_result(reference, case, device, seed)
-    with torch.no_grad():
-        _, model = make_pair(reference, version, case, device, seed)
-        inputs = make_inputs(reference, case, device, seed + 1)
-        with poisoned_memory():
-            got = model(*inputs)
-        return compare(got, expected, name, case, seed)
+    truth = truth or truth_of(reference, case, device, seed)
+    with torch.no_grad(), precision(case.allow_tf32):
+        model, missing = make_version(version, reference, truth.model, case, device, seed)
+    return check_model(name, model, missing, case, device, seed, truth)
 
 
-def compare(got: Any, expected: Any, name: str, case: Case, seed: int) -> CheckRecord | Mismatch:
-    """Compare a tensor (or a tuple of them) with the reference's in float64; another shape or dtype is wrong, too."""
+def check_model(
+    name: str, model: Any, missing: Sequence[str], case: Case, device: str, seed: int, truth: Truth
+) -> CheckRecord | Mismatch:
+    """Check a module that has the truth's parameters, or what is called like one, as `check_version` says."""
     import torch
 
-    got, expected = _tensors(got), _tensors(expected)
-    worst: CheckRecord | Mismatch = CheckRecord(name, case.name, case.dtype, seed, 0.0, 0.0)
-    if [_form(x) for x in got] != (forms := [_form(x, case.dtype) for x in expected]):
-        wanted_form, got_form = ", ".join(forms), ", ".join(_form(x) for x in got)
-        return Mismatch(name, case.name, case.dtype, seed, [], wanted_form, got_form, FAR, 0, 0)
-    for actual, wanted in zip(got, expected, strict=True):
-        if actual.numel() == 0:
-            continue
-        exact = not _is_float(wanted)
-        same = actual == wanted  # equal infinities, too; their difference is NaN
-        wanted = wanted.double()
-        difference = (actual.double() - wanted).abs_().masked_fill_(same, 0)
-        finite = wanted[wanted.isfinite()]
-        size = finite.square().mean().sqrt() if finite.numel() else 0
-        scale = wanted.abs().add_(size).clamp_min_(torch.finfo(torch.float32).tiny)
-        tolerance = torch.finfo(torch.float32).tiny if exact else DTYPES[case.dtype].tolerance
-        error = (difference / (scale * tolerance)).masked_fill_(~same & ~wanted.isfinite(), float("inf"))
-        error = error.masked_fill_(same, 0).nan_to_num_(nan=float("inf"), posinf=float("inf"))
-        largest = float(error.max())
-        if largest > 1:
-            flat = int(error.argmax())
-            return Mismatch(
-                name,
-                case.name,
-                case.dtype,
-                seed,
-                index=[int(i) for i in torch.unravel_index(torch.tensor(flat), actual.shape)],
-                expected=f"{float(wanted.flatten()[flat]):.8g}",
-                got=f"{float(actual.flatten()[flat]):.8g}",
-                error_over_tolerance=min(largest, FAR),
-                wrong_elements=int((error > 1).sum()),
-                elements=actual.numel(),
-            )
-        if largest >= worst.error_over_tolerance:
-            worst = CheckRecord(name, case.name, case.dtype, seed, float(difference.max()), largest)
+    with torch.no_grad(), precision(case.allow_tf32):
+        given = clones(truth.inputs)
+        got = _call(model, given, seed, device)
+        found = compare(got, given, truth, name, case, seed, missing)
+        if isinstance(found, Mismatch):
+            return found
+        again = _call(model, clones(truth.inputs), seed, device)
+        same = all(_same(x.value, y.value) for x, y in zip(got, again, strict=True))
+    return CheckRecord(name, case.name, case.dtype, seed, *found, same, truth.note)
+
+
+def _call(model: Any, inputs: list[Any], seed: int, device: str) -> list[Leaf]:
+    seed_everything(seed)
+    with poisoned_memory(), gpu_stands_in(device):
+        return leaves(model(*inputs))
+
+
+def _same(one: Any, other: Any) -> bool:
+    import torch
+
+    return not differ(one, other) if torch.is_tensor(one) and torch.is_tensor(other) else bool(one == other)
+
+
+def compare(
+    got: Sequence[Leaf],
+    inputs: list[Any],
+    truth: Truth,
+    name: str,
+    case: Case,
+    seed: int,
+    missing: Sequence[str] = (),
+) -> tuple[float, float, float] | Mismatch:
+    """Compare the results of a call, and its inputs as they are afterwards, with what they must be.
+
+    Returns:
+        The largest absolute error, the largest error over what is allowed, and the largest share of the scale that was
+        allowed; or the worst element of the first result that is wrong.
+    """
+    about = _About(name, case, seed, tuple(missing))
+    after = tensors(inputs)
+    for number, (before, left) in enumerate(zip(tensors(truth.inputs), after, strict=True)):
+        if number not in truth.changed and differ(before, left.to(before.device)):
+            return about.of_form(f"input {number} as it was", f"input {number} changed")
+    everything = [*got, *(Leaf(f"input {n} afterwards", after[n]) for n in sorted(truth.changed))]
+    forms = [_form(result) for result in truth.results]
+    if [form(leaf.value) for leaf in everything] != forms:
+        return about.of_form(", ".join(forms), ", ".join(form(leaf.value) for leaf in everything) or "nothing")
+    indices = {index.output: index for index in case.index}
+    worst = (0.0, 0.0, 0.0)
+    for number, (leaf, wanted) in enumerate(zip(everything, truth.results, strict=True)):
+        index = indices.get(number)
+        found = _exact(leaf.value, wanted, about, index, truth) if wanted.scale is None else None
+        found = found or _close(leaf.value, wanted, about)
+        if isinstance(found, Mismatch):
+            return found
+        worst = (max(worst[0], found[0]), max(worst[1], found[1]), max(worst[2], wanted.share))
     return worst
 
 
-@contextlib.contextmanager
-def poisoned_memory() -> Iterator[None]:
-    """Fill what torch.empty and its kin return with NaN, so that an element that is never written is seen."""
+@dataclass(frozen=True, slots=True)
+class _About:
+    """Whose result it is."""
+
+    version: str
+    case: Case
+    seed: int
+    missing: tuple[str, ...]  # parameters of the reference that the version has no place for
+
+    def of_form(self, expected: str, got: str) -> Mismatch:
+        return Mismatch(
+            self.version, self.case.name, self.case.dtype, self.seed, [], expected, got, FAR, 0, 0, "", self.missing
+        )
+
+    def of_element(self, wanted: Result, got: Any, flat: int, error: float, wrong: int) -> Mismatch:
+        import torch
+
+        shape = tuple(wanted.leaf.value.shape)
+        number = float if is_float(wanted.leaf.value) else int
+        return Mismatch(
+            self.version,
+            self.case.name,
+            self.case.dtype,
+            self.seed,
+            index=[int(i) for i in torch.unravel_index(torch.tensor(flat), shape)],
+            expected=f"{number(wanted.leaf.value.reshape(-1)[flat]):.8g}"
+            if number is float
+            else str(number(wanted.leaf.value.reshape(-1)[flat])),
+            got=f"{float(got.reshape(-1)[flat]):.8g}" if number is float else str(int(got.reshape(-1)[flat])),
+            error_over_tolerance=min(error, FAR),
+            wrong_elements=wrong,
+            elements=got.numel(),
+            place=wanted.leaf.place,
+            missing=self.missing,
+        )
+
+
+def _form(result: Result) -> str:
+    value = result.leaf.value
+    return form(value) if result.dtype is None else f"{tuple(value.shape)} {str(result.dtype).removeprefix('torch.')}"
+
+
+def _exact(got: Any, wanted: Result, about: _About, index: Index | None, truth: Truth) -> Any:
+    """Compare integers, booleans and plain values: exactly, and positions by the values that they point at."""
     import torch
 
-    # the debug mode is the switch behind use_deterministic_algorithms, without its import of the inductor (seconds)
-    deterministic: Any = torch.utils.deterministic
-    mode, filled = torch.get_deterministic_debug_mode(), deterministic.fill_uninitialized_memory
-    torch.set_deterministic_debug_mode("warn")
-    deterministic.fill_uninitialized_memory = True
-    try:
-        yield
-    finally:
-        torch.set_deterministic_debug_mode(mode)
-        deterministic.fill_uninitialized_memory = filled
+    true = wanted.leaf.value
+    if not torch.is_tensor(true):
+        return (0.0, 0.0) if got == true or repr(got) == repr(true) == "nan" else about.of_form(repr(true), repr(got))
+    got = got.to(true.device)
+    wrong = got != true
+    if index is not None:
+        wrong = _points_elsewhere(got, true, tensors(truth.inputs)[index.input], index.dim)
+    count = int(wrong.sum())
+    if not count:
+        return (0.0, 0.0)
+    return about.of_element(wanted, got, int(wrong.reshape(-1).int().argmax()), FAR, count)
 
 
-def _form(value: Any, dtype: str | None = None) -> str:
-    """Return "shape dtype" of a tensor; `dtype` stands for the reference's float64."""
-    if not hasattr(value, "shape"):
-        return type(value).__name__
-    own = str(value.dtype).removeprefix("torch.")
-    return f"{tuple(value.shape)} {dtype if dtype and _is_float(value) else own}"
+def _points_elsewhere(got: torch.Tensor, true: torch.Tensor, values: torch.Tensor, dim: int) -> torch.Tensor:
+    """Return where positions point at another value than the true ones, outside of the input, or twice at one place."""
+    shape = got.shape
+    if not shape:  # of the whole input
+        values, dim = values.reshape(-1), 0
+        got, true = got.reshape(1), true.reshape(1)
+    elif got.dim() < values.dim():
+        got, true = got.unsqueeze(dim), true.unsqueeze(dim)
+    size = values.shape[dim]
+    wrong = (got < 0) | (got >= size)
+    inside = got.clamp(0, size - 1)
+    wrong |= values.gather(dim, inside) != values.gather(dim, true)
+    order = inside.sort(dim)
+    twice = order.values.diff(dim=dim) == 0
+    if twice.numel():
+        later = order.indices.narrow(dim, 1, twice.shape[dim])
+        wrong = wrong.scatter(dim, later, twice | wrong.gather(dim, later))
+    return wrong.reshape(shape)
 
 
-def _tensors(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, tuple | list) else [value]
+def _close(got: Any, wanted: Result, about: _About) -> tuple[float, float] | Mismatch:
+    """Compare floats slice by slice, each element with what its terms allow."""
+    import torch
 
-
-def _is_float(value: Any) -> bool:
-    return hasattr(value, "is_floating_point") and value.is_floating_point()
+    true = wanted.leaf.value
+    limits = torch.finfo(wanted.dtype)
+    floor = (
+        limits.smallest_normal
+        if limits.dtype in ("float32", "bfloat16", "float64")
+        else limits.smallest_normal * limits.eps
+    )
+    flat = [None if x is None else x.reshape(-1) for x in (got, true, wanted.scale, wanted.own)]
+    largest, far, worst, wrong = 0.0, 0.0, 0, 0
+    for start in range(0, true.numel(), SLICE):
+        part, truth, scale, own = (None if x is None else x[start : start + SLICE] for x in flat)
+        assert part is not None
+        assert truth is not None
+        assert scale is not None
+        values = part.to(truth.device).double()
+        off = (values - truth).abs_()
+        allowed = scale.double().mul_(wanted.share).masked_fill_(scale == 0, wanted.zero)
+        fine = (values == truth) | (values.isnan() & truth.isnan())
+        if own is not None:
+            theirs = own.double()
+            allowed = torch.maximum(allowed, (theirs - truth).abs_().mul_(2).nan_to_num_(0, 0, 0))
+            overflows = ((values == theirs) & values.isinf()) | (values.isnan() & theirs.isnan())
+            fine |= overflows  # the reference does so there, too
+        fine |= values.isinf() & (truth.abs() > limits.max) & (values.sign() == truth.sign())
+        ratio = (off / allowed.add_(floor)).nan_to_num_(float("inf"), float("inf"))
+        ratio = torch.where(truth.isfinite(), ratio, float("inf")).masked_fill_(fine, 0)
+        top = float(ratio.max())
+        if top > far:
+            far, worst = top, start + int(ratio.argmax())
+        wrong += int((ratio > 1).sum())
+        largest = max(largest, float(off.masked_fill_(fine, 0).nan_to_num_(0, 0, 0).max()))
+    return about.of_element(wanted, got, worst, far, wrong) if far > 1 else (largest, far)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 from rooflift.schema import GpuState
@@ -50,6 +51,15 @@ def gpu_state(case: str, dtype: str, at: Literal["before", "during", "after"]) -
     )
 
 
+def card_of(uuid: str) -> str:
+    """Return a name of a card that says whether two runs used the same one, and not which.
+
+    >>> card_of("71d0ee36-1cf8-0e4b-d9c8-5d1d5d6c8f3e")
+    '9c1cac8cc117'
+    """
+    return hashlib.sha256(f"rooflift card {uuid}".encode()).hexdigest()[:12]
+
+
 def describe_device() -> Device:
     """Return the GPU and the software versions."""
     import platform
@@ -68,4 +78,5 @@ def describe_device() -> Device:
         torch=str(torch.__version__),
         triton=triton.__version__,
         python=platform.python_version(),
+        card=card_of(str(gpu.uuid)),
     )

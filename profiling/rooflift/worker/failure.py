@@ -10,13 +10,17 @@ MOST_CHARACTERS = 4000
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return "v1.py:12: ValueError: ..." with the last line of the working directory that the exception went through.
+    """Return "v1.py:12: ValueError: ..." with the last line below the working directory that it went through.
 
-    The interpreter wraps what a kernel raised: its cause counts, too.
+    The interpreter wraps what a kernel raised, once for each function: the first cause is told.
     """
-    chain = [error, *([error.__cause__] if error.__cause__ else [])]
+    chain: list[BaseException] = [error]
+    while type(chain[-1]).__name__ == "InterpreterError" and chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    error = chain[-1]
     frames = [frame for link in chain for frame in traceback.extract_tb(link.__traceback__)]
-    own = [frame for frame in frames if Path(frame.filename).parent == Path.cwd()]
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
     where = f"{Path(own[-1].filename).name}:{own[-1].lineno}: " if own else ""
     lines = str(error).strip().splitlines() or ["no message"]
-    return f"{where}{type(error).__name__}: " + "\n".join(lines[-LAST_LINES:])[:MOST_CHARACTERS]
+    said = f"{where}{type(error).__name__}: " + "\n".join(lines[-LAST_LINES:])[:MOST_CHARACTERS]
+    return said.encode("utf-8", "backslashreplace").decode()  # half of a character cannot be printed

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -12,30 +13,36 @@ from typing import Any
 
 import msgspec
 
-from rooflift.compile.module import load_module
+from rooflift.compile.module import load_module, own_constants
+from rooflift.errors import RoofliftError
 from rooflift.project.cases import Case
-from rooflift.schema import DISPATCH, MachineCode, ResolvedCase
-from rooflift.worker import protocol
+from rooflift.schema import DISPATCH, CheckRecord, MachineCode, ResolvedCase
+from rooflift.worker import protocol, replayed
 from rooflift.worker.baselines import slow_baselines
-from rooflift.worker.correctness import check_version, reference_result
+from rooflift.worker.candidate import ready_to_record
+from rooflift.worker.correctness import check_model, check_version, compare, truth_of
 from rooflift.worker.device import describe_device, gpu_state
 from rooflift.worker.failure import describe_exception
+from rooflift.worker.gaps import interpreter_gap
+from rooflift.worker.inputs import describe, make_inputs
 from rooflift.worker.interpreter import fix_interpreter
 from rooflift.worker.machine_code import launched_sha256
 from rooflift.worker.protocol import Mismatch, say
-from rooflift.worker.stream import memory_calls
-from rooflift.worker.tensors import (
-    flop_of,
-    input_shapes,
-    make_inputs,
-    make_model,
-    traffic,
-)
+from rooflift.worker.replayed import Rotating
+from rooflift.worker.stand_in import gpu_stands_in
+from rooflift.worker.stream import MEMORY_PROVIDERS, memory_calls
+from rooflift.worker.tensors import make_model, make_reference
 from rooflift.worker.timing import Moment, time_providers
+from rooflift.worker.truth import Truth, find_truth, precision
+from rooflift.worker.work import flop_of, stated_traffic, traffic
 
 
 class Stop(Exception):
     """The request cannot go on; the event that says why has been sent."""
+
+
+class NotComparable(Exception):
+    """Triton's interpreter cannot run a version on a case; the event that says so has been sent."""
 
 
 @contextmanager
@@ -45,9 +52,21 @@ def guarded(version: str, case: Case) -> Iterator[None]:
         yield
     except Stop:
         raise
+    except RoofliftError as error:
+        say(protocol.Refused(type(error).__name__, error.message, error.remedy))
+        raise Stop from None
     except Exception as error:  # noqa: BLE001  # a kernel file may raise anything
+        import torch
         import triton
 
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            what = f"{version} on {case.name} {case.dtype}: {describe_exception(error)}"
+            say(protocol.Refused("KernelFault", what, "Make the case smaller, or let the version take less memory."))
+            raise Stop from None
+        gap = interpreter_gap(error)
+        if gap and version != "reference":
+            say(protocol.Gap(version, case.name, case.dtype, gap))
+            raise NotComparable from None
         compile_errors = (triton.CompilationError, triton.runtime.errors.PTXASError)
         compiling = isinstance(error, compile_errors) or "ptxas" in str(error)
         say(protocol.Broken(version, case.name, case.dtype, compiling, describe_exception(error)))
@@ -61,38 +80,67 @@ class Program:
         self.plan, self.device = plan, device
         self.resolved: list[ResolvedCase] = []  # of the cases that were timed, without their FLOP
         nothing = Case("", None, None, ("",))
+        self.modules: dict[tuple[str, str], ModuleType] = {}  # by file, and the constants that a case gives it
         with guarded("reference", nothing):
-            self.reference = load_module(Path(plan.reference).absolute())
-        self.versions: dict[str, ModuleType] = {}
-        for name, file in plan.versions.items():
-            with guarded(name, nothing):
-                self.versions[name] = load_module(Path(file).absolute())
-        self.checked = dict(self.versions)  # and timed
+            self.reference(nothing)
+        self.checked = dict(plan.versions)  # and timed: names and files
         if plan.dispatch:
-            with guarded(DISPATCH, nothing):
-                self.checked[DISPATCH] = load_module(Path(plan.dispatch).absolute())
+            self.checked[DISPATCH] = plan.dispatch
+        self.loaded = [] if plan.replayed else [*self.checked]  # plans are read case by case
+        for name in self.loaded:
+            try:
+                with guarded(name, nothing):
+                    self.version(name, nothing)
+            except NotComparable:
+                del self.checked[name]
+
+    def reference(self, case: Case) -> ModuleType:
+        """Return reference.py with the module constants of a case."""
+        return self._module(Path(self.plan.reference).absolute(), case.constants)
+
+    def version(self, name: str, case: Case) -> ModuleType:
+        """Return a version, with those of the case's constants that its file assigns as well."""
+        file = Path(self.checked[name]).absolute()
+        with gpu_stands_in(self.device):
+            return self._module(file, own_constants(file, case.constants))
+
+    def _module(self, file: Path, constants: dict[str, Any]) -> ModuleType:
+        key = str(file), repr(sorted(constants.items()))
+        if key not in self.modules:
+            self.modules[key] = load_module(file, constants=constants)
+        return self.modules[key]
 
     def check(self, case: Case) -> None:
         """Compare every version with the reference, on every seed."""
         for seed in range(self.plan.options.seeds):
             with guarded("reference", case):
-                expected = reference_result(self.reference, case, self.device, seed)
-            for name, module in self.checked.items():
+                reference = self.reference(case)
+                truth = truth_of(reference, case, self.device, seed)
+            for name in self.checked:
                 if seed == 0:
                     say(protocol.Doing(f"checking {name} on {case.name} {case.dtype}"))
-                with guarded(name, case):
-                    result = check_version(name, module, self.reference, case, self.device, seed, expected)
+                try:
+                    with guarded(name, case):
+                        result = self._check(name, reference, case, seed, truth)
+                except NotComparable:
+                    continue
                 if isinstance(result, Mismatch):
                     say(protocol.Wrong(result))
                     raise Stop
                 say(protocol.Checked(result))
-            del expected  # before the next seed's: in float64 it is the largest tensor of all
+            del truth  # before the next seed's: in float64 it is the largest of all
+
+    def _check(self, name: str, reference: ModuleType, case: Case, seed: int, truth: Truth) -> CheckRecord | Mismatch:
+        if not self.plan.replayed:
+            return check_version(name, self.version(name, case), reference, case, self.device, seed, truth)
+        version = replayed.load(name, case, truth.model, self.device)
+        return check_model(name, version, version.missing, case, self.device, seed, truth)
 
     def compile(self, case: Case) -> None:
         """Run every version once: what is compiled lies in triton's cache from then on."""
         say(protocol.Doing(f"compiling for {case.name} {case.dtype}"))
         with guarded("reference", case):
-            inputs = make_inputs(self.reference, case, self.device, seed=0)
+            inputs = make_inputs(self.reference(case), case, self.device, seed=0)
         self.calls(case, inputs)
         del inputs
         _free()
@@ -102,73 +150,131 @@ class Program:
         import torch
 
         calls = {}
-        for name, module in self.checked.items():
+        for name in self.checked:
             with guarded(name, case):
-                model = make_model(module.ModelNew, self.reference, case, self.device, seed=0)
-                model(*inputs)
+                calls[name] = self._call(name, case, inputs)
+                calls[name]()
                 torch.cuda.synchronize()
-                calls[name] = partial(model, *inputs)
         return calls
 
+    def _call(self, name: str, case: Case, inputs: list[Any]) -> Callable[[], Any]:
+        reference = self.reference(case)
+        if not self.plan.replayed:
+            return partial(make_model(self.version(name, case).ModelNew, reference, case, self.device, seed=0), *inputs)
+        version = replayed.load(name, case, make_reference(reference, case, self.device, 0), self.device)
+        seed = self.plan.sampling.seed if self.plan.sampling else 0
+        draw = random.Random(f"{seed} {case.name} {case.dtype}")  # noqa: S311  # the run keeps its seed
+        more = [make_inputs(reference, case, self.device, draw.randrange(2**31)) for _ in range(replayed.POOL - 1)]
+        return replayed.Rotating(version, [inputs, *more])
+
     def time(self, case: Case, place: str) -> None:
-        """Time the versions, the baselines, and what moves the case's compulsory bytes and does nothing else."""
+        """Time the versions, the baselines, and what moves the case's compulsory bytes and does nothing else.
+
+        TF32 is allowed to all of them or to none, as the case says.
+        """
+        with precision(case.allow_tf32):
+            self._time(case, place)
+
+    def _time(self, case: Case, place: str) -> None:
         with guarded("reference", case):
-            inputs = make_inputs(self.reference, case, self.device, seed=0)
-            eager = make_model(self.reference.Model, self.reference, case, self.device, seed=0)
-            moved = traffic(inputs, eager, eager(*inputs))
-        init = self.reference.get_init_inputs() if case.init is None else case.init
-        shapes = input_shapes(inputs)
-        resolved = ResolvedCase(case.name, case.dtype, init, shapes, sum(moved), None, "", *moved)
+            reference = self.reference(case)
+            inputs = make_inputs(reference, case, self.device, seed=0)
+            eager = make_model(reference.Model, reference, case, self.device, seed=0)
+            moved, bytes_source = stated_traffic(case, traffic(inputs, eager, eager(*inputs)))
+        init = reference.get_init_inputs() if case.init is None else case.init
+        shapes = describe(inputs)
+        resolved = ResolvedCase(
+            case.name,
+            case.dtype,
+            init,
+            shapes,
+            sum(moved),
+            None,
+            "",
+            *moved,
+            bytes_source=bytes_source,
+            allow_tf32=case.allow_tf32,
+        )
         self.resolved.append(resolved)
         say(protocol.Doing(f"timing {case.name} {case.dtype}{place}"))
         providers = self.calls(case, inputs)
         for name, call in providers.items():
-            code = launched_sha256(call)
+            code = call.version.sha256() if isinstance(call, Rotating) else launched_sha256(call)
             if code:
                 say(protocol.Code(MachineCode(name, case.name, case.dtype, code)))
         providers["torch_eager"] = partial(eager, *inputs)
         if self.plan.options.slow_baselines:
-            providers |= slow_baselines(case, eager, inputs)
+            own = Path(self.plan.baselines) if self.plan.baselines else None
+            taken = [*self.checked, "torch_eager", *MEMORY_PROVIDERS]
+            providers |= slow_baselines(case, eager, inputs, own, taken)
         providers |= memory_calls(moved)
         timed_calls = {(name, 0): call for name, call in providers.items()}
         if self.plan.options.noise:
-            last = list(self.versions)[-1]
+            last = list(self.plan.versions)[-1]
             timed_calls[last, 1] = providers[last]
 
         def look(at: Moment) -> None:
             say(protocol.State(gpu_state(case.name, case.dtype, at)))
 
         assert self.plan.sampling is not None  # of every plan that is timed
-        timed = time_providers(timed_calls, self.plan.sampling, f"{case.name} {case.dtype}", look)
+        rotating = {key: call for key, call in timed_calls.items() if isinstance(call, Rotating)}
+        before = {key: call.before for key, call in rotating.items()}
+        timed = time_providers(timed_calls, self.plan.sampling, f"{case.name} {case.dtype}", look, before)
+        for (name, _), call in rotating.items():
+            with guarded(name, case):
+                self._check_last(name, call, reference, case)
         for (provider, repeat), times_us in timed.times_us.items():
             positions = timed.positions[provider, repeat]
             say(protocol.Samples(provider, repeat, case.name, case.dtype, times_us, positions))
+
+    def _check_last(self, name: str, call: Rotating, reference: ModuleType, case: Case) -> None:
+        """Compare what a timed call left, of inputs that the draw chose, with the truth."""
+        got, inputs = call.last()
+        truth = find_truth(reference, case, self.device, 0, inputs)
+        found = compare(got, inputs, truth, name, case, 0, call.version.missing)
+        if isinstance(found, Mismatch):
+            say(protocol.Wrong(found))
+            raise Stop
 
     def profile(self, case: Case) -> None:
         """Run each version once inside its NVTX range, which is what ncu records."""
         import torch
 
-        inputs = make_inputs(self.reference, case, self.device, seed=0)
-        for name, call in self.calls(case, inputs).items():
-            if name not in self.versions:
-                continue
-            torch.cuda.nvtx.range_push(protocol.RANGE)
-            torch.cuda.nvtx.range_push(protocol.range_name(name, case))
-            call()
-            torch.cuda.synchronize()
-            torch.cuda.nvtx.range_pop()
-            torch.cuda.nvtx.range_pop()
+        inputs = make_inputs(self.reference(case), case, self.device, seed=0)
+        with precision(case.allow_tf32):
+            for name, call in self.calls(case, inputs).items():
+                if name not in self.plan.versions:
+                    continue
+                torch.cuda.nvtx.range_push(protocol.RANGE)
+                torch.cuda.nvtx.range_push(protocol.range_name(name, case))
+                call()
+                torch.cuda.synchronize()
+                torch.cuda.nvtx.range_pop()
+                torch.cuda.nvtx.range_pop()
+
+
+def record(plan: protocol.Plan) -> None:
+    """Leave the launch plans of every version of a plan, on all of its cases."""
+    ready_to_record()
+    for name in plan.versions:
+        for case in [*plan.work, *(case for case in plan.profiled if case not in plan.work)]:
+            say(protocol.Doing(f"recording {name} on {case.name} {case.dtype}"))
+            with guarded(name, case):
+                replayed.record_case(plan, name, case)
 
 
 def run(task: protocol.Task, plan: protocol.Plan, part: str) -> None:
     """Do one task for every case of the plan, or of its part."""
+    if task == "record":
+        record(plan)
+        return
     # one process compiles for torch.compile: its pool of processes would outlive this one and hold its output open
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     import torch
     from filelock import FileLock
 
     device = "cuda"
-    turn: AbstractContextManager[object] = FileLock(protocol.GPU_LOCK)
+    turn: AbstractContextManager[object] = FileLock(protocol.GPU_LOCK, poll_interval=0.01)
     if os.environ.get("TRITON_INTERPRET") == "1":
         device, turn = "cpu", nullcontext()
         fix_interpreter()
@@ -188,20 +294,21 @@ def run(task: protocol.Task, plan: protocol.Plan, part: str) -> None:
             with turn:
                 _measure(task, program)
     for case, resolved in zip(plan.work, program.resolved, strict=False):  # timed: the other process has the GPU now
-        flop, source = flop_of(program.reference, case, plan.known)
-        say(protocol.Resolved(msgspec.structs.replace(resolved, flop=flop, flop_source=source)))
+        flop = flop_of(program.reference(case), case, plan.known)
+        counted = {"flop": flop.total, "flop_by_unit": flop.by_unit, "flop_source": flop.source}
+        say(protocol.Resolved(msgspec.structs.replace(resolved, **counted)))
 
 
 def _measure(task: protocol.Task, program: Program) -> None:
-    """Time or profile every case, after a check where none was made before."""
+    """Time every case, after a check where none was made before, or profile those that ncu is to see."""
     plan = program.plan
     if task == "time":
         say(describe_device())
     work = plan.work if task == "time" else plan.profiled
     for number, case in enumerate(work, 1):
-        if not plan.checked:
-            program.check(case)
         if task == "time":
+            if not plan.checked:
+                program.check(case)
             program.time(case, f", {number} of {len(work)}" if len(work) > 1 else "")
         else:
             program.profile(case)

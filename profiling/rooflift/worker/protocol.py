@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,6 +23,7 @@ from rooflift.schema import (
 
 RANGE = "rooflift"  # the NVTX range that ncu is told to profile
 SEPARATOR = "|"
+LAUNCH_PLANS = "launch_plans"  # the folder with those of versions that are replayed
 GPU_LOCK = "gpu.lock"  # the two children of one run take turns on the GPU
 FAR = 1e300  # stands for an infinite error, which JSON cannot hold
 FEWEST_SAMPLES = 25
@@ -43,6 +44,8 @@ class Mismatch(msgspec.Struct, frozen=True):
     error_over_tolerance: float
     wrong_elements: int
     elements: int
+    place: str = ""  # which of several results: "[1]", "input 0 afterwards"
+    missing: tuple[str, ...] = ()  # parameters of the reference that the version has no place for
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,23 +54,39 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     reference: str = "reference.py"
     versions: dict[str, str] = {}  # name -> file
     dispatch: str = ""  # the file of the operator's dispatch, checked and timed like a version; "" for none
+    baselines: str = ""  # the file of the operator's own baselines; "" for none
     work: list[Case]  # checked, timed, compiled or sanitized
     profiled: list[Case] = []  # some of the work, or all of it
     options: MeasureOptions = MeasureOptions()
     sampling: Sampling | None = None  # None where nothing is timed
-    checked: bool = False  # by processes before: timing and profiling need not check again
+    checked: bool = False  # by processes before: the one that times need not check again
+    replayed: bool = False  # versions are launch plans below launch_plans/, and their files are not loaded
     targets: list[int] = []  # compiled for, 90 for sm_90
     known: list[ResolvedCase] = []  # of runs of the same reference, whose FLOP need not be counted again
 
 
-Task = Literal["check", "time", "profile", "compile", "sanitize", "roofs", "candidate", "judge"]
+Task = Literal[
+    "check",
+    "record",
+    "time",
+    "profile",
+    "compile",
+    "sanitize",
+    "roofs",
+    "candidate",
+    "replay",
+    "recompile",
+    "judge",
+    "small",
+    "kernelbench",
+]
 WHOLE = "0/1"  # the shard that is all of the work
 
 
 def shard(work: Sequence[Case], part: str) -> list[Case]:
     """Return the part "2/8" of the work, the third of eight: the cases are dealt out in turn, the largest first."""
     index, count = map(int, part.split("/"))
-    largest_first = sorted(work, key=lambda case: sum(map(math.prod, case.inputs or [])), reverse=True)
+    largest_first = sorted(work, key=lambda case: sum(map(math.prod, case.shapes)), reverse=True)
     return largest_first[index::count] if count > 1 else list(work)
 
 
@@ -97,6 +116,15 @@ class Broken(msgspec.Struct, frozen=True, tag=True):
     dtype: str
     compiling: bool
     message: str
+
+
+class Gap(msgspec.Struct, frozen=True, tag=True):
+    """A version needs what Triton's interpreter lacks: the child goes on without this comparison."""
+
+    version: str
+    case: str
+    dtype: str
+    lacks: str
 
 
 class Resolved(msgspec.Struct, frozen=True, tag=True):
@@ -149,12 +177,36 @@ class Device(msgspec.Struct, frozen=True, tag=True):
     torch: str
     triton: str
     python: str
+    card: str = ""
 
 
 class Compiled(msgspec.Struct, frozen=True, tag=True):
     """One kernel of a version, compiled for one target."""
 
     kernel: CompiledKernel
+
+
+class NoKernel(msgspec.Struct, frozen=True, tag=True):
+    """A version launches no Triton kernel on a case: there is nothing to compile."""
+
+    version: str
+    case: str
+    dtype: str
+
+
+class Executed(msgspec.Struct, frozen=True, tag=True):
+    """What KernelBench's evaluation would say of a version: its fields are those of a KernelExecResult."""
+
+    version: str
+    case: str
+    dtype: str
+    compiled: bool
+    correctness: bool
+    metadata: dict[str, Any]
+    runtime: float = -1.0  # mean, in milliseconds; -1: not timed
+    runtime_stats: dict[str, Any] = {}
+    ref_runtime: float = -1.0
+    ref_runtime_stats: dict[str, Any] = {}
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
@@ -183,10 +235,7 @@ def range_name(version: str, case: Case) -> str:
     return SEPARATOR.join((version, case.name, case.dtype))
 
 
-Criterion = Literal[
-    "runs", "result_type", "correctness", "inputs_changed", "default_stream", "second_call", "result_overwritten",
-    "threads", "limits",
-]  # fmt: skip
+Criterion = Literal["plan", "runs", "compiles", "correctness", "inputs_changed", "second_call", "limits", "interpreter"]
 LOG = "output.log"
 
 
@@ -194,8 +243,9 @@ class Trial(msgspec.Struct, frozen=True):
     """One case, dtype and seed."""
 
     case: Case
-    seed: int
+    seed: int  # of the parameters that the candidate's constructor draws
     generated: bool = False  # a shape that nobody promised the reference takes: where it refuses, nothing is judged
+    secret: int = 0  # the seed of the inputs and of the reference's parameters: the judge's alone
 
 
 class Trials(msgspec.Struct, frozen=True):
@@ -204,6 +254,9 @@ class Trials(msgspec.Struct, frozen=True):
     reference: str
     candidate: str
     trials: list[Trial]
+    target: int = 90  # compiled for, where there is no GPU
+    wait_s: float = 300  # that the judge waits for the results of the calls
+    called: bool = True  # False: plans are made and their kernels compiled, and no call is carried out
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -214,6 +267,12 @@ class Fault(msgspec.Struct, frozen=True):
     mismatch: Mismatch | None = None
 
 
+class Prepared(msgspec.Struct, frozen=True, tag=True):
+    """The judge has written the calls of so many trials, and waits for their results."""
+
+    calls: int
+
+
 class Judgement(msgspec.Struct, frozen=True, tag=True):
     """What the judge prints: the first fault of each gate, the trials compared, and generated shapes left out."""
 
@@ -222,11 +281,27 @@ class Judgement(msgspec.Struct, frozen=True, tag=True):
     refused: int
 
 
+class Problems(msgspec.Struct, frozen=True):
+    """problems.json: references for each of which a small case is looked for."""
+
+    references: list[str]  # absolute paths
+    time_s: float  # the most that one of them may take
+
+
+class Small(msgspec.Struct, frozen=True, tag=True):
+    """Values of module constants with which a reference is small, or why there are none."""
+
+    reference: str
+    constants: dict[str, Any]  # {}: it is small as it stands
+    fault: str = ""
+
+
 Event = (
     Doing
     | Checked
     | Wrong
     | Broken
+    | Gap
     | Resolved
     | Samples
     | Code
@@ -236,8 +311,12 @@ Event = (
     | Ran
     | Measured
     | Compiled
+    | NoKernel
+    | Executed
     | Refused
+    | Prepared
     | Judgement
+    | Small
 )
 _EVENTS = msgspec.json.Decoder(Event)
 EVENT_PREFIX = '{"type":'  # of a line that holds an event; every other line is what a library or a kernel file printed

@@ -63,7 +63,7 @@ def read(source_ptr, sums_ptr, steps, blocks, BLOCK: tl.constexpr, LOADS: tl.con
 def multiply_add(x_ptr, y_ptr, factor, steps, LANES: tl.constexpr, UNROLL: tl.constexpr):
     """Compute x = factor * x + b `steps` x UNROLL times on LANES values a program: 2 FLOP each, in registers.
 
-    A thread's values are chains that do not wait for each other.
+    Of the values' type, float32 or float64. A thread's values are chains that do not wait for each other.
     """
     at = tl.program_id(0) * LANES + tl.arange(0, LANES)
     x = tl.load(x_ptr + at)
@@ -75,17 +75,29 @@ def multiply_add(x_ptr, y_ptr, factor, steps, LANES: tl.constexpr, UNROLL: tl.co
 
 
 @triton.jit(do_not_specialize=["steps"])
-def tile_product(a_ptr, b_ptr, sums_ptr, steps, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):
-    """Add the product of an M x K and a K x N tile `steps` times a program, 2 M N K FLOP each, accumulated in fp32.
+def exponentials(x_ptr, y_ptr, steps, LANES: tl.constexpr, UNROLL: tl.constexpr):
+    """Compute x = 2^-x `steps` x UNROLL times on LANES float32 a program, one special function each, in registers."""
+    at = tl.program_id(0) * LANES + tl.arange(0, LANES)
+    x = tl.load(x_ptr + at)
+    for _ in range(steps):
+        for _ in tl.static_range(UNROLL):
+            x = tl.exp2(-x)
+    tl.store(y_ptr + at, x)
 
-    The tiles stay in shared memory or registers. B lies with K contiguous, as the tensor cores take tf32.
+
+@triton.jit(do_not_specialize=["steps"])
+def tile_product(a_ptr, b_ptr, sums_ptr, steps, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):
+    """Add the product of an M x K and a K x N tile `steps` times a program, 2 M N K FLOP each, accumulated in `sums`.
+
+    The tiles stay in shared memory or registers. B lies with K contiguous, as the tensor cores take all but 16 bits.
+    The sums are float32, of float64 float64 and of int8 int32.
     """
     rows, columns, inner = tl.arange(0, M), tl.arange(0, N), tl.arange(0, K)
     a = tl.load(a_ptr + rows[:, None] * K + inner[None, :])
     b = tl.load(b_ptr + columns[None, :] * K + inner[:, None])
-    product = tl.zeros((M, N), tl.float32)
+    product = tl.zeros((M, N), sums_ptr.dtype.element_ty)
     for _ in range(steps):
-        product = tl.dot(a, b, product, input_precision="tf32")
+        product = tl.dot(a, b, product, input_precision="tf32", out_dtype=product.dtype)
     tl.store(sums_ptr + tl.program_id(0) * M + rows, tl.sum(product, 1))
 
 
@@ -93,7 +105,9 @@ def tile_product(a_ptr, b_ptr, sums_ptr, steps, M: tl.constexpr, N: tl.constexpr
 def matrix_product(
     a_ptr, b_ptr, c_ptr, columns, inner, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, GROUP: tl.constexpr
 ):
-    """Multiply two matrices from memory, an M x N tile a program, 2 M N `inner` FLOP each, accumulated in fp32.
+    """Multiply two matrices from memory, an M x N tile a program, 2 M N `inner` FLOP each.
+
+    The sums are float32, of int8 int32.
 
     A, B (transposed) and C are contiguous; their sizes are multiples of the tile's. GROUP rows of tiles go together,
     so that their operands meet in L2.
@@ -105,9 +119,9 @@ def matrix_product(
     depth = tl.arange(0, K)
     a_at = a_ptr + row[:, None].to(tl.int64) * inner + depth[None, :]
     b_at = b_ptr + column[None, :].to(tl.int64) * inner + depth[:, None]
-    product = tl.zeros((M, N), tl.float32)
+    product = tl.zeros((M, N), tl.int32 if a_ptr.dtype.element_ty == tl.int8 else tl.float32)
     for _ in range(0, inner, K):
-        product = tl.dot(tl.load(a_at), tl.load(b_at), product, input_precision="tf32")
+        product = tl.dot(tl.load(a_at), tl.load(b_at), product, input_precision="tf32", out_dtype=product.dtype)
         a_at += K
         b_at += K
     tl.store(c_ptr + row[:, None].to(tl.int64) * columns + column[None, :], product.to(c_ptr.dtype.element_ty))

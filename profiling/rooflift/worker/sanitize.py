@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rooflift.worker import protocol
+from rooflift.worker.inputs import each_tensor, make_inputs
 from rooflift.worker.program import Program, guarded
 from rooflift.worker.protocol import Ran, say
-from rooflift.worker.tensors import make_inputs, make_model
+from rooflift.worker.tensors import make_model
 
 
 def run(plan: protocol.Plan, device: str = "cuda") -> None:
@@ -16,11 +17,11 @@ def run(plan: protocol.Plan, device: str = "cuda") -> None:
     with torch.no_grad():
         for case in plan.work:
             with guarded("reference", case):
-                made = make_inputs(program.reference, case, "cpu", seed=1)
-                inputs = [x.to(device) if torch.is_tensor(x) else x for x in made]
-            for name, module in program.versions.items():
+                reference = program.reference(case)
+                inputs = each_tensor(make_inputs(reference, case, "cpu", seed=1), lambda x: x.to(device))
+            for name in program.plan.versions:
                 with guarded(name, case):
-                    make_model(module.ModelNew, program.reference, case, "cpu", seed=0).to(device)(*inputs)
+                    make_model(program.version(name, case).ModelNew, reference, case, "cpu", seed=0).to(device)(*inputs)
                     if device == "cuda":
                         torch.cuda.synchronize()
             say(Ran(case.name, case.dtype))

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rooflift.schema import Sampling
-from rooflift.worker.tensors import Traffic
 from rooflift.worker.timing import time_providers
+from rooflift.worker.work import Traffic
 
 CONFIGURATIONS = ((512, 4), (1024, 4), (2048, 8), (4096, 8))  # LANES, warps: 16 or 32 bytes a thread and load, or 64
 MOST_LOADS = 4  # a lane; a case that reads more for a word that it writes is a reduction
 TRIALS = 7  # rounds that choose the configuration
+MEMORY_PROVIDERS = ("stream", "copy")
 WORD_BYTES = 4
 LINE = 32  # words, 128 bytes: programs begin at a line, which lets the compiler load 16 bytes at once
 
@@ -75,7 +76,7 @@ def memory_calls(traffic: Traffic) -> dict[str, Callable[[], Any]]:
     tried = {(lanes, warps): stream_call(buffer, shares, lanes, warps) for (lanes, warps), shares in splits.items()}
     timed = time_providers(tried, Sampling(seed=0, samples=TRIALS, precision=None, budget_s=0), "stream")
     best = min(tried, key=lambda one: sorted(timed.times_us[one])[TRIALS // 2])
-    return {"stream": tried[best], "copy": copy_call(buffer, sum(traffic))}
+    return dict(zip(MEMORY_PROVIDERS, (tried[best], copy_call(buffer, sum(traffic))), strict=True))
 
 
 def stream_call(buffer: Any, shares: Split, lanes: int, warps: int) -> Callable[[], Any]:

@@ -1,115 +1,130 @@
-"""From files to modules on a device: the reference, the versions, their inputs, and the traffic a case cannot avoid."""
+"""From files to modules on a device: the reference and the versions, with the same parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from types import CellType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 from rooflift.project.cases import Case
-from rooflift.schema import ResolvedCase
+from rooflift.worker.inputs import seed_everything
+from rooflift.worker.stand_in import gpu_stands_in
 
 if TYPE_CHECKING:
     import torch
 
 
 def make_model(cls: type[torch.nn.Module], reference: ModuleType, case: Case, device: str, seed: int) -> Any:
-    """Construct a module with the case's arguments; one seed gives one set of parameters."""
-    import torch
+    """Construct a module with the case's arguments, in the mode that it has then; one seed gives one set of parameters.
 
-    torch.manual_seed(seed)
-    init = reference.get_init_inputs() if case.init is None else case.init
-    model = cls(**init) if isinstance(init, dict) else cls(*init)
-    return model.to(device=device, dtype=getattr(torch, case.dtype)).eval()
-
-
-def make_pair(reference: ModuleType, version: ModuleType, case: Case, device: str, seed: int) -> tuple[Any, Any]:
-    """Construct reference and version with the same parameters.
-
-    Both are made under one seed, as KernelBench does; where the parameters also have the same names, they are copied.
+    What torch.nn.init would set to 0 or 1 is drawn, too: a version that leaves out a bias or a weight is seen.
     """
-    expected = make_model(reference.Model, reference, case, device, seed)
-    model = make_model(version.ModelNew, reference, case, device, seed)
-    if model.state_dict().keys() == expected.state_dict().keys():
-        model.load_state_dict(expected.state_dict())
-    return expected, model
-
-
-def make_inputs(reference: ModuleType, case: Case, device: str, seed: int) -> list[Any]:
-    """Return fresh inputs: the case's shapes from a normal distribution, or the reference's own get_inputs()."""
     import torch
 
-    torch.manual_seed(seed)
+    seed_everything(seed)
+    init = reference.get_init_inputs() if case.init is None else case.init
+    with _drawn_constants(), gpu_stands_in(device):
+        model = cls(**init) if isinstance(init, dict) else cls(*init)
     dtype = getattr(torch, case.dtype)
-    if case.inputs is not None:
-        return [torch.randn(shape, device=device, dtype=dtype) for shape in case.inputs]
-    return [
-        (x.to(device=device, dtype=dtype) if x.is_floating_point() else x.to(device)) if torch.is_tensor(x) else x
-        for x in reference.get_inputs()
-    ]
+    computes = dtype.is_floating_point and dtype.itemsize > 1  # nothing is computed in 8 bits
+    return model.to(device=device, dtype=dtype if computes else None)
 
 
-def in_channels_last(model: Any, inputs: Sequence[Any]) -> tuple[Any, list[Any]] | None:
-    """Return model and 4-D inputs as copies in channels_last, None for an operator without a 4-D input."""
+def make_reference(reference: ModuleType, case: Case, device: str, seed: int) -> Any:
+    """Construct the reference as versions are compared with it: parameters and buffers of 0 or 1 are drawn as well."""
+    import torch
+
+    model = make_model(reference.Model, reference, case, device, seed)
+    seed_everything(seed)
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.is_floating_point() and tensor.numel():
+                for constant in (0.0, 1.0):
+                    if bool((tensor == constant).all()):
+                        tensor.copy_(torch.rand_like(tensor, dtype=torch.float32).add_(constant - 0.5))
+    return model
+
+
+def copy_of(model: Any) -> Any:
+    """Return a deep copy of a module; functions that it holds, such as a lambda over its own layers, are the copy's."""
     import copy
 
-    import torch
-
-    if not any(torch.is_tensor(x) and x.dim() == 4 for x in inputs):
-        return None
-    form = torch.channels_last
-    return copy.deepcopy(model).to(memory_format=form), [
-        x.contiguous(memory_format=form) if torch.is_tensor(x) and x.dim() == 4 else x for x in inputs
-    ]
-
-
-class Traffic(NamedTuple):
-    """The compulsory bytes of a case, each once: inputs and parameters are read, outputs are written."""
-
-    read_bytes: int
-    written_bytes: int
+    memo: dict[int, Any] = {}
+    copied = copy.deepcopy(model, memo)
+    for module in copied.modules():
+        for name, held in list(vars(module).items()):
+            if isinstance(held, FunctionType) and held.__closure__:
+                cells = tuple(CellType(memo.get(id(c.cell_contents), c.cell_contents)) for c in held.__closure__)
+                bound = FunctionType(held.__code__, held.__globals__, held.__name__, held.__defaults__, cells)
+                setattr(module, name, bound)
+    return copied
 
 
-def traffic(inputs: Sequence[Any], model: Any, outputs: Any) -> Traffic:
-    """Return the compulsory bytes by the tensors' sizes."""
-    import torch
+def make_version(version: ModuleType, reference: ModuleType, expected: Any, case: Case, device: str, seed: int) -> Any:
+    """Construct a version with the parameters of the reference `expected`; return it and what it did not take.
 
-    def nbytes(values: Iterable[Any]) -> int:
-        return sum(x.numel() * x.element_size() for x in values if torch.is_tensor(x))
+    Both are made under one seed, as KernelBench does. Then what has the same name and shape is copied, and parameters
+    of other names by order and shape, unless they hold the reference's numbers already, in another order: packed.
 
-    results = outputs if isinstance(outputs, tuple | list) else [outputs]
-    return Traffic(nbytes((*inputs, *model.parameters())), nbytes(results))
-
-
-def input_shapes(inputs: Sequence[Any]) -> list[list[int]]:
-    """Return the shapes of the inputs that are tensors."""
-    return [list(x.shape) for x in inputs if hasattr(x, "shape")]
-
-
-def count_flop(reference: ModuleType, case: Case) -> int | None:
-    """Count the reference's FLOP by torch's counter, on the meta device: nothing is allocated or computed.
-
-    Returns None where torch's counter knows no formula for what the reference does, or the reference looks at values.
+    Returns:
+        The module, and the names of the reference's parameters for which it has no place.
     """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
+    model = make_model(version.ModelNew, reference, case, device, seed)
+    return model, bind(model.state_dict(), set(dict(model.named_parameters())), expected)
 
+
+def bind(state: Mapping[str, torch.Tensor], parameters: Collection[str], expected: Any) -> list[str]:
+    """Copy the parameters and buffers of the reference `expected` into the state of a version, as `make_version` says.
+
+    `parameters` are the names of those among `state`. Returns the names of the reference's that have no place there.
+    """
+    wanted, own = expected.state_dict(), dict(state)
+    left = {name: value for name, value in wanted.items() if value.numel()}
+    for name in list(left):
+        if name in own and own[name].shape == left[name].shape:
+            own.pop(name).copy_(left.pop(name))
+    for name, value in list(left.items()):
+        packed = [place for place, held in own.items() if _same_numbers(held, value)]
+        fitting = [place for place in own if place in parameters and own[place].shape == value.shape]
+        if packed:
+            own.pop(packed[0])
+        elif fitting:
+            own.pop(fitting[0]).copy_(value)
+        else:
+            continue
+        del left[name]
+    return [name for name in left if name in dict(expected.named_parameters())]
+
+
+def _same_numbers(held: torch.Tensor, value: torch.Tensor) -> bool:
+    """Tell whether a tensor holds another's numbers, in any order and with zeros between them."""
+    import torch
+
+    if held.numel() < value.numel() or held.dtype != value.dtype:
+        return False
+    one, other = (x.flatten()[x.flatten() != 0].sort().values for x in (held, value))
+    return torch.equal(one, other)
+
+
+@contextlib.contextmanager
+def _drawn_constants() -> Iterator[None]:
+    """Let torch.nn.init draw around 0 and 1 where it would set them, as layers do for weights and biases."""
+    import torch
+
+    init: Any = torch.nn.init
+    before = init.zeros_, init.ones_, init.constant_
+
+    def drawn(tensor: torch.Tensor, val: float) -> torch.Tensor:
+        if val not in (0, 1):
+            filled: torch.Tensor = before[2](tensor, val)
+            return filled
+        with torch.no_grad():
+            return tensor.uniform_(val - 0.5, val + 0.5)
+
+    init.zeros_, init.ones_ = lambda tensor: drawn(tensor, 0), lambda tensor: drawn(tensor, 1)
+    init.constant_ = drawn
     try:
-        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model = make_model(reference.Model, reference, case, "meta", seed=0)
-            model(*make_inputs(reference, case, "meta", seed=0))
-    except (NotImplementedError, RuntimeError, TypeError):  # no meta kernel, or a look at values
-        return None
-    return counter.get_total_flops() or None
-
-
-def flop_of(reference: ModuleType, case: Case, known: Sequence[ResolvedCase]) -> tuple[int | None, str]:
-    """Return a case's FLOP and where the number comes from: an earlier run of the same reference, or torch's counter.
-
-    torch's counter takes seconds to import.
-    """
-    for resolved in known:
-        if (resolved.case, resolved.dtype) == (case.name, case.dtype):
-            return resolved.flop, resolved.flop_source
-    flop = count_flop(reference, case)
-    return flop, "torch's FLOP counter" if flop is not None else "ncu's instruction counters"
+        yield
+    finally:
+        init.zeros_, init.ones_, init.constant_ = before

@@ -1,0 +1,173 @@
+"""The children of a measurement: kernel files staged in a neutral folder, the worker's program run there and heard."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rooflift import errors
+from rooflift.errors import KernelFault, WrongResult
+from rooflift.measure.faults import kernel_fault, unfinished, wrong_result
+from rooflift.process import child_environment, stream
+from rooflift.project.imports import imported_modules
+from rooflift.project.inline import inline
+from rooflift.project.operator import Operator, Version
+from rooflift.schema import DISPATCH, CheckRecord, CompiledKernel, GpuState, MachineCode, ResolvedCase
+from rooflift.worker import protocol
+from rooflift.worker.protocol import Plan
+
+if TYPE_CHECKING:
+    from rooflift.sandbox.sandbox import Sandbox
+
+Progress = Callable[[str], None]
+Job = Callable[[], Coroutine[None, None, None]]
+
+
+@dataclass(slots=True)
+class Measurement:
+    """What the children said."""
+
+    device: protocol.Device | None = None
+    checks: list[CheckRecord] = field(default_factory=list)
+    cases: list[ResolvedCase] = field(default_factory=list)
+    samples: list[protocol.Samples] = field(default_factory=list)
+    states: list[GpuState] = field(default_factory=list)
+    machine_code: list[MachineCode] = field(default_factory=list)
+    left_out: list[protocol.LeftOut] = field(default_factory=list)
+    gaps: list[protocol.Gap] = field(default_factory=list)  # what Triton's interpreter could not compare
+    compiled: list[CompiledKernel] = field(default_factory=list)
+    without_kernel: list[protocol.NoKernel] = field(default_factory=list)
+    ncu_command: list[str] = field(default_factory=list)
+    ncu_version: str | None = None
+
+
+@contextmanager
+def staged(operator: Operator, versions: Sequence[Version], plan: Plan) -> Iterator[Path]:
+    """Yield a neutral folder with the kernel files and plan.json: ncu writes the paths it sees into its report.
+
+    The plan's versions are filled in with the names of their copies.
+    """
+    with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
+        stage = Path(name)
+        shutil.copy(operator.reference, stage / plan.reference)
+        for version in versions:
+            shutil.copy(version.path, stage / f"{version.name}.py")
+        for path in (operator.reference, *(version.path for version in versions)):
+            for place, module in imported_modules(path, operator.folder).items():
+                (stage / place).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(module, stage / place)
+        if plan.dispatch and operator.dispatch is not None:
+            (stage / plan.dispatch).write_text(inline(operator.dispatch), encoding="utf-8")
+        if plan.baselines and operator.baselines is not None:
+            shutil.copy(operator.baselines, stage / plan.baselines)
+        files = {version.name: f"{version.name}.py" for version in versions}
+        (stage / "plan.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(plan, versions=files)))
+        yield stage
+
+
+async def in_turn(stages: Sequence[Sequence[Job]], timeout_s: float) -> None:
+    """Run stage after stage, the jobs of each side by side; the first fault, the time limit or Ctrl-C ends them all."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            for jobs in stages:
+                async with asyncio.TaskGroup() as group:
+                    for job in jobs:
+                        group.create_task(job())
+    except ExceptionGroup as faults:
+        raise faults.exceptions[0] from None
+    except TimeoutError:
+        raise KernelFault(
+            f"the work ran past {timeout_s:g} s", "Give it more time with --timeout, or fewer versions or cases."
+        ) from None
+
+
+async def run_worker(
+    stage: Path,
+    task: protocol.Task,
+    environment: dict[str, str],
+    seen: Measurement,
+    progress: Progress,
+    part: str = protocol.WHOLE,
+    sandbox: Sandbox | None = None,
+) -> None:
+    """Run the target program for one task, or a part of it, and collect what it says.
+
+    Raises:
+        KernelFault: a version, or the program itself, broke.
+        WrongResult: a version differs from the reference.
+    """
+    command = protocol.worker_command(task, *([part] if part != protocol.WHOLE else []))
+    # before a version can write there
+    plan = msgspec.json.decode((stage / "plan.json").read_bytes(), type=Plan)
+
+    def on_line(line: str) -> None:
+        hear(line, seen, progress)
+
+    if sandbox is None:
+        ended = await stream(command, stage, child_environment() | environment, on_line)
+    else:
+        ended = await sandbox.run(command, stage, environment, on_line)
+    if ended.returncode != 0 or not _complete(plan, task, seen, part):
+        raise unfinished(ended)
+
+
+def _complete(plan: Plan, task: protocol.Task, seen: Measurement, part: str) -> bool:
+    """Tell whether the program said all that its plan asks for: a kernel file may have left it with code 0."""
+    if task == "record":  # a plan that is missing is found where it is to be carried out
+        return True
+    own = {(case.name, case.dtype) for case in protocol.shard(plan.work, part)}
+    if task == "compile":
+        compiled = {(kernel.version, kernel.case, kernel.dtype) for kernel in seen.compiled}
+        compiled |= {(none.version, none.case, none.dtype) for none in seen.without_kernel}
+        return compiled >= {(version, *case) for version in plan.versions for case in own}
+    providers = [*plan.versions, *([DISPATCH] if plan.dispatch else [])]
+    unloaded = {gap.version for gap in seen.gaps if not gap.case}
+    providers = [name for name in providers if name not in unloaded]
+    checks = sum((check.case, check.dtype) in own for check in seen.checks)
+    checks += sum((gap.case, gap.dtype) in own for gap in seen.gaps)
+    if checks != len(providers) * len(own) * plan.options.seeds:
+        return False
+    timed = {(s.provider, s.case, s.dtype) for s in seen.samples}
+    asked = {(provider, *case) for provider in providers for case in own}
+    return task != "time" or (timed >= asked and own == {(case.case, case.dtype) for case in seen.cases})
+
+
+def hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C901  # one branch an event
+    """Take one line of the target: an event, or something that a library printed."""
+    match protocol.read_event(line):
+        case protocol.Doing(text):
+            progress(text)
+        case protocol.Checked(record):
+            seen.checks.append(record)
+        case protocol.Resolved(case):
+            seen.cases.append(case)
+        case protocol.Samples() as samples:
+            seen.samples.append(samples)
+        case protocol.Code(code):
+            seen.machine_code.append(code)
+        case protocol.State(state):
+            seen.states.append(state)
+        case protocol.LeftOut() as left_out:
+            seen.left_out.append(left_out)
+        case protocol.Device() as device:
+            seen.device = device
+        case protocol.Compiled(kernel):
+            seen.compiled.append(kernel)
+        case protocol.NoKernel() as none:
+            seen.without_kernel.append(none)
+        case protocol.Refused(error, message, remedy):
+            raise getattr(errors, error)(message, remedy)
+        case protocol.Gap() as gap:
+            seen.gaps.append(gap)
+        case protocol.Broken() as broken:
+            raise kernel_fault(broken)
+        case protocol.Wrong(mismatch):
+            raise WrongResult(*wrong_result(mismatch))

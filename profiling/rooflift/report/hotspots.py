@@ -1,0 +1,124 @@
+"""The table "Where the time goes" and its HTML: source lines by their samples. Opens no report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from html import escape
+from typing import TYPE_CHECKING
+
+from rooflift.analysis.hotspots import SUMMED, TOP, changes
+from rooflift.escape import plain, printable
+from rooflift.ncu.metrics import SAMPLES
+from rooflift.report import cells
+from rooflift.report.cells import Cell, Column, Row, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LONGEST_TEXT = 80  # characters of a source line in a table
+
+
+def _share(row: Row) -> Cell:
+    return Cell(f"{row['share']:.1%}".replace("%", " %"), row["share"])
+
+
+def _place(row: Row) -> Cell:
+    return Cell(f"{row['file']}:{row['line']}" if row["file"] else "no line information")
+
+
+def _text(row: Row) -> Cell:
+    text = row["text"]
+    return Cell((text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}...") or cells.MISSING)
+
+
+def _sectors(row: Row) -> str:
+    return "" if math.isnan(row["sectors_x"]) else f"; sectors {row['sectors_x']:.2f}x ideal"
+
+
+LINES = (
+    Column("Line", _place, right=False),
+    Column("Samples", _share),
+    cells.words("stalls", "Main stalls"),
+    Column("Warp instructions", lambda row: Cell(f"{row['instructions']:.3g}", row["instructions"])),
+    cells.figure("sectors_x", "Sectors over ideal", 2, "x"),
+    Column("Source", _text, right=False),
+)
+CHANGE = cells.words("change", "Against the version before")
+
+
+def lines_table(found: pd.DataFrame, before: pd.DataFrame | None = None, top: int = TOP) -> Table:
+    """Return the hottest lines, a frame as `rooflift.analysis.hotspots.lines`, and what changed against another one."""
+    if before is None:
+        return cells.table(found.head(top), LINES)
+    told = changes(before, found)
+    shown = found.assign(change=[told.get(index, "") for index in found.index]).head(top)
+    return cells.table(shown, (*LINES[:-1], CHANGE, LINES[-1]))
+
+
+def tables(found: Mapping[str, pd.DataFrame]) -> list[tuple[str, Table]]:
+    """Return the hottest lines of each version, beside the version before it; frames in the order of the versions."""
+    names = list(found)
+    return [
+        (name, lines_table(found[name], found[names[place - 1]] if place else None)) for place, name in enumerate(names)
+    ]
+
+
+def sentences(found: pd.DataFrame, top: int = TOP) -> list[str]:
+    """Return the hottest lines in words, each of bounded length: for a prompt."""
+    rows = found.head(top).to_dict("records")
+    return [
+        f"{_place(row).text} ({_share(row).text} of the samples; {row['stalls'] or 'no stall'}"
+        f"{_sectors(row)}){f': {_text(row).text}' if row['text'] else ''}"
+        for row in rows
+    ]
+
+
+def instructions_table(frame: pd.DataFrame, which: str) -> Table:
+    """Return the instructions of some rows in the order of their addresses; `which` is sass or ptx."""
+    shown = (
+        Column("Offset", lambda row: Cell(f"{row['offset']:#06x}", row["offset"])),
+        cells.figure(SAMPLES, "Samples"),
+        Column("Warp instructions", lambda row: Cell(f"{row['instructions']:.3g}", row["instructions"])),
+        cells.words(which, which.upper()),
+    )
+    return cells.table(frame.sort_values("offset"), shown)
+
+
+def heat(frame: pd.DataFrame, file: str) -> dict[int, float]:
+    """Return the share of all samples on each line of a file, for the lines that have instructions."""
+    total = frame[SAMPLES].sum() or 1.0
+    own = frame[frame["file"] == file]
+    return {int(line): float(samples) / total for line, samples in own.groupby("line")[SAMPLES].sum().items()}
+
+
+def heat_html(frame: pd.DataFrame, texts: Mapping[str, str], name: str) -> str:
+    """Return the source files that a kernel's instructions stand for: heat column, an anchor a line, SASS to unfold.
+
+    `name` begins the anchors: `#name-file-94`. Only lines with samples unfold. The style is the page's: the
+    classes are `source`, `heat`, `hot` and the width of the bar stands in `--share`.
+    """
+    return "".join(_file_html(frame, file, text, name) for file, text in sorted(texts.items()))
+
+
+def _file_html(frame: pd.DataFrame, file: str, text: str, name: str) -> str:
+    shares = heat(frame, file)
+    if not shares:
+        return ""
+    own = dict(tuple(frame[frame["file"] == file].groupby("line")[["offset", "sass", *SUMMED]]))
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        share, code = shares.get(number, 0.0), escape(printable(line)) or " "
+        anchor = escape(f"{name}-{file}-{number}", quote=True)
+        if number in own and own[number][SAMPLES].sum() > 0:
+            sass = "\n".join(
+                f"{row.offset:#06x} {row.samples:8.0f}  {row.sass}"
+                for row in own[number].sort_values("offset").itertuples()
+            )
+            code = f"<details><summary>{code}</summary><pre>{escape(printable(sass))}</pre></details>"
+        heat_text = f"{share * 100:.1f} %" if share >= 0.001 else ""  # a tenth of a point is the last digit shown
+        rows.append(
+            f'<tr id="{anchor}"><td><a href="#{anchor}">{number}</a></td>'
+            f'<td class="heat" style="--share:{share:.4f}">{heat_text}</td><td><code>{code}</code></td></tr>\n'
+        )
+    return f'<table class="source"><caption>{escape(plain(file))}</caption>\n{"".join(rows)}</table>\n'

@@ -1,0 +1,59 @@
+"""How many terms the longest sum of a reference has, seen while it runs: sums, products, scans, norms."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+_PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "addmv": 1, "mv": 0, "dot": 0}  # which argument has K last
+_SCANS = ("cumsum", "cumprod", "logcumsumexp", "_softmax", "_log_softmax")  # along a dimension that is named
+_SUMS = ("sum", "mean", "var", "var_mean", "norm", "linalg_vector_norm", "logsumexp", "nansum", "avg_pool")
+
+
+@contextlib.contextmanager
+def longest_sum() -> Iterator[list[int]]:
+    """Yield a list of one number, which grows to the length of the longest sum computed inside.
+
+    >>> import torch
+    >>> with longest_sum() as length:
+    ...     _ = torch.ones(3, 50) @ torch.ones(50, 2)
+    >>> length
+    [50]
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    longest = [1]
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            longest[0] = max(longest[0], _terms(func.__name__.split(".")[0], args, result, torch.is_tensor))
+            return result
+
+    with Seen():  # type: ignore[no-untyped-call]  # torch's class has no types
+        yield longest
+
+
+def _terms(name: str, args: Any, result: Any, is_tensor: Any) -> int:
+    if name in _PRODUCTS:
+        return int(args[_PRODUCTS[name]].shape[-1])
+    if name == "convolution":
+        weight = args[1]
+        return int(weight.numel() // max(weight.shape[0], 1))
+    if "attention" in name:
+        return int(args[1].shape[-2])
+    if name in _SCANS:
+        return int(args[0].shape[args[1]] if args[0].dim() else 1)
+    if name in ("native_layer_norm", "_fused_rms_norm"):
+        return math.prod(args[1])
+    if name in ("native_batch_norm", "cudnn_batch_norm", "native_group_norm"):
+        statistics = args[3] * args[6] if name == "native_group_norm" else args[0].shape[1]
+        return int(args[0].numel() // max(statistics, 1))
+    if name.startswith(_SUMS):
+        first = result[0] if isinstance(result, tuple) else result
+        if is_tensor(first) and is_tensor(args[0]) and first.numel():
+            return int(args[0].numel() // first.numel())
+    return 1

@@ -1,0 +1,164 @@
+"""The reference in float64: its results, and how much they change with their terms; in slices where need be."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rooflift.worker.allowed import SLICE
+from rooflift.worker.inputs import each_tensor, seed_everything, tensors
+from rooflift.worker.lengths import longest_sum
+from rooflift.worker.results import Leaf, is_float, leaves
+from rooflift.worker.tensors import copy_of
+
+if TYPE_CHECKING:
+    import torch
+
+STEP = 2.0**-20  # relative change of a probe: far above float64's rounding, far below what curvature shows
+PROBES = 4
+LARGE = 1 << 26  # elements of a result from which on half as many probes are made
+
+
+class Wide(NamedTuple):
+    """What the reference gives in float64."""
+
+    true: list[Leaf]
+    spread: list[torch.Tensor | None]  # change of each element relative to that of its terms, float32; None: no float
+    longest_sum: int  # terms
+
+
+def run_wide(model: Any, inputs: list[Any], seed: int, changed: frozenset[int], rows: Sequence[range] = ()) -> Wide:
+    """Run the reference in float64 as often as it takes; of `rows`, part by part of the first dimension."""
+    wide = copy_of(model).double()
+    if not rows:
+        return _run(wide, inputs, seed, changed)
+    found: Wide | None = None
+    size = rows[-1].stop
+    for part in rows:
+        some = _run(wide, sliced(inputs, size, part), seed, changed)
+        if found is None:
+            grown = [leaf._replace(value=leaf.value.new_empty((size, *leaf.value.shape[1:]))) for leaf in some.true]
+            spreads = [x if x is None else x.new_empty((size, *x.shape[1:])) for x in some.spread]
+            found = Wide(grown, spreads, some.longest_sum)
+        for own, whole in zip((*(x.value for x in some.true), *some.spread),
+                              (*(x.value for x in found.true), *found.spread), strict=True):  # fmt: skip
+            if whole is not None:
+                whole[part.start : part.stop] = own
+    assert found is not None
+    return found
+
+
+def sliced(inputs: list[Any], size: int, part: range) -> list[Any]:
+    """Return the rows of a part of every tensor whose first dimension is `size`, and the other inputs whole."""
+
+    def rows(x: torch.Tensor) -> torch.Tensor:
+        return x[part.start : part.stop] if x.dim() and len(x) == size else x
+
+    return [each_tensor(x, rows) for x in inputs]
+
+
+def _run(wide: Any, inputs: list[Any], seed: int, changed: frozenset[int]) -> Wide:
+    with longest_sum() as length:
+        true = _call(wide, _doubles(inputs), seed, changed)
+    return Wide(true, _spread(wide, inputs, true, seed, changed), length[0])
+
+
+def _call(model: Any, inputs: list[Any], seed: int, changed: frozenset[int]) -> list[Leaf]:
+    seed_everything(seed)
+    with _in_float64():
+        found = leaves(model(*inputs))
+    return [*found, *afterwards(inputs, changed)]
+
+
+def afterwards(inputs: list[Any], changed: frozenset[int]) -> list[Leaf]:
+    """Return the inputs that a reference changes, as results of their own."""
+    return [Leaf(f"input {n} afterwards", x) for n, x in enumerate(tensors(inputs)) if n in changed]
+
+
+def _doubles(inputs: list[Any]) -> list[Any]:
+    """Return copies of inputs, floats in float64."""
+    import torch
+
+    return [each_tensor(x, lambda t: t.to(torch.float64, copy=True) if is_float(t) else t.clone()) for x in inputs]
+
+
+@contextlib.contextmanager
+def _in_float64() -> Iterator[None]:
+    """Let whatever a reference makes or casts on its way be float64: its hidden states, its x.float()."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    floats = (torch.float32, torch.float16, torch.bfloat16)
+
+    class Wide(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func in (torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16):
+                return args[0].double()
+            args = tuple(torch.float64 if isinstance(x, torch.dtype) and x in floats else x for x in args)
+            kwargs = {
+                name: torch.float64 if isinstance(x, torch.dtype) and x in floats else x
+                for name, x in (kwargs or {}).items()
+            }
+            return func(*args, **kwargs)
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with Wide():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _spread(
+    wide: Any, inputs: list[Any], true: Sequence[Leaf], seed: int, changed: frozenset[int]
+) -> list[torch.Tensor | None]:
+    """Return how much each element changes with what it is made of, relative to the change: float32."""
+    import torch
+
+    sums: list[torch.Tensor | None] = [None for _ in true]
+    largest = max((leaf.value.numel() for leaf in true if is_float(leaf.value)), default=0)
+    probes = PROBES if largest < LARGE else PROBES // 2
+    for probe in range(probes):
+        torch.manual_seed(probe + 1)
+        _add_probe(wide, inputs, true, seed, changed, sums)
+    return [None if total is None else total.div_(math.sqrt(probes)) for total in sums]
+
+
+def _add_probe(
+    wide: Any, inputs: list[Any], true: Sequence[Leaf], seed: int, changed: frozenset[int], sums: list[Any]
+) -> None:
+    """Run the reference with everything changed a little; its tensors, the largest there are, go with this call."""
+    import torch
+
+    model = copy_of(wide)
+    for tensor in (*model.parameters(), *model.buffers()):
+        _shake(tensor)
+    given = _doubles(inputs)
+    for tensor in tensors(given):
+        _shake(tensor)
+    for place, (leaf, base) in enumerate(zip(_call(model, given, seed, changed), true, strict=True)):
+        if is_float(base.value) and leaf.value.shape == base.value.shape:
+            if sums[place] is None:
+                sums[place] = torch.zeros(base.value.shape, dtype=torch.float32, device=base.value.device)
+            _add_change(sums[place], leaf.value, base.value)
+
+
+def _add_change(total: Any, moved: torch.Tensor, base: torch.Tensor) -> None:
+    """Make the total the root of its square and that of each element's change, whose square may underflow."""
+    flat, one, other = total.view(-1), moved.reshape(-1), base.reshape(-1)
+    for start in range(0, flat.numel(), SLICE):
+        change = one[start : start + SLICE].sub(other[start : start + SLICE]).div_(STEP)
+        flat[start : start + SLICE].hypot_(change.float().nan_to_num_(0, 0, 0))
+
+
+def _shake(tensor: torch.Tensor) -> None:
+    """Multiply each element by 1 + or - STEP, times 0.5 to 1.5: two terms of one size do not cancel in every probe."""
+    import torch
+
+    if tensor.is_floating_point():
+        change = torch.empty_like(tensor, dtype=torch.float32).bernoulli_(0.5).mul_(2).sub_(1)
+        sizes = torch.empty(tensor.shape[-1:], dtype=torch.float32, device=tensor.device).uniform_(0.5, 1.5)
+        tensor.addcmul_(tensor, change.mul_(sizes * STEP))
