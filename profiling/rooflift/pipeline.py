@@ -38,6 +38,7 @@ from rooflift.report.figures.style import page
 from rooflift.report.html import write_page
 from rooflift.report.markdown import write_report
 from rooflift.report.pictures import PICTURES, draw
+from rooflift.report.versions import Code
 from rooflift.runs import atomic, redact
 from rooflift.runs import run as runs
 from rooflift.runs.find import dated_name, ladder_label, recorded_cases
@@ -231,12 +232,12 @@ def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool =
             remedy = "One of the two was altered: restore them from version control."
             raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
     data = report_data(run.manifest, metrics, run.timings, run.compiled, run.samples, base, measured=roofs_of(run))
-    source = stored_instructions(run)
+    source, texts = stored_instructions(run), source_texts(run)
     if source is not None:
-        data = replace(data, lines=lines_by_version(source, source_texts(run), data.case.case, data.case.dtype))
+        data = replace(data, lines=lines_by_version(source, texts, data.case.case, data.case.dtype))
     with atomic.refreshing(out) as folder:
         files = [*draw(data, folder, png=png), write_report(data, folder)]
-        files += [write_page(data, folder)] if page else []
+        files += [write_page(data, folder, Code(texts, source))] if page else []
         written = [out / path.relative_to(folder) for path in files]
     for name in PICTURES:  # of a run that was rendered here before
         if out / f"{name}.svg" not in written:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
-from rooflift.analysis.hotspots import SUMMED, TOP, changes
+from rooflift.analysis.hotspots import TOP, changes
 from rooflift.escape import plain, printable
 from rooflift.ncu.metrics import SAMPLES
 from rooflift.report import cells
 from rooflift.report.cells import Cell, Column, Row, Table
+from rooflift.report.code import lines_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,33 +93,58 @@ def heat(frame: pd.DataFrame, file: str) -> dict[int, float]:
     return {int(line): float(samples) / total for line, samples in own.groupby("line")[SAMPLES].sum().items()}
 
 
-def heat_html(frame: pd.DataFrame, texts: Mapping[str, str], name: str) -> str:
+def heat_html(frame: pd.DataFrame, texts: Mapping[str, str], name: str, *, sass: bool = True) -> str:
     """Return the source files that a kernel's instructions stand for: heat column, an anchor a line, SASS to unfold.
 
-    `name` begins the anchors: `#name-file-94`. Only lines with samples unfold. The style is the page's: the
-    classes are `source`, `heat`, `hot` and the width of the bar stands in `--share`.
+    `name` begins the anchors: `#name-file-94`. Only lines with samples unfold, and with `sass` alone. The style is the
+    page's: the classes are `source` and `heat`, and the width of the bar stands in `--share`. A file without any
+    instruction is left out.
     """
-    return "".join(_file_html(frame, file, text, name) for file, text in sorted(texts.items()))
+    shown = []
+    for file, text in sorted(texts.items()):
+        own = frame[frame["file"] == file]
+        if len(own):
+            shown.append(source_html(text, file, name, heat(frame, file), _unfolded(own) if sass else {}))
+    return "".join(shown)
 
 
-def _file_html(frame: pd.DataFrame, file: str, text: str, name: str) -> str:
-    shares = heat(frame, file)
-    if not shares:
-        return ""
-    own = dict(tuple(frame[frame["file"] == file].groupby("line")[["offset", "sass", *SUMMED]]))
+def source_html(
+    text: str, file: str, name: str, shares: Mapping[int, float] | None = None, sass: Mapping[int, str] | None = None
+) -> str:
+    """Return one file, highlighted, a row a line; where `shares` are given with a heat column, else without."""
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        share, code = shares.get(number, 0.0), escape(printable(line)) or " "
+    for number, code in enumerate(lines_html(text, file), start=1):
         anchor = escape(f"{name}-{file}-{number}", quote=True)
-        if number in own and own[number][SAMPLES].sum() > 0:
-            sass = "\n".join(
-                f"{row.offset:#06x} {row.samples:8.0f}  {row.sass}"
-                for row in own[number].sort_values("offset").itertuples()
+        unfolded = (sass or {}).get(number)
+        shown = f"<code>{code or ' '}</code>"
+        if unfolded:
+            shown = (
+                f"<details><summary>{shown}</summary><pre>{escape(printable(unfolded), quote=False)}</pre></details>"
             )
-            code = f"<details><summary>{code}</summary><pre>{escape(printable(sass))}</pre></details>"
-        heat_text = f"{share * 100:.1f} %" if share >= 0.001 else ""  # a tenth of a point is the last digit shown
         rows.append(
-            f'<tr id="{anchor}"><td><a href="#{anchor}">{number}</a></td>'
-            f'<td class="heat" style="--share:{share:.4f}">{heat_text}</td><td><code>{code}</code></td></tr>\n'
+            f'<tr id="{anchor}"><td><a href="#{anchor}">{number}</a></td>{_heat(shares, number)}<td>{shown}</td></tr>'
         )
-    return f'<table class="source"><caption>{escape(plain(file))}</caption>\n{"".join(rows)}</table>\n'
+    heading = "" if shares is None else '<th scope="col">Samples</th>'
+    head = f'<thead><tr><th scope="col">Line</th>{heading}<th scope="col">Source</th></tr></thead>'
+    body = "\n".join(rows)
+    return f'<table class="source"><caption>{escape(plain(file))}</caption>\n{head}<tbody>\n{body}\n</tbody></table>\n'
+
+
+def _heat(shares: Mapping[int, float] | None, line: int) -> str:
+    if shares is None:
+        return ""
+    share = shares.get(line, 0.0)
+    if share < 0.0005:  # a tenth of a point is the last digit shown
+        return "<td></td>"
+    return f'<td class="heat" style="--share:{share:.3f}">{share * 100:.1f} %</td>'
+
+
+def _unfolded(own: pd.DataFrame) -> dict[int, str]:
+    """Return, by line, the instructions of the lines of a file that have samples: offset, samples, SASS."""
+    found = {}
+    for line, rows in own.groupby("line")[["offset", "sass", SAMPLES]]:
+        if rows[SAMPLES].sum() > 0:
+            found[int(line)] = "\n".join(
+                f"{row.offset:#06x} {row.samples:8.0f}  {row.sass}" for row in rows.sort_values("offset").itertuples()
+            )
+    return found

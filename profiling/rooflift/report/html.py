@@ -1,10 +1,12 @@
-"""report.html: one file with figures inline and tables that sort, light and dark, which fetches nothing."""
+"""report.html: one file that fetches nothing: tables that sort, figures that lead to a section a version."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import shlex
-from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,26 +17,34 @@ from rooflift.report.data import ReportData
 from rooflift.report.opening import opening
 from rooflift.report.pictures import PICTURES
 from rooflift.report.text import comparison_title, mean_text, method_text, predictions_text
+from rooflift.report.versions import Code, anchor, sections
 from rooflift.report.warnings import warnings
 
 if TYPE_CHECKING:
+    import jinja2
     from markupsafe import Markup
 
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
+_ID = re.compile(r'(?<= id=")|(?<=url\(#)|(?<=xlink:href="#)')  # where an SVG names a part of itself
 
 
-def write_page(data: ReportData, folder: Path) -> Path:
-    """Write report.html with the figures that lie in the folder, and return its path."""
-    templates = environment("rooflift.report", html=True)
-    templates.filters["strong"] = strong
+def write_page(data: ReportData, folder: Path, code: Code | None = None) -> Path:
+    """Write report.html with the figures that lie in the folder, and return its path.
+
+    `code` are the kernel files that were measured: each version's section shows them.
+    """
     manifest = data.manifest
     path = folder / "report.html"
     path.write_text(
-        templates.get_template("report.html.j2").render(
+        templates()
+        .get_template("report.html.j2")
+        .render(
             manifest=manifest,
             opening=opening(data),
             warnings=warnings(manifest, data.summary, data.comparison),
             sections=_sections(data),
+            versions=sections(data, code or Code({})),
+            anchors=_anchors(data),
             details=_details(data),
             pictures=_pictures(folder),
             behind=int(data.comparison is not None),  # the figures stand behind the table of the versions
@@ -46,11 +56,38 @@ def write_page(data: ReportData, folder: Path) -> Path:
     return path
 
 
+def templates() -> jinja2.Environment:
+    """Return the templates of pages: with the style, the script, and the policy that lets nothing else run or load."""
+    from markupsafe import Markup
+
+    found = environment("rooflift.report", html=True)
+    folder = resources.files("rooflift.report") / "templates"
+    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    found.filters |= {"strong": strong, "html": Markup}
+    found.globals |= {
+        "style": Markup(style),  # noqa: S704  # files of this package
+        "script": Markup(script),  # noqa: S704
+        "policy": f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'",
+    }
+    return found
+
+
 def strong(text: str) -> Markup:
     """Return a line with its **bold** parts as elements; everything else is escaped."""
     from markupsafe import Markup, escape
 
     return Markup(_BOLD.sub(r"<strong>\1</strong>", str(escape(plain(text)))))  # noqa: S704  # escaped before
+
+
+def _anchors(data: ReportData) -> dict[str, str]:
+    """Return the section of each version, and of each group by its first one, as tables name them."""
+    places = {record.version: anchor(place) for place, record in enumerate(data.manifest.versions)}
+    main = data.main
+    grouped = zip(main["versions"], main["version"], strict=True)
+    return {plain(name): place for name, place in places.items()} | {
+        plain(text): places[version] for text, version in grouped if version in places
+    }
 
 
 def _sections(data: ReportData) -> list[tuple[str, str, Table]]:
@@ -88,14 +125,23 @@ def _details(data: ReportData) -> list[tuple[str, Table]]:
     return [*found, ("Machine", tables.machine_table(data.manifest.machine))]
 
 
-def _pictures(folder: Path) -> Sequence[tuple[str, Markup]]:
-    from markupsafe import Markup
-
+def _pictures(folder: Path) -> list[tuple[str, str, Markup]]:
+    """Return the figures that lie in the folder: name, what it answers, and the SVG."""
     found = []
     for name, text in PICTURES.items():
         path = folder / f"{name}.svg"
         if path.exists():
-            svg = path.read_text(encoding="utf-8")
-            # our own figures, whose texts matplotlib has escaped
-            found.append((text, Markup(svg[svg.index("<svg") :])))  # noqa: S704
+            found.append((name, text, inline(path.read_text(encoding="utf-8"), name)))
     return found
+
+
+def inline(svg: str, name: str) -> Markup:
+    """Return a figure of ours to stand in a page, whose names are apart from those of other figures there.
+
+    >>> str(inline('<?xml version="1.0"?><svg><path id="m1"/><use xlink:href="#m1"/></svg>', "a"))
+    '<svg><path id="a.m1"/><use xlink:href="#a.m1"/></svg>'
+    """
+    from markupsafe import Markup
+
+    # matplotlib has escaped the texts, in which quotes are entities: no text looks like an attribute
+    return Markup(_ID.sub(f"{name}.", svg[svg.index("<svg") :]))  # noqa: S704

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rooflift.escape import environment
+from rooflift.report.html import templates
 from rooflift.report.terminal import Part
 
 FILE = "report.html"
@@ -14,7 +14,7 @@ FILE = "report.html"
 def write_unmeasured(label: str, parts: Sequence[Part], folder: Path) -> Path:
     """Write lines and tables under the operator's name into a folder, and return the page's path."""
     sections = [(part, None) if isinstance(part, str) else (part.title, part.table) for part in parts]
-    page = environment("rooflift.report", html=True).get_template("unmeasured.html.j2")
+    page = templates().get_template("unmeasured.html.j2")
     path = folder / FILE
     path.write_text(page.render(label=label, sections=sections), encoding="utf-8")
     return path
