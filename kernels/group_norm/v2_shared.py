@@ -249,6 +249,8 @@ def shared_kernel(
         words = tl.load(word_ptr + first[:, None] + other, mask=known, other=1 << 32, volatile=True)
         while tl.min(tl.min(tl.where(words == 0, 0, 1), 1), 0) == 0:
             words = tl.load(word_ptr + first[:, None] + other, mask=known, other=1 << 32, volatile=True)
+        # a warp that holds copies of another's words may have read them before they were there
+        words = tl.load(word_ptr + first[:, None] + other, mask=known, other=1 << 32, volatile=True)
         means = words.to(tl.int32).to(tl.float32, bitcast=True)
         all_squares = (words >> 32).to(tl.int32).to(tl.float32, bitcast=True)
         counts = tl.where(other < parts, elements(other, pixels, group_channels, chunks, CHANNELS, PIXELS), 0.0)
