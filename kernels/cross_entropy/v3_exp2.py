@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 
 PART = 4096  # columns of a program
-MOST_PARTS = 32  # of a row: their words fit a warp, which sees them all at once; far more programs are resident
+MOST_PARTS = 64  # of a row: programs that wait for each other have to fit on the GPU at once
 MOST_PART = 32768
 ELEMENTS = 32  # a thread
 LOG2_E = tl.constexpr(1.4426950408889634)

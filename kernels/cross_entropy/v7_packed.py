@@ -19,7 +19,7 @@ import torch.nn as nn
 import triton
 import triton.language as tl
 
-MOST_PARTS = 32  # of a row: their words fit a warp, which sees them all at once; far more programs are resident
+MOST_PARTS = 64  # of a row: programs that wait for each other have to fit on the GPU at once
 MOST_PART = 32768
 LONG = 40960  # columns from which on larger parts are faster; measured at 32000 and 131072
 FEW = 2**20  # logits that leave SMs without work

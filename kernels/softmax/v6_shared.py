@@ -3,7 +3,7 @@
 Stage:   memory
 Change:  a row of more than 32768 columns is shared by programs of 4096 columns and 4 warps. Each loads its part once,
          publishes maximum and sum as one word, waits for the words of its row, and writes from registers. A counter
-         gives out parts in order, so that the programs of a row run at the same time. Rows of more than 32 parts would
+         gives out parts in order, so that the programs of a row run at the same time. Rows of more than 64 parts would
          ask for more programs at once than a small GPU holds: one launch leaves the words of their tiles, another
          writes, last tile first, while L2 still holds the end of the row. v5's lag is gone.
 Why:     on an H100 v5's excess_traffic is 1.476 on main and its l2_hit_pct 38: after the lag the second read comes
@@ -26,7 +26,7 @@ import triton.language as tl
 
 MOST_COLUMNS = 32768  # of a row in the registers of one program: 1024 threads with 32 elements each
 PART = 4096  # columns of a program that shares a longer row
-MOST_PARTS = 32  # of a row: their words fit a warp, which sees them all at once; far more programs are resident
+MOST_PARTS = 64  # of a row: 16 SMs hold them at once, so that none waits for one that cannot start
 TILE = 16384  # columns a program takes of a row that is too long to share
 SMS = 128  # programs that short rows are at least spread over
 ELEMENTS = 32  # a thread, where nothing else was tried

@@ -23,7 +23,7 @@ import triton.language as tl
 SHORT = 512  # columns up to which a program takes several rows
 MOST_COLUMNS = 32768  # of a row in the registers of one program: 1024 threads with 32 elements each
 PART = 4096  # columns of a program that shares a longer row
-MOST_PARTS = 32  # of a row: their words fit a warp, which sees them all at once; far more programs are resident
+MOST_PARTS = 64  # of a row: 16 SMs hold them at once, so that none waits for one that cannot start
 TILE = 16384  # columns a program takes of a row that is too long to share
 SMS = 128  # programs that short rows are at least spread over
 ELEMENTS = 32  # a thread
