@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rooflift.api.capture import capture
     from rooflift.api.checks import verify
     from rooflift.api.doctor import doctor
     from rooflift.api.estimates import estimate
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
     from rooflift.api.work import compile, profile  # noqa: A004  # rl.compile, as re.compile
     from rooflift.errors import RoofliftError
     from rooflift.optimize.ask import optimize, prompt
+    from rooflift.region import region
 
 __version__ = "0.1.0"
 __all__ = [
     "RoofliftError",
     "Run",
+    "capture",
     "compare_times",
     "compile",
     "doctor",
@@ -55,12 +58,14 @@ __all__ = [
     "profile",
     "prompt",
     "read_report",
+    "region",
     "roofs",
     "runs",
     "verify",
 ]
 
 _MODULES = {
+    "rooflift.api.capture": ("capture",),
     "rooflift.api.checks": ("verify",),
     "rooflift.api.doctor": ("doctor",),
     "rooflift.api.estimates": ("estimate",),
@@ -77,6 +82,7 @@ _MODULES = {
     "rooflift.api.work": ("compile", "profile"),
     "rooflift.errors": ("RoofliftError",),
     "rooflift.optimize.ask": ("optimize", "prompt"),
+    "rooflift.region": ("region",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -84,6 +84,7 @@ FUNCTIONS: dict[str, list[Callable[..., Any]]] = {
     "optimize": [rl.optimize],
     "estimate": [rl.open, rl.estimate],
     "new": [rl.new, Operator.new_version],
+    "capture": [rl.capture],
     "batch": [batch],
     "mcp": [serve_http],
     "skill": [write_skill],

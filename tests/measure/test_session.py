@@ -173,7 +173,7 @@ def test_measurement_leaves_a_whole_run_folder(stand: Stand, request_: Request, 
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-h100-nocommit", told.folder.name)
     assert [path.name for path in told.folder.parent.iterdir()] == [told.folder.name]  # no folder that is being written
     names = {path.relative_to(told.folder).as_posix() for path in told.folder.rglob("*") if path.is_file()}
-    figures = {f"{name}.svg" for name in ("roofline", "metrics", "stalls")}
+    figures = {f"{name}.svg" for name in ("roofline", "bottleneck", "progress", "stalls")}
     tables = {"run.json", "metrics.csv", "timings.csv", "samples.parquet", "report.md"}
     assert names == tables | figures | {"ncu/depthwise_conv2d.ncu-rep"}
     assert list((stand.folder / "staging").iterdir()) == []

@@ -20,6 +20,9 @@ COMMANDS = {
     "verify": Entry("Measure", "verify:verify", "Compare versions with the reference in float64."),
     "roofs": Entry("Measure", "roofs:roofs", "Measure this GPU's bandwidths and FLOP rates, for rooflines."),
     "compile": Entry("Measure", "compile:compile_", "Compile versions without a GPU: registers, spills, occupancy."),
+    "capture": Entry(
+        "Measure", "capture:capture", "Record kernels of any program under ncu: those that take the time."
+    ),
     "batch": Entry("Measure", "batch:batch", "Verify, compile or profile many operators on all GPUs."),
     "runs": Entry("Read", "runs:runs", "List or verify the recorded runs, or compress their reports."),
     "show": Entry("Read", "show:show", "Print a run's table, the kernels of a report, or the operators."),
@@ -29,7 +32,7 @@ COMMANDS = {
     "gate": Entry("Read", "gate:gate", "Check a version against thresholds, for CI."),
     "advise": Entry("Improve", "advise:advise", "Show SOL, bottleneck and the stage worth trying next."),
     "prompt": Entry("Improve", "prompt:prompt", "Write the prompt for the next version."),
-    "lint": Entry("Improve", "lint:lint", "Check a candidate's form, and compile its kernels; none is launched."),
+    "lint": Entry("Improve", "lint:lint", "Check a candidate's form and compile its kernels; none is run."),
     "optimize": Entry("Improve", "optimize:optimize", "Run the loop with an agent: prompt, candidate, evaluation."),
     "estimate": Entry("Improve", "estimate:estimate", "Estimate a run's times on another GPU."),
     "new": Entry("Exchange", "new:new", "Make an operator, of a function too; a version; a project."),

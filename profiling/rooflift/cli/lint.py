@@ -25,7 +25,7 @@ def lint(
     as_json: AsJson = False,
     root: Root = None,
 ) -> None:
-    """Check a candidate's form, and compile its kernels; none is launched.
+    """Check a candidate's form and compile its kernels; none is run.
 
     With --stage, the rules of that stage as well. Whether it is right and honest, `optimize` judges by what it does.
     Exit codes: 0 accepted, 1 rejected.

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from rooflift.errors import CatalogError, RunFault
 from rooflift.importer.versions import Choice, by_kernel, chosen, durations, renumbered, versioned
 from rooflift.ncu.content import open_report
 from rooflift.ncu.files import Metrics, read_file
-from rooflift.ncu.metrics import BY_NAME, METRICS
+from rooflift.ncu.metrics import BY_NAME, METRICS, TRACED
 from rooflift.ncu.reader import Device
 from rooflift.ncu.units import Units
 from rooflift.project.gpus import GpuSpec, overruled, spec_for_name
@@ -34,6 +36,9 @@ BY_NCU = (
     f"Times are {BY_NAME['ncu_time_ns'].ncu[0].partition('.')[0]}: kernels alone, under ncu, with its clocks"
     " and caches. They tell the versions of these files apart, and are not to be compared with times of CUDA events."
 )
+BY_CUPTI = (
+    "Times are durations of kernels in the running program, by CUPTI's activity records; no metrics stand beside them."
+)
 NO_CASE = "imported"
 
 
@@ -48,8 +53,25 @@ class Label:
     dtype: str
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How the files came about, where rooflift has them from `capture`: notes, and the command of ncu."""
+
+    notes: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+ELSEWHERE = Made()
+
+
 def import_files(
-    paths: Sequence[Path], label: Label, root: Path, out: Path, choice: Choice = EVERYTHING, units: Units = "auto"
+    paths: Sequence[Path],
+    label: Label,
+    root: Path,
+    out: Path,
+    choice: Choice = EVERYTHING,
+    units: Units = "auto",
+    made: Made = ELSEWHERE,
 ) -> Run:
     """Make the run folder `out` of files with metrics, whole or not at all, and read it back.
 
@@ -85,7 +107,7 @@ def import_files(
         ]
         metrics = renumbered(_joined(parts))
         own = any(one.frame["version"].any() for one in read)
-        times, told = ([], []) if own else durations(metrics)
+        times, told = ([], []) if own and not choice.regions else durations(metrics)
         metrics.to_csv(folder / "metrics.csv", index=False)
         timed = times if all(metrics["version"]) else []
         runs.to_frame(timed, TimingRow).to_csv(folder / "timings.csv", index=False)
@@ -98,12 +120,13 @@ def import_files(
             sha256(paths[0]),
             others,
             unnamed=_is_split(label, choice) and not own,
-            repeats=not own,
+            repeats=not own or choice.regions,
         )
-        notes = [text for one in read for text in one.notes]
+        notes = [*made.notes, *(text for one in read for text in one.notes)]
         if timed:
-            notes.append(BY_NCU)
+            notes.append(BY_CUPTI if TRACED in set(metrics["ncu_name"]) else BY_NCU)
         manifest = _manifest(origin, label, read[0].device, metrics, root, out.name, [*notes, *told], timed=bool(timed))
+        manifest = msgspec.structs.replace(manifest, ncu_command=[redact.redact_text(w, hidden) for w in made.command])
         write_manifest(folder, manifest)
         redact.refuse(folder, hidden)
     return runs.read_run(out)

@@ -21,7 +21,10 @@ SMALL_PCT = 5.0  # of the time: beside a kernel of interest this is set-up or a 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is taken of the files: `names` are the versions' names, one a file, or one a kernel with `by_kernel`."""
+    """What is taken of the files: `names` are the versions' names, one a file, or one a kernel with `by_kernel`.
+
+    With `regions` the ranges of `rl.region` are versions, and ncu's durations are their times.
+    """
 
     names: tuple[str, ...] = ()
     by_kernel: bool = False
@@ -29,6 +32,7 @@ class Choice:
     launch: int | None = None
     skip: int = 0
     last: bool = False
+    regions: bool = False
 
 
 def slug(text: str) -> str:
@@ -73,8 +77,8 @@ def by_kernel(frame: pd.DataFrame, names: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def versioned(name: str, about: str) -> str:
-    """Return "v0_gemm" of the name "v0", and any longer name as it is."""
-    return f"{name}_{slug(about)}" if re.fullmatch(r"v\d+", name) else name
+    """Return "v0_gemm" of the name "v0" about a gemm, and any longer name as it is."""
+    return f"{name}_{slug(about)}" if re.fullmatch(r"v\d+", name) and about != name else name
 
 
 def renumbered(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rooflift.errors import NcuFault
 from rooflift.ncu.metrics import SOURCE_SECTION
-from rooflift.worker.protocol import RANGE
+from rooflift.region import RANGE
 
 INSTALL_REMEDY = (
     "Install NVIDIA Nsight Compute (it comes with the CUDA toolkit) and put `ncu` on PATH, or name it in ROOFLIFT_NCU."
@@ -69,15 +69,22 @@ def ncu_command(
         "--nvtx",
         "--nvtx-include",
         f"{RANGE}/",
+        *collected(metrics, sections, full_set),
+        "--force-overwrite",
+        "--export",
+        report,
+        *program,
+    ]
+
+
+def collected(metrics: Sequence[str], sections: Sequence[str] = (), full_set: bool = False) -> list[str]:
+    """Return the options that say what ncu collects."""
+    return [
         "--metrics",
         ",".join(metrics),
         *(part for section in sections for part in ("--section", section)),
         *(("--import-source", "yes") if SOURCE_SECTION in sections else ()),
         *(("--set", "full") if full_set else ()),
-        "--force-overwrite",
-        "--export",
-        report,
-        *program,
     ]
 
 

@@ -106,19 +106,29 @@ FAILURES = (
 )
 
 
-def explain(output: str, returncode: int, report_exists: bool, free_bytes: int | None = None) -> NcuFault | None:
+NO_KERNEL = (
+    "ncu saw no kernel inside the versions' range",
+    "Check that forward() of every version launches a kernel on the current device, in this process.",
+)
+
+
+def explain(
+    output: str,
+    returncode: int,
+    report_exists: bool,
+    free_bytes: int | None = None,
+    no_kernel: tuple[str, str] = NO_KERNEL,
+) -> NcuFault | None:
     """Return what went wrong by ncu's output and exit code, None when a report was made.
 
-    `free_bytes` is what the disk of the report has left: ncu says of a full one only that it cannot write.
+    `free_bytes` is what the disk of the report has left: ncu says of a full one only that it cannot write. `no_kernel`
+    is what is said, and the remedy, where ncu recorded none.
     """
     errors = [line.removeprefix("==ERROR== ") for line in output.splitlines() if line.startswith("==ERROR==")]
     if "No kernels were profiled" in output and not errors and returncode == 0:
         seen = re.findall(r"^\s*\d+\. (\S.*)$", output.partition("Available Kernels:")[2], re.MULTILINE)
         elsewhere = f"; outside it ran {', '.join(dict.fromkeys(seen))}" if seen else ""
-        return NcuFault(
-            f"ncu saw no kernel inside the versions' range{elsewhere}",
-            "Check that forward() of every version launches a kernel on the current device, in this process.",
-        )
+        return NcuFault(f"{no_kernel[0]}{elsewhere}", no_kernel[1])
     if not errors and returncode == 0 and report_exists:
         return None
     said = " ".join(errors)

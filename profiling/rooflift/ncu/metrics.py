@@ -52,6 +52,8 @@ STALL_REASONS = {
     "selected": "issuing",
 }
 
+TRACED = "cupti__kernel_duration"  # what rooflift calls a duration of CUPTI or torch's profiler, where ncu has none
+
 METRICS: tuple[Metric, ...] = (
     # shares of a peak
     pct(
@@ -220,7 +222,7 @@ METRICS: tuple[Metric, ...] = (
     # time and traffic
     total(
         "ncu_time_ns",
-        "gpu__time_duration.sum",
+        ("gpu__time_duration.sum", TRACED),
         "Duration",
         "ns",
         "kernel time under ncu: the weight of means, no speed",

@@ -21,7 +21,7 @@ def short_name(name: str, longest: int = LONGEST) -> str:
     >>> short_name("void Impl::launch<Impl::ParallelFor<work(Config)::[lambda(Team) (instance 1)], Policy>>(T1)", 48)
     'launch<ParallelFor<work::lambda, Policy>>'
     """
-    text = _without_parameters(_RETURNS.sub("", name.strip()))
+    text = without_parameters(_RETURNS.sub("", name.strip()))
     text = re.sub(r"\bvoid (?=\w)", "", text)
     text = _ARGUMENT.sub("lambda", _CAST.sub("", text))
     text = re.sub(r"(\w)\([^()<>]*\)::", r"\1::", text)  # the parameters of a function around a lambda
@@ -32,8 +32,8 @@ def short_name(name: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}{FOLDED}"
 
 
-def _without_parameters(name: str) -> str:
-    """Return a name without the parameter list at its end; "operator()" keeps its own."""
+def without_parameters(name: str) -> str:
+    """Return a demangled name without the parameter list at its end; "operator()" keeps its own."""
     text = name.rstrip()
     text = text.removesuffix(" const")
     if not text.endswith(")"):

@@ -24,7 +24,7 @@ from rooflift.ncu.cells import NO_VALUE, Cell, Given, cells, given
 from rooflift.ncu.content import MAGIC
 from rooflift.ncu.metrics import DEVICE_ATTRIBUTES, DEVICE_NAME, SOL_BREAKDOWNS
 from rooflift.ncu.source import Instructions, instructions
-from rooflift.worker.protocol import RANGE, SEPARATOR
+from rooflift.region import RANGE, SEPARATOR
 
 REFUSED, NO_READER = 3, 4  # exit codes
 WORDS = 4  # of the command line, before BEGIN and END

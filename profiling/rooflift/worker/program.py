@@ -16,6 +16,7 @@ import msgspec
 from rooflift.compile.module import load_module, own_constants
 from rooflift.errors import RoofliftError
 from rooflift.project.cases import Case
+from rooflift.region import RANGE
 from rooflift.schema import DISPATCH, CheckRecord, MachineCode, ResolvedCase
 from rooflift.worker import protocol, replayed
 from rooflift.worker.baselines import slow_baselines
@@ -245,7 +246,7 @@ class Program:
             for name, call in self.calls(case, inputs).items():
                 if name not in self.plan.versions:
                     continue
-                torch.cuda.nvtx.range_push(protocol.RANGE)
+                torch.cuda.nvtx.range_push(RANGE)
                 torch.cuda.nvtx.range_push(protocol.range_name(name, case))
                 call()
                 torch.cuda.synchronize()

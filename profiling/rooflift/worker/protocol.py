@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from rooflift.project.cases import Case
+from rooflift.region import SEPARATOR
 from rooflift.schema import (
     CheckRecord,
     CompiledKernel,
@@ -21,8 +22,6 @@ from rooflift.schema import (
     Sampling,
 )
 
-RANGE = "rooflift"  # the NVTX range that ncu is told to profile
-SEPARATOR = "|"
 LAUNCH_PLANS = "launch_plans"  # the folder with those of versions that are replayed
 GPU_LOCK = "gpu.lock"  # the two children of one run take turns on the GPU
 FAR = 1e300  # stands for an infinite error, which JSON cannot hold
