@@ -68,7 +68,7 @@ def capture(request: CaptureRequest, stage: Path, say: Progress) -> Captured:
         CatalogError: no kernel is called so, or where a launcher's program begins cannot be told.
         NcuFault: ncu failed, or saw no kernel; CounterPermission where not even durations are known.
     """
-    split_launcher(request.program)  # before the program runs
+    _parts(request.program)  # before the program runs
     first = _first_run(request, stage, say)
     many = len(first.traces) > 1
     found = [kernel for kernel in first.kernels() if not (many and COLLECTIVE in kernel.name.lower())]
@@ -79,6 +79,13 @@ def capture(request: CaptureRequest, stage: Path, say: Progress) -> Captured:
         if not isinstance(fault, CounterPermission) and _has_ncu():
             raise
         return Captured(first, chosen, {}, [], fault.message)
+
+
+def _parts(program: Sequence[str]) -> tuple[list[str], list[str], str]:
+    """Return a launcher and its program; what torchrun runs a script with is the Python that it is itself run with."""
+    first = Path(shutil.which(program[0]) or program[0])
+    beside = first if first.name.startswith("python") else first.with_name("python")
+    return split_launcher(program, str(beside) if beside.exists() else "python")
 
 
 def _has_ncu() -> bool:
@@ -106,7 +113,7 @@ def _first_run(request: CaptureRequest, stage: Path, say: Progress) -> FirstRun:
     if first.groups:
         return first
     say("no kernel seen inside of the program: ncu takes the durations of all")
-    before, behind, variable = split_launcher(request.program)
+    before, behind, variable = _parts(request.program)
     report = _report_name(stage / "durations", variable)
     command = [*before, *duration_command(str(find_ncu()), behind, report, request.graphs)]
     _under_ncu(command, stage, "durations*.ncu-rep", request.timeout_s, say)
@@ -114,7 +121,7 @@ def _first_run(request: CaptureRequest, stage: Path, say: Progress) -> FirstRun:
 
 
 def _record(request: CaptureRequest, first: FirstRun, chosen: Sequence[Kernel], stage: Path, say: Progress) -> Captured:
-    before, behind, variable = split_launcher(request.program)
+    before, behind, variable = _parts(request.program)
     variable = (first.rank_variable or variable) if before else ""
     regions = bool(first.regions)
     named = chosen if not regions or request.kernel else []

@@ -111,10 +111,11 @@ def _launch(ncu: str, replay: Replay, graphs: Graphs) -> list[str]:
     ]
 
 
-def split_launcher(program: Sequence[str]) -> tuple[list[str], list[str], str]:
+def split_launcher(program: Sequence[str], python: str = "python") -> tuple[list[str], list[str], str]:
     """Return a command in two parts, between which ncu goes, and the environment variable that has a process's rank.
 
     The first part is empty, and the variable "", where nothing launches several ranks. Each rank has an ncu of its own.
+    `python` is what torchrun runs a script with.
 
     >>> split_launcher(["torchrun", "--nproc-per-node", "2", "train.py", "--lr", "3"])
     (['torchrun', '--nproc-per-node', '2', '--no-python'], ['python', 'train.py', '--lr', '3'], 'RANK')
@@ -137,8 +138,8 @@ def split_launcher(program: Sequence[str]) -> tuple[list[str], list[str], str]:
         if at < 0 and script < 0:
             raise _unclear(words)
         if at >= 0 and (script < 0 or at < script):
-            return [*words[:at], "--no-python"], ["python", "-m", *words[at + 1 :]], "RANK"
-        return [*words[:script], "--no-python"], ["python", *words[script:]], "RANK"
+            return [*words[:at], "--no-python"], [python, "-m", *words[at + 1 :]], "RANK"
+        return [*words[:script], "--no-python"], [python, *words[script:]], "RANK"
     if Path(words[0]).name in LAUNCHERS:
         for at, word in enumerate(words[1:], 1):
             if re.fullmatch(r"(.*/)?(python[\d.]*|[\w.+-]+\.(sh|exe|out))|\.{0,2}/.+", word):
