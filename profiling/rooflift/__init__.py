@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rooflift.api.roofs import roofs
     from rooflift.api.run import Run
     from rooflift.api.times import compare_times
+    from rooflift.api.tune import tune
     from rooflift.api.work import compile, profile  # noqa: A004  # rl.compile, as re.compile
     from rooflift.errors import RoofliftError
     from rooflift.optimize.ask import optimize, prompt
@@ -61,6 +62,7 @@ __all__ = [
     "region",
     "roofs",
     "runs",
+    "tune",
     "verify",
 ]
 
@@ -79,6 +81,7 @@ _MODULES = {
     "rooflift.api.roofs": ("roofs",),
     "rooflift.api.run": ("Run",),
     "rooflift.api.times": ("compare_times",),
+    "rooflift.api.tune": ("tune",),
     "rooflift.api.work": ("compile", "profile"),
     "rooflift.errors": ("RoofliftError",),
     "rooflift.optimize.ask": ("optimize", "prompt"),

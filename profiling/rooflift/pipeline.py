@@ -108,7 +108,7 @@ def profile(request: Request, out: Path | None, progress: Progress, *, numbered:
         if findings is None and request.options.sanitize:
             findings = sanitizer.sanitize(request, request.operator.select_cases([], "test"), progress)
             checkpoint.save("sanitizer", findings)
-        metric_set = _metric_request(request.metric_set, checkpoint.report)
+        metric_set = metric_request(request.metric_set, checkpoint.report)
         seen = measure(request, metric_set, start.sampling, prepared, known_cases(request), checkpoint)
         prepared("reading the report and drawing")
         draws.join()  # matplotlib draws in one thread at a time
@@ -368,7 +368,8 @@ def settled(options: MeasureOptions, started: datetime.datetime) -> Sampling:
     return Sampling(int(started.timestamp()), options.samples, options.precision, budget_s)
 
 
-def _metric_request(metric_set: str, report: Path) -> MetricRequest | None:
+def metric_request(metric_set: str, report: Path) -> MetricRequest | None:
+    """Return what ncu is to collect of a metric set, and where its report goes; None for the set `none`."""
     if metric_set == "none":
         return None
     names, sections = registry.ncu_names(metric_set), registry.ncu_sections(metric_set)

@@ -282,6 +282,29 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     sha256_self: str | None = None  # of run.json with "" in this place; None in runs from before it was recorded
 
 
+class TuneManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """tune.json: what was tried, where and how; tune.csv beside it says what came of it."""
+
+    schema: int = SCHEMA_VERSION
+    operator: str
+    ladder: str = ""
+    version: str
+    created: str  # UTC, ISO 8601
+    machine: Machine
+    command: list[str]
+    commit: str | None
+    dirty: bool
+    parameters: dict[str, list[bool | int | float | str]]  # the values of each
+    sizes: dict[str, int]  # how many configurations there are, by "case/dtype"
+    method: str  # all, tpe or random
+    evaluations: int
+    sampling: Sampling
+    metric_set: str
+    ncu_command: list[str] = []
+    notes: list[str] = []
+    sha256: dict[str, str]  # kernel files by "kernels/..."
+
+
 class RoofRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One measured roof: the best configuration of a kernel that does nothing else."""
 

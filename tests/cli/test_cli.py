@@ -86,6 +86,7 @@ FUNCTIONS: dict[str, list[Callable[..., Any]]] = {
     "new": [rl.new, Operator.new_version],
     "capture": [rl.capture],
     "batch": [batch],
+    "tune": [rl.tune],
     "mcp": [serve_http],
     "skill": [write_skill],
     "export": [Operator.export],

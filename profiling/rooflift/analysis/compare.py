@@ -367,24 +367,33 @@ def compare_metrics(base: Side, head: Side) -> pd.DataFrame:
     sides = [_metrics(one) for one in (base, head)]
     rows = []
     for key in (key for key in sides[0] if key in sides[1]):
-        for metric, (one, other) in _both(sides[0][key], sides[1][key]).items():
-            difference = metric.startswith("stall_") or BY_NAME[metric].unit == "%" if metric in BY_NAME else False
-            change = other - one if difference else other / one if one else math.nan
-            limit = MOVED_STALL if metric.startswith("stall_") else 100 * MOVED
-            moved = abs(change) >= limit if difference else one != other and not abs(change - 1) < MOVED
-            rows.append((*key, metric, one, other, change, moved))
+        rows += [(*key, *change) for change in metric_changes(sides[0][key], sides[1][key])]
     return pd.DataFrame(rows, columns=["case", "dtype", "metric", "base", "head", "change", "moved"])
+
+
+def metric_changes(base: Mapping[str, float], head: Mapping[str, float]) -> list[tuple[str, float, float, float, bool]]:
+    """Return metric, base, head, change and moved, as `compare_metrics` has them, of what both sides have."""
+    rows = []
+    for metric, (one, other) in _both(base, head).items():
+        difference = metric.startswith("stall_") or BY_NAME[metric].unit == "%" if metric in BY_NAME else False
+        change = other - one if difference else other / one if one else math.nan
+        limit = MOVED_STALL if metric.startswith("stall_") else 100 * MOVED
+        moved = abs(change) >= limit if difference else one != other and not abs(change - 1) < MOVED
+        rows.append((metric, one, other, change, moved))
+    return rows
 
 
 def _metrics(one: Side) -> dict[tuple[str, str], dict[str, float]]:
     if one.metrics.empty:
         return {}
     own = combined(one.manifest, one.metrics[one.metrics["version"] == one.version]).set_index(KEY)
-    own["dram_bytes"] = own["dram_read_bytes"] + own["dram_write_bytes"]
-    found = {}
-    for (_, case, dtype), row in own.iterrows():
-        found[case, dtype] = {str(name): float(value) for name, value in row.items() if name not in NEVER_COMPARED}
-    return found
+    return {(case, dtype): compared_figures(row.to_dict()) for (_, case, dtype), row in own.iterrows()}
+
+
+def compared_figures(row: Mapping[Any, Any]) -> dict[str, float]:
+    """Return what is compared of a row of `combine`: the metrics but ncu's time, and the DRAM bytes of both ways."""
+    own = {str(name): float(value) for name, value in row.items() if name in BY_NAME and name not in NEVER_COMPARED}
+    return own | {"dram_bytes": own["dram_read_bytes"] + own["dram_write_bytes"]}
 
 
 def _both(base: Mapping[str, float], head: Mapping[str, float]) -> dict[str, tuple[float, float]]:
@@ -399,9 +408,12 @@ def _cause(row: Mapping[str, Any], metrics: pd.DataFrame) -> str:
     if row["verdict"] not in ("faster", "slower"):
         return ""
     own = metrics[(metrics["case"] == row["case"]) & (metrics["dtype"] == row["dtype"])].set_index("metric")
-    if own.empty:
-        return "not profiled"
-    change = math.log(row["time_x"])
+    return explanation(row["time_x"], own) if not own.empty else "not profiled"
+
+
+def explanation(time_x: float, own: pd.DataFrame) -> str:
+    """Return what explains a change of the time among the changes of metrics, a frame with the index `metric`."""
+    change = math.log(time_x)
     shares = {}
     for name, parts in WORK.items():
         if all(metric in own.index for metric in parts):

@@ -24,6 +24,7 @@ from rooflift.runs import run as stored
 from rooflift.runs.verify import Verified, verify
 
 if TYPE_CHECKING:
+    from rooflift.api.tune import Tune
     from rooflift.ncu.units import Units
 
 
@@ -93,6 +94,27 @@ class Run(Contents):
         from rooflift.api import kernels
 
         return kernels.compare_kernels(self, base, other or self, head, case, dtype)
+
+    def tune(self, version: str | None = None, **options: Any) -> Tune:
+        """Try configurations of a version of this run, by default the last, on the case that the run is about.
+
+        The options are those of `rl.tune`. It is measured on the GPU here, whichever the run's was; without one the
+        configurations are compiled for the run's.
+
+        >>> import rooflift as rl
+        >>> rl.latest("softmax").tune("v9", values={"num_warps": [4, 8]}).best  # doctest: +SKIP
+
+        Raises:
+            CatalogError: the run has no such version or belongs to no project.
+            KernelFault, EnvironmentFault, RunFault: as `rl.tune`.
+        """
+        from rooflift.api.tune import tune
+        from rooflift.runs.find import ladder_label
+
+        about = selection.select(self, version)
+        target = int(self.manifest.machine.compute_capability.replace(".", "") or 0) or None
+        chosen = {"cases": [about.case], "dtypes": [about.dtype], "target": target, "root": self.root} | options
+        return tune(ladder_label(self.manifest), about.version, **chosen)
 
     def gate(
         self,

@@ -23,6 +23,7 @@ COMMANDS = {
     "capture": Entry(
         "Measure", "capture:capture", "Record kernels of any program under ncu: those that take the time."
     ),
+    "tune": Entry("Measure", "tune:tune", "Try configurations of a version; without a GPU, compile them."),
     "batch": Entry("Measure", "batch:batch", "Verify, compile or profile many operators on all GPUs."),
     "runs": Entry("Read", "runs:runs", "List or verify the recorded runs, or compress their reports."),
     "show": Entry("Read", "show:show", "Print a run's table, the kernels of a report, or the operators."),

@@ -133,6 +133,16 @@ Targets = Annotated[
         parser=_capability,
     ),
 ]
+OneTarget = Annotated[
+    int | None,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="CAPABILITY",
+        help="The compute capability to compile for: 90, 9.0 or sm_90. Default: the GPU's, without one 90.",
+        parser=_capability,
+    ),
+]
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", help="Seconds after which the measurement is stopped.", min=1)
 ]

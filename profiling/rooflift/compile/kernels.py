@@ -19,6 +19,10 @@ from rooflift.project.gpus import GpuSpec, spec_for_target
 from rooflift.schema import CompiledKernel
 
 
+class DoesNotFit(KernelFault):
+    """A kernel that compiles, and that no block of the GPU has the resources for."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Launch:
     kernel: str
@@ -38,7 +42,8 @@ def compile_version(
     kernel the first configuration is compiled. A version in plain torch launches none, and nothing is returned.
 
     Raises:
-        KernelFault: a kernel does not compile, cannot be launched, or the forward does not run on meta tensors.
+        KernelFault: a kernel does not compile, cannot be launched (DoesNotFit), or the forward does not run on meta
+            tensors.
         CatalogError: a target is unknown.
         EnvironmentFault: cuobjdump is missing, or TRITON_INTERPRET is set.
     """
@@ -71,7 +76,7 @@ def require_compiles(forward: Callable[[], object], version: str, case: Case, ta
 def _require_fit(launch: _Launch, spec: GpuSpec, version: str) -> None:
     """Refuse a kernel that no block of the GPU has the shared memory for: it compiles, and its launch fails."""
     if launch.shared_bytes > spec.max_shared_bytes_per_block:
-        raise KernelFault(
+        raise DoesNotFit(
             f"{launch.kernel} of {version} needs {launch.shared_bytes:,} bytes of shared memory a block; "
             f"sm_{spec.target} has {spec.max_shared_bytes_per_block:,}",
             "Make its tiles smaller, or num_stages.",

@@ -12,6 +12,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from rooflift.errors import CatalogError
+from rooflift.project.space import is_kernel
 
 
 def assigned(statement: ast.stmt) -> list[str]:
@@ -30,12 +31,37 @@ def assigned(statement: ast.stmt) -> list[str]:
     return [node.id for node in found if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
 
 
-class _Loader(importlib.machinery.SourceFileLoader):
-    """Leaves no __pycache__ beside the kernel files, and gives module constants other values."""
+class _Forced(ast.NodeTransformer):
+    """Gives variables of the host's code other values, wherever they are assigned; kernels keep theirs."""
 
-    def __init__(self, name: str, path: str, constants: Mapping[str, Any]) -> None:
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self.variables = variables
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # the name that ast asks for
+        return node if is_kernel(node) else self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
+        return self._followed(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> list[ast.stmt]:
+        return self._followed(node)
+
+    def _followed(self, node: ast.stmt) -> list[ast.stmt]:
+        again = []
+        for name in assigned(node):
+            if name in self.variables:  # what is a tl.constexpr stays one, or no kernel could read it
+                value = repr(self.variables[name])
+                text = f"{name} = type({name})({value}) if type({name}).__name__ == 'constexpr' else {value}"
+                again.append(ast.copy_location(ast.parse(text).body[0], node))
+        return [node, *again]
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Leaves no __pycache__ beside the kernel files, and gives constants and variables other values."""
+
+    def __init__(self, name: str, path: str, constants: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
         super().__init__(name, path)
-        self.constants = constants
+        self.constants, self.variables = constants, variables
 
     def set_data(self, *_: Any, **__: Any) -> None:
         """Write no bytecode."""
@@ -53,6 +79,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
                     text = f"type({name})({value!r})" if isinstance(value, list) else repr(value)
                     body.append(ast.copy_location(ast.parse(f"{name} = {text}").body[0], statement))
         tree.body = body
+        if self.variables:
+            tree = _Forced(self.variables).visit(tree)
         if left:
             raise CatalogError(
                 f"{Path(str(path)).name}: no module constant {next(iter(left))!r}",
@@ -69,16 +97,23 @@ def own_constants(path: Path, constants: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in constants.items() if name in names}
 
 
-def load_module(path: Path, name: str | None = None, constants: Mapping[str, Any] | None = None) -> ModuleType:
+def load_module(
+    path: Path,
+    name: str | None = None,
+    constants: Mapping[str, Any] | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> ModuleType:
     """Import a file by path, as its own module; it is not put under kernels.* because that name is somebody else's.
 
-    `constants` are values for what the file assigns at module level, such as a batch size.
+    `constants` are values for what the file assigns at module level, such as a batch size; `variables` are values for
+    whatever the host's code assigns, in functions, too, such as the block sizes of a wrapper.
 
     Raises:
         CatalogError: the file has no such constant.
     """
     name = name or f"rooflift_kernel_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(name, str(path), constants or {}))
+    loader = _Loader(name, str(path), constants or {}, variables or {})
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None  # a .py path has a spec
     assert spec.loader is not None  # and a loader
     module = importlib.util.module_from_spec(spec)

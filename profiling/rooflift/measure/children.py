@@ -45,6 +45,8 @@ class Measurement:
     gaps: list[protocol.Gap] = field(default_factory=list)  # what Triton's interpreter could not compare
     compiled: list[CompiledKernel] = field(default_factory=list)
     without_kernel: list[protocol.NoKernel] = field(default_factory=list)
+    autotuned: list[protocol.Autotuned] = field(default_factory=list)
+    unfit: list[protocol.Unfit] = field(default_factory=list)
     ncu_command: list[str] = field(default_factory=list)
     ncu_version: str | None = None
 
@@ -53,7 +55,7 @@ class Measurement:
 def staged(operator: Operator, versions: Sequence[Version], plan: Plan) -> Iterator[Path]:
     """Yield a neutral folder with the kernel files and plan.json: ncu writes the paths it sees into its report.
 
-    The plan's versions are filled in with the names of their copies.
+    The plan's versions are filled in with the names of their copies, unless it has them: configurations of one file.
     """
     with tempfile.TemporaryDirectory(prefix="rooflift-") as name:
         stage = Path(name)
@@ -68,7 +70,7 @@ def staged(operator: Operator, versions: Sequence[Version], plan: Plan) -> Itera
             (stage / plan.dispatch).write_text(inline(operator.dispatch), encoding="utf-8")
         if plan.baselines and operator.baselines is not None:
             shutil.copy(operator.baselines, stage / plan.baselines)
-        files = {version.name: f"{version.name}.py" for version in versions}
+        files = plan.versions or {version.name: f"{version.name}.py" for version in versions}
         (stage / "plan.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(plan, versions=files)))
         yield stage
 
@@ -121,7 +123,7 @@ async def run_worker(
 
 def _complete(plan: Plan, task: protocol.Task, seen: Measurement, part: str) -> bool:
     """Tell whether the program said all that its plan asks for: a kernel file may have left it with code 0."""
-    if task == "record":  # a plan that is missing is found where it is to be carried out
+    if task in ("record", "configurations", "fit", "tune"):  # who asked finds what is missing, and goes on
         return True
     own = {(case.name, case.dtype) for case in protocol.shard(plan.work, part)}
     if task == "compile":
@@ -163,6 +165,10 @@ def hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C90
             seen.compiled.append(kernel)
         case protocol.NoKernel() as none:
             seen.without_kernel.append(none)
+        case protocol.Autotuned() as autotuned:
+            seen.autotuned.append(autotuned)
+        case protocol.Unfit() as unfit:
+            seen.unfit.append(unfit)
         case protocol.Refused(error, message, remedy):
             raise getattr(errors, error)(message, remedy)
         case protocol.Gap() as gap:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -151,6 +151,39 @@ def profile_request(
     slow = suite if baselines is None else baselines
     options = msgspec.structs.replace(options, slow_baselines=slow)
     return replace(request, command=command, suite=suite, options=options)
+
+
+def tune_request(
+    root: Path,
+    operator: str,
+    version: str,
+    *,
+    cases: Collection[str],
+    dtypes: Collection[str],
+    metric_set: str,
+    timeout_s: float,
+    said: Mapping[str, Any],
+) -> Request:
+    """Return the request of `rooflift tune` with the command that is recorded; without cases, of the ladder's own.
+
+    `said` are its other options.
+    """
+    request = request_for(
+        root,
+        operator,
+        versions=[version],
+        cases=cases,
+        dtypes=dtypes,
+        use="bench",
+        timeout_s=timeout_s,
+        metric_set=metric_set,
+    )
+    if not cases:
+        main = [case for case in request.cases if case.name == request.operator.main] or list(request.cases)[:1]
+        request = replace(request, cases=main)
+    options = {"case": cases, "dtype": dtypes, "metrics": metric_set, **said}
+    command = command_line("tune", operator, version, **options)
+    return replace(request, command=command, options=MeasureOptions(seeds=1))
 
 
 def known_metric_set(name: str) -> str:

@@ -104,7 +104,7 @@ def measure(
 
         async def profile(wanted: MetricRequest) -> None:
             nonlocal profiled
-            profiled = await _profile(stage, wanted, progress, request.sandbox)
+            profiled = await profile_staged(stage, wanted, progress, request.sandbox)
             checkpoint.save("metrics", profiled)
 
         jobs: list[Job] = [partial(profile, wanted)] if wanted is not None and profiled is None else []
@@ -136,7 +136,12 @@ async def record(
                 (own / LAUNCH_PLANS / version.name).rename(stage / LAUNCH_PLANS / version.name)
 
 
-async def _profile(stage: Path, wanted: MetricRequest, progress: Progress, sandbox: Sandbox | None) -> Profiled:
+async def profile_staged(stage: Path, wanted: MetricRequest, progress: Progress, sandbox: Sandbox | None) -> Profiled:
+    """Run the profiling program on a staged plan under ncu, and put its report where it is wanted.
+
+    Raises:
+        NcuFault: ncu is missing or failed; CounterPermission when it was refused the performance counters.
+    """
     ncu = str(find_ncu())
     command = ncu_command(
         ncu, protocol.worker_command("profile"), "report.ncu-rep", wanted.metrics, wanted.sections, wanted.full_set

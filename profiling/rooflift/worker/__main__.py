@@ -1,9 +1,8 @@
 """The one program of the child: `python -m rooflift.worker TASK [SHARD]`; it prints one event a line (`protocol`).
 
-check, record, time, profile, compile, sanitize and kernelbench read plan.json in the working directory, candidate,
-replay, recompile and judge trial.json, small problems.json. SHARD, such as 2/8, is the part of the work that is checked
-or compiled. Exit code 0:
-done, 3: stopped after an event that says why.
+candidate, replay, recompile and judge read trial.json in the working directory, small problems.json, all others but
+roofs plan.json. SHARD, such as 2/8, is the part of the work that is checked or compiled. Exit code 0: done, 3: stopped
+after an event that says why.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def main(words: list[str]) -> int:
     except ImportError as error:
         say(Refused("EnvironmentFault", f"{error.name} cannot be imported: {error}", "Install rooflift[gpu]."))
         return 3
-    from rooflift.worker import candidate, compiled, judge, kernelbench, program, roofs, sanitize, small
+    from rooflift.worker import candidate, compiled, judge, kernelbench, program, roofs, sanitize, small, tuned
 
     try:
         match task:
@@ -44,10 +43,11 @@ def main(words: list[str]) -> int:
                 judge.judge(_read("trial.json", Trials))
             case "compile":
                 compiled.run(_read("plan.json", Plan), part)
-            case "sanitize":
-                sanitize.run(_read("plan.json", Plan))
-            case "kernelbench":
-                kernelbench.run(_read("plan.json", Plan))
+            case "sanitize" | "kernelbench":
+                do = sanitize.run if task == "sanitize" else kernelbench.run
+                do(_read("plan.json", Plan))
+            case "configurations" | "fit" | "tune":
+                tuned.run(task, _read("plan.json", Plan), part)
             case "small":
                 small.run(_read("problems.json", Problems))
             case _:

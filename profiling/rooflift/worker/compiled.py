@@ -23,7 +23,7 @@ def run(plan: protocol.Plan, part: str) -> None:
     """Compile every version on every case of a part of the work, and say what came of each kernel."""
     for case in protocol.shard(plan.work, part):
         with guarded("reference", case):
-            reference = _reference(Path(plan.reference).absolute(), case)
+            reference = reference_of(Path(plan.reference).absolute(), case)
             inputs = make_inputs(reference, case, "meta", seed=0)
         for name, file in plan.versions.items():
             say(protocol.Doing(f"compiling {name} for {case.name} {case.dtype}"))
@@ -39,7 +39,7 @@ def run(plan: protocol.Plan, part: str) -> None:
                 say(protocol.NoKernel(name, case.name, case.dtype))
 
 
-def _reference(path: Path, case: Case) -> Any:
+def reference_of(path: Path, case: Case) -> Any:
     """Return the reference, None for a case that says all of its arguments and inputs itself."""
     own = case.init is None or case.inputs is None or case.constants
     return load_module(path, constants=case.constants) if own else None

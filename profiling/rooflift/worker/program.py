@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from rooflift.schema import DISPATCH, CheckRecord, MachineCode, ResolvedCase
 from rooflift.worker import protocol, replayed
 from rooflift.worker.baselines import slow_baselines
 from rooflift.worker.candidate import ready_to_record
+from rooflift.worker.configured import with_configuration
 from rooflift.worker.correctness import check_model, check_version, compare, truth_of
 from rooflift.worker.device import describe_device, gpu_state
 from rooflift.worker.failure import describe_exception
@@ -81,13 +82,14 @@ class Program:
         self.plan, self.device = plan, device
         self.resolved: list[ResolvedCase] = []  # of the cases that were timed, without their FLOP
         nothing = Case("", None, None, ("",))
-        self.modules: dict[tuple[str, str], ModuleType] = {}  # by file, and the constants that a case gives it
+        self.modules: dict[tuple[str, str], ModuleType] = {}  # by file, the constants that a case gives it, variables
         with guarded("reference", nothing):
             self.reference(nothing)
         self.checked = dict(plan.versions)  # and timed: names and files
         if plan.dispatch:
             self.checked[DISPATCH] = plan.dispatch
-        self.loaded = [] if plan.replayed else [*self.checked]  # plans are read case by case
+        # plans are read case by case, and a configuration that cannot be loaded hinders no other
+        self.loaded = [] if plan.replayed or plan.configurations else [*self.checked]
         for name in self.loaded:
             try:
                 with guarded(name, nothing):
@@ -103,12 +105,14 @@ class Program:
         """Return a version, with those of the case's constants that its file assigns as well."""
         file = Path(self.checked[name]).absolute()
         with gpu_stands_in(self.device):
-            return self._module(file, own_constants(file, case.constants))
+            return self._module(file, own_constants(file, case.constants), self.plan.configurations.get(name))
 
-    def _module(self, file: Path, constants: dict[str, Any]) -> ModuleType:
-        key = str(file), repr(sorted(constants.items()))
+    def _module(
+        self, file: Path, constants: dict[str, Any], configuration: Mapping[str, Any] | None = None
+    ) -> ModuleType:
+        key = str(file), f"{sorted(constants.items())} {configuration}"
         if key not in self.modules:
-            self.modules[key] = load_module(file, constants=constants)
+            self.modules[key] = load_module(file, constants=constants, variables=configuration)
         return self.modules[key]
 
     def check(self, case: Case) -> None:
@@ -161,7 +165,8 @@ class Program:
     def _call(self, name: str, case: Case, inputs: list[Any]) -> Callable[[], Any]:
         reference = self.reference(case)
         if not self.plan.replayed:
-            return partial(make_model(self.version(name, case).ModelNew, reference, case, self.device, seed=0), *inputs)
+            model = make_model(self.version(name, case).ModelNew, reference, case, self.device, seed=0)
+            return partial(with_configuration(model, self.plan.configurations.get(name)), *inputs)
         version = replayed.load(name, case, make_reference(reference, case, self.device, 0), self.device)
         seed = self.plan.sampling.seed if self.plan.sampling else 0
         draw = random.Random(f"{seed} {case.name} {case.dtype}")  # noqa: S311  # the run keeps its seed

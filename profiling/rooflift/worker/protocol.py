@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from rooflift.project.cases import Case
+from rooflift.project.space import Value
 from rooflift.region import SEPARATOR
 from rooflift.schema import (
     CheckRecord,
@@ -61,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     checked: bool = False  # by processes before: the one that times need not check again
     replayed: bool = False  # versions are launch plans below launch_plans/, and their files are not loaded
     targets: list[int] = []  # compiled for, 90 for sm_90
+    configurations: dict[str, dict[str, Value]] = {}  # by the name of a version: what its parameters are set to
     known: list[ResolvedCase] = []  # of runs of the same reference, whose FLOP need not be counted again
 
 
@@ -78,7 +80,11 @@ Task = Literal[
     "judge",
     "small",
     "kernelbench",
+    "configurations",
+    "fit",
+    "tune",
 ]
+UnfitStage = Literal["compile", "launch", "result"]
 WHOLE = "0/1"  # the shard that is all of the work
 
 
@@ -191,6 +197,25 @@ class NoKernel(msgspec.Struct, frozen=True, tag=True):
     version: str
     case: str
     dtype: str
+
+
+class Autotuned(msgspec.Struct, frozen=True, tag=True):
+    """An autotuned kernel that a version launches on a case, with the configurations that it chooses from."""
+
+    case: str
+    dtype: str
+    kernel: str
+    configurations: list[dict[str, Value]]
+
+
+class Unfit(msgspec.Struct, frozen=True, tag=True):
+    """A configuration that does not compile, cannot be launched, or gives a wrong result; the child goes on."""
+
+    version: str
+    case: str
+    dtype: str
+    stage: UnfitStage
+    reason: str
 
 
 class Executed(msgspec.Struct, frozen=True, tag=True):
@@ -311,6 +336,8 @@ Event = (
     | Measured
     | Compiled
     | NoKernel
+    | Autotuned
+    | Unfit
     | Executed
     | Refused
     | Prepared
