@@ -19,5 +19,6 @@ def test_fast_p_of_the_project_is_that_of_its_newest_runs() -> None:
     times = run.timings.query("case == 'main' and dtype == 'float32'").set_index("provider")["median_us"]
     best = times[[name for name in times.index if name[0] == "v" and name[1].isdigit() and name != "v0_baseline"]].min()
     assert found.speedups["depthwise_conv2d"] == pytest.approx(times["torch_eager"] / best)
-    assert found.speedups["cumsum"] is None
+    measured = {one.manifest.operator for one in rl.runs() if "H100" in one.manifest.machine.gpu}
+    assert all(speedup is None for name, speedup in found.speedups.items() if name not in measured)
     assert rl.fast_p(gpu="no such").shares[0.0] == 0

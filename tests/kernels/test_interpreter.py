@@ -25,7 +25,7 @@ from rooflift.schema import MeasureOptions
 verified = load_module(Path(__file__).with_name("verified.py"))
 CHECKOUT = Path(__file__).parents[2]
 REFUSED = {
-    "float64": "TypeError: {operator}: wants float",
+    "float64": "TypeError: {operator}: wants ",
     "float16 for float32 weights": "TypeError: {operator}: wants float32, float16 or bfloat16 throughout",
     "another number of channels": "ValueError: {operator}: wants x of shape (N, 3, H, W), got (2, 4, 6, 11)",
     "three dimensions": "ValueError: {operator}: wants x of shape (N, 3, H, W), got (3, 6, 11)",
@@ -33,6 +33,9 @@ REFUSED = {
     "without a dimension": "ValueError: {operator}: wants x",
     "another number of columns": "ValueError: {operator}: wants x",
     "two shapes": "ValueError: {operator}: wants x and residual of shape (..., 7), got (2, 7), (3, 7)",
+    "bfloat16 by float16": "TypeError: {operator}: wants two matrices of float16 or of bfloat16",
+    "another number of terms": "ValueError: {operator}: wants (M, K) and (K, N), got (6, 16) and (15, 5)",
+    "a vector": "ValueError: {operator}: wants (M, K) and (K, N), got (6, 16) and (16,)",
     "two dtypes": "TypeError: {operator}: wants float32, float16 or bfloat16 throughout",
     "targets of int32": "TypeError: {operator}: wants targets of int64, got torch.int32",
     "a target too few": "ValueError: {operator}: wants logits (N, C) and targets (N), got (4, 7) and (3,)",

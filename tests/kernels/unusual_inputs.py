@@ -23,6 +23,7 @@ from rooflift.worker.interpreter import fix_interpreter
 from rooflift.worker.poison import poisoned_memory
 from rooflift.worker.protocol import Mismatch
 from rooflift.worker.results import leaves
+from rooflift.worker.stand_in import gpu_stands_in
 from rooflift.worker.tensors import make_reference, make_version
 from rooflift.worker.truth import find_truth
 
@@ -173,6 +174,18 @@ INPUTS["topk"] = {
     "float64": lambda: ({"k": 3}, randn(2, 7, dtype=torch.float64)),
     "fewer columns than k": lambda: ({"k": 3}, randn(4, 2)),
 }
+INPUTS["matmul"] = {
+    "every second column": lambda: ({}, bfloat16(6, 32)[:, ::2], bfloat16(16, 10)[:, ::2]),
+    "transposed": lambda: ({}, bfloat16(16, 6).T, bfloat16(5, 16).T),
+    "expanded": lambda: ({}, bfloat16(1, 16).expand(6, 16), bfloat16(16, 1).expand(16, 5)),
+    "a row": lambda: ({}, bfloat16(1, 16), bfloat16(16, 5)),
+    "empty batch": lambda: ({}, bfloat16(0, 16), bfloat16(16, 5)),
+    "no term": lambda: ({}, bfloat16(6, 0), bfloat16(0, 5)),
+    "float64": lambda: ({}, randn(6, 16, dtype=torch.float64), randn(16, 5, dtype=torch.float64)),
+    "bfloat16 by float16": lambda: ({}, bfloat16(6, 16), randn(16, 5, dtype=torch.float16)),
+    "another number of terms": lambda: ({}, bfloat16(6, 16), bfloat16(15, 5)),
+    "a vector": lambda: ({}, bfloat16(6, 16), bfloat16(16)),
+}
 
 
 def outcome(reference: ModuleType, version: ModuleType, init: dict[str, Any], *inputs: torch.Tensor) -> str:
@@ -180,7 +193,7 @@ def outcome(reference: ModuleType, version: ModuleType, init: dict[str, Any], *i
     case = Case("", init, None, ("float32",))
     model, _ = make_version(version, reference, make_reference(reference, case, "cpu", 1), case, "cpu", 1)
     try:
-        with poisoned_memory():
+        with poisoned_memory(), gpu_stands_in("cpu"):
             got = leaves(model(*inputs))
     except (TypeError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
