@@ -188,6 +188,30 @@ INPUTS["matmul"] = {
 }
 
 
+def heads(
+    q: torch.Tensor, k: torch.Tensor | None = None, *, causal: bool = True
+) -> tuple[dict[str, Any], *tuple[torch.Tensor, ...]]:
+    """Queries, and keys and values in the same layout, or in another."""
+    k = q if k is None else k
+    return {"causal": causal}, q, k / 2, k + 1
+
+
+INPUTS["attention"] = {
+    "every second column": lambda: heads(bfloat16(1, 2, 20, 32)[..., ::2]),
+    "transposed": lambda: heads(bfloat16(1, 2, 16, 20).mT),
+    "heads beside positions": lambda: heads(
+        bfloat16(2, 20, 4, 16).transpose(1, 2), bfloat16(2, 20, 2, 16).transpose(1, 2)
+    ),
+    "expanded": lambda: heads(bfloat16(1, 1, 20, 16).expand(2, 3, 20, 16), bfloat16(2, 1, 20, 16)),
+    "not at 16 bytes": lambda: heads(bfloat16(1 + 2 * 20 * 16)[1:].view(1, 2, 20, 16), causal=False),
+    "empty batch": lambda: heads(bfloat16(0, 2, 20, 16)),
+    "no position": lambda: heads(bfloat16(1, 2, 0, 16)),
+    "large scores": lambda: heads(100 * bfloat16(1, 2, 140, 16), causal=False),
+    "float64": lambda: heads(randn(1, 2, 20, 16, dtype=torch.float64)),
+    "heads in no groups": lambda: heads(bfloat16(1, 3, 20, 16), bfloat16(1, 2, 20, 16)),
+}
+
+
 def outcome(reference: ModuleType, version: ModuleType, init: dict[str, Any], *inputs: torch.Tensor) -> str:
     """Run the version on the inputs; "agrees" when its result is the reference's."""
     case = Case("", init, None, ("float32",))
