@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+import pandas as pd
 import pytest
 
 from rooflift.cli.main import main
@@ -252,6 +254,37 @@ def ask() -> Callable[..., Request]:
         )
 
     return make
+
+
+@pytest.fixture
+def add(h100_run: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that adds a run to a project in tmp_path: the recorded one on a day, times scaled, on a GPU."""
+    (tmp_path / "kernels").mkdir()
+
+    def made(day: int, scale: float = 1.0, gpu: str = "", versions: int = 2) -> Path:
+        folder = tmp_path / "reports" / "depthwise_conv2d" / f"day-{day}"
+        shutil.copytree(h100_run, folder)
+        manifest = read_run(folder).manifest
+        kept = manifest.versions[:versions]
+        machine = msgspec.structs.replace(manifest.machine, gpu=gpu or manifest.machine.gpu)
+        changes: dict[str, Any] = {"created": f"2026-11-{day:02}T00:00:00Z", "name": folder.name, "machine": machine}
+        timings = pd.read_csv(folder / "timings.csv")
+        timings = timings[~timings["provider"].isin({one.version for one in manifest.versions[versions:]})]
+        times = ["median_us", "q20_us", "q80_us", "min_us"]
+        own = timings["provider"].str.startswith("v")  # what all runs share tells the drift between them
+        timings[times] = timings[times].mul(np.where(own, scale, 1.0), axis=0)
+        timings.to_csv(folder / "timings.csv", index=False)
+        samples = pd.read_parquet(folder / "samples.parquet")
+        noise = np.random.default_rng(day).normal(1, 0.0005, len(samples))  # no two runs are the same to the bit
+        noise *= np.where(samples["provider"].str.startswith("v"), scale, 1.0)
+        samples.assign(time_us=samples["time_us"] * noise).to_parquet(folder / "samples.parquet", index=False)
+        files = {name: f"{day:064x}" if "/v" in name else sha for name, sha in manifest.sha256.items()}
+        write_manifest(
+            folder, msgspec.structs.replace(manifest, versions=kept, machine_code=[], sha256=files, **changes)
+        )
+        return folder
+
+    return made
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from rooflift.project.operator import load_operator, operator_names
 from rooflift.project.settings import reports_folder
 from rooflift.report.data import ReportData, report_data
 from rooflift.report.figures.style import page
-from rooflift.report.html import write_page
+from rooflift.report.html import page_html, write_page
 from rooflift.report.markdown import write_report
 from rooflift.report.pictures import PICTURES, draw
 from rooflift.report.versions import Code
@@ -232,17 +232,34 @@ def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool =
             remedy = "One of the two was altered: restore them from version control."
             raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
     data = report_data(run.manifest, metrics, run.timings, run.compiled, run.samples, base, measured=roofs_of(run))
-    source, texts = stored_instructions(run), source_texts(run)
-    if source is not None:
-        data = replace(data, lines=lines_by_version(source, texts, data.case.case, data.case.dtype))
+    data, code = _with_code(run, data)
     with atomic.refreshing(out) as folder:
         files = [*draw(data, folder, png=png), write_report(data, folder)]
-        files += [write_page(data, folder, Code(texts, source))] if page else []
+        files += [write_page(data, folder, code)] if page else []
         written = [out / path.relative_to(folder) for path in files]
     for name in PICTURES:  # of a run that was rendered here before
         if out / f"{name}.svg" not in written:
             (out / f"{name}.svg").unlink(missing_ok=True)
     return Rendered(run.folder, data, written)
+
+
+def page_of(run: runs.Run) -> str:
+    """Return report.html of a run by its tables, with the figures that lie in its folder; its reports stay closed.
+
+    Raises:
+        RunFault: a table of the run cannot be read.
+    """
+    data = report_data(run.manifest, run.metrics, run.timings, run.compiled, run.samples, measured=roofs_of(run))
+    data, code = _with_code(run, data)
+    return page_html(data, run.folder, code)
+
+
+def _with_code(run: runs.Run, data: ReportData) -> tuple[ReportData, Code]:
+    """Return the data with the source lines of a run that sampled them, and the files that were measured."""
+    source, texts = stored_instructions(run), source_texts(run)
+    if source is not None:
+        data = replace(data, lines=lines_by_version(source, texts, data.case.case, data.case.dtype))
+    return data, Code(texts, source)
 
 
 def bundle(run: runs.Run, out: Path, told: Sequence[Path]) -> Path:

@@ -29,6 +29,7 @@ from rooflift.cli import completion
 from rooflift.cli import main as cli
 from rooflift.cli.commands import COMMANDS
 from rooflift.cli.main import load
+from rooflift.site.build import site
 
 Rooflift = Callable[..., Any]
 
@@ -75,6 +76,7 @@ FUNCTIONS: dict[str, list[Callable[..., Any]]] = {
     "runs": [rl.runs],
     "show": [rl.open, rl.launches, metric_values],
     "report": [rl.open, rl.Run.report],
+    "site": [site],
     "hotspots": [rl.Run.hotspots, Hotspots.parts],
     "compare": [rl.Run.compare, Operator.compare, Operator.compare_compiled],
     "gate": [rl.Run.gate],

@@ -7,48 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
-import pandas as pd
 import pytest
 
 import rooflift as rl
 from rooflift.runs import index
 from rooflift.runs.run import read_run
-from rooflift.runs.verify import write_manifest
 
 Add = Callable[..., Path]
-
-
-@pytest.fixture
-def add(h100_run: Path, tmp_path: Path) -> Add:
-    """Add a run to a project: the recorded one on a day, with the times of its versions scaled, on a GPU."""
-    (tmp_path / "kernels").mkdir()
-
-    def made(day: int, scale: float = 1.0, gpu: str = "", versions: int = 2) -> Path:
-        folder = tmp_path / "reports" / "depthwise_conv2d" / f"day-{day}"
-        shutil.copytree(h100_run, folder)
-        manifest = read_run(folder).manifest
-        kept = manifest.versions[:versions]
-        machine = msgspec.structs.replace(manifest.machine, gpu=gpu or manifest.machine.gpu)
-        changes: dict[str, Any] = {"created": f"2026-11-{day:02}T00:00:00Z", "name": folder.name, "machine": machine}
-        timings = pd.read_csv(folder / "timings.csv")
-        timings = timings[~timings["provider"].isin({one.version for one in manifest.versions[versions:]})]
-        times = ["median_us", "q20_us", "q80_us", "min_us"]
-        own = timings["provider"].str.startswith("v")  # what all runs share tells the drift between them
-        timings[times] = timings[times].mul(np.where(own, scale, 1.0), axis=0)
-        timings.to_csv(folder / "timings.csv", index=False)
-        samples = pd.read_parquet(folder / "samples.parquet")
-        noise = np.random.default_rng(day).normal(1, 0.0005, len(samples))  # no two runs are the same to the bit
-        noise *= np.where(samples["provider"].str.startswith("v"), scale, 1.0)
-        samples.assign(time_us=samples["time_us"] * noise).to_parquet(folder / "samples.parquet", index=False)
-        files = {name: f"{day:064x}" if "/v" in name else sha for name, sha in manifest.sha256.items()}
-        write_manifest(
-            folder, msgspec.structs.replace(manifest, versions=kept, machine_code=[], sha256=files, **changes)
-        )
-        return folder
-
-    return made
 
 
 def history(root: Path) -> Any:

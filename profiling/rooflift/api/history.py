@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +25,7 @@ class History:
     """Times of versions by operator, case, dtype, GPU and date; unlike GPUs are never compared."""
 
     times: Sequence[dict[str, Any]]  # of runs/index.py
+    verdicts: MutableMapping[str, str] = field(default_factory=dict)  # what `verdict` found, for who keeps it
 
     def table(self) -> pd.DataFrame:
         """Return one row a run that timed a case: the best version of it there, and time_x, that over the best before.
@@ -55,8 +56,16 @@ class History:
 
         return pd.DataFrame(self._slower, columns=[*KEY, "base_run", "base", "run", "version", "time_x", "verdict"])
 
+    def verdict(self, before: dict[str, Any], now: dict[str, Any]) -> str:
+        """Return what `Run.compare` says of a version against one of another run, on a case that both timed."""
+        key = ", ".join(f"{one['folder']} {one['version']} {one['time_us']!r}" for one in (before, now))
+        key = f"{key}, {now['case']} {now['dtype']}"
+        if key not in self.verdicts:
+            self.verdicts[key] = _verdict(before, now)
+        return self.verdicts[key]
+
     @cached_property
-    def _groups(self) -> list[tuple[dict[str, Any], list[list[dict[str, Any]]]]]:
+    def groups(self) -> list[tuple[dict[str, Any], list[list[dict[str, Any]]]]]:
         """The runs of each case, dtype and GPU, oldest first, each with the times of its versions."""
         found = []
         for key, rows in groupby(self.times, lambda row: tuple(row[name] for name in KEY)):
@@ -67,10 +76,10 @@ class History:
     @cached_property
     def _steps(self) -> list[dict[str, Any]]:
         steps = []
-        for about, runs in self._groups:
+        for about, runs in self.groups:
             before = None
             for run in runs:
-                own = _fastest(run)
+                own = fastest(run)
                 us = own["time_us"]
                 steps.append({**about, **own, "best_before_us": before, "time_x": us / before if before else None})
                 before = min(us, before or us)
@@ -79,21 +88,20 @@ class History:
     @cached_property
     def _best(self) -> list[dict[str, Any]]:
         return [
-            {**about, **_fastest([one for run in runs for one in run]), "runs": len(runs)}
-            for about, runs in self._groups
+            {**about, **fastest([one for run in runs for one in run]), "runs": len(runs)} for about, runs in self.groups
         ]
 
     @cached_property
     def _slower(self) -> list[dict[str, Any]]:
         found = []
-        for about, runs in self._groups:
+        for about, runs in self.groups:
             if len(runs) < 2:
                 continue
-            before, now = _fastest([one for run in runs[:-1] for one in run]), _fastest(runs[-1])
+            before, now = fastest([one for run in runs[:-1] for one in run]), fastest(runs[-1])
             reached = max(one["number"] for one in runs[-1]) >= before["number"]
             if not reached or now["time_us"] <= (1 + MIN_EFFECT) * before["time_us"]:
                 continue
-            verdict = _verdict(before, now)
+            verdict = self.verdict(before, now)
             if verdict == "slower":
                 ratio = now["time_us"] / before["time_us"]
                 names = {"base_run": before["run"], "base": before["version"], "run": now["run"]}
@@ -127,13 +135,14 @@ class History:
         return {"best": best, "history": [{n: row[n] for n in names} for row in self._steps], "slower": self._slower}
 
     def __repr__(self) -> str:
-        return f"<History: {len(self.times)} times, {len(self._groups)} cases and GPUs>"
+        return f"<History: {len(self.times)} times, {len(self.groups)} cases and GPUs>"
 
     def _repr_html_(self) -> str:
         return html_table(texts(frame := self.best(), list(frame)), repr(self)[1:-1])
 
 
-def _fastest(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def fastest(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row with the least time."""
     return min(rows, key=lambda row: row["time_us"])
 
 

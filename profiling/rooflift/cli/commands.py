@@ -28,6 +28,7 @@ COMMANDS = {
     "runs": Entry("Read", "runs:runs", "List or verify the recorded runs, or compress their reports."),
     "show": Entry("Read", "show:show", "Print a run's table, the kernels of a report, or the operators."),
     "report": Entry("Read", "report:report", "Write a run's report as Markdown and HTML, or print what decides."),
+    "site": Entry("Read", "site:site", "Write static pages of operators, runs, GPUs and comparisons."),
     "hotspots": Entry("Read", "hotspots:hotspots", "Show the source lines that the time goes to."),
     "compare": Entry("Read", "compare:compare", "Compare two versions: of runs, or of git revisions."),
     "gate": Entry("Read", "gate:gate", "Check a version against thresholds, for CI."),

@@ -17,10 +17,11 @@ Row = Mapping[str, Any]
 
 
 class Cell(NamedTuple):
-    """What stands in a table, and the number by which it sorts; NaN for a text or a missing value."""
+    """What stands in a table, the number by which it sorts (NaN for a text or a missing value), and where it leads."""
 
     text: str
     value: float = math.nan
+    link: str = ""  # on a page
 
     @property
     def key(self) -> str:
@@ -63,7 +64,7 @@ def table_of(records: Iterable[Row], columns: Iterable[Column]) -> Table:
     return Table(
         tuple(column.heading for column in shown),
         tuple(column.right for column in shown),
-        tuple(tuple(Cell(plain(cell.text), cell.value) for cell in row) for row in rows),
+        tuple(tuple(cell._replace(text=plain(cell.text)) for cell in row) for row in rows),
     )
 
 

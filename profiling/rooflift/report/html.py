@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import shlex
+import xml.etree.ElementTree
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
+_DRAWING = ("svg", "g", "path", "use", "defs", "style", "text", "tspan", "title", "clipPath", "rect", "metadata")
 _ID = re.compile(r'(?<= id=")|(?<=url\(#)|(?<=xlink:href="#)')  # where an SVG names a part of itself
 
 
@@ -33,9 +35,15 @@ def write_page(data: ReportData, folder: Path, code: Code | None = None) -> Path
 
     `code` are the kernel files that were measured: each version's section shows them.
     """
-    manifest = data.manifest
     path = folder / "report.html"
-    path.write_text(
+    path.write_text(page_html(data, folder, code or Code({})), encoding="utf-8")
+    return path
+
+
+def page_html(data: ReportData, folder: Path, code: Code) -> str:
+    """Return the page of a run with the figures that lie in a folder."""
+    manifest = data.manifest
+    return (
         templates()
         .get_template("report.html.j2")
         .render(
@@ -43,17 +51,15 @@ def write_page(data: ReportData, folder: Path, code: Code | None = None) -> Path
             opening=opening(data),
             warnings=warnings(manifest, data.summary, data.comparison),
             sections=_sections(data),
-            versions=sections(data, code or Code({})),
+            versions=sections(data, code),
             anchors=_anchors(data),
             details=_details(data),
             pictures=_pictures(folder),
             behind=int(data.comparison is not None),  # the figures stand behind the table of the versions
             provenance=data.provenance,
             commands=[shlex.join(words) for words in (manifest.command, manifest.ncu_command) if words],
-        ),
-        encoding="utf-8",
+        )
     )
-    return path
 
 
 def templates() -> jinja2.Environment:
@@ -82,7 +88,7 @@ def strong(text: str) -> Markup:
 
 def _anchors(data: ReportData) -> dict[str, str]:
     """Return the section of each version, and of each group by its first one, as tables name them."""
-    places = {record.version: anchor(place) for place, record in enumerate(data.manifest.versions)}
+    places = {record.version: f"#{anchor(place)}" for place, record in enumerate(data.manifest.versions)}
     main = data.main
     grouped = zip(main["versions"], main["version"], strict=True)
     return {plain(name): place for name, place in places.items()} | {
@@ -130,9 +136,35 @@ def _pictures(folder: Path) -> list[tuple[str, str, Markup]]:
     found = []
     for name, text in PICTURES.items():
         path = folder / f"{name}.svg"
-        if path.exists():
-            found.append((name, text, inline(path.read_text(encoding="utf-8"), name)))
+        svg = path.read_text(encoding="utf-8") if path.exists() else ""
+        if is_drawing(svg):
+            found.append((name, text, inline(svg, name)))
     return found
+
+
+def is_drawing(svg: str) -> bool:
+    """Tell whether a file is an SVG that only draws: no script, no handler, no link, nothing that is loaded.
+
+    Figures of a run that came from elsewhere are untrusted.
+
+    >>> is_drawing('<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0"/></svg>')
+    True
+    >>> is_drawing('<svg xmlns="http://www.w3.org/2000/svg"><path onload="alert(1)"/></svg>')
+    False
+    """
+    try:
+        parts = list(xml.etree.ElementTree.fromstring(svg).iter())  # noqa: S314  # expat stops where entities multiply
+    except xml.etree.ElementTree.ParseError:
+        return False
+    names = {f"{{http://www.w3.org/2000/svg}}{name}" for name in _DRAWING}
+    meta = {part for one in parts if one.tag == "{http://www.w3.org/2000/svg}metadata" for part in one.iter()}
+    return all(part in meta or part.tag in names for part in parts) and not any(
+        name.startswith("on")
+        or (name.endswith("href") and not value.startswith("#"))
+        or "url(" in value.replace("url(#", "")
+        for part in parts
+        for name, value in part.attrib.items()
+    )
 
 
 def inline(svg: str, name: str) -> Markup:

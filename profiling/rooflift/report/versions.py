@@ -46,7 +46,7 @@ class Section:
     header: Sequence[tuple[str, str]]  # stage, change, why
     predictions: Table | None
     hot: Table | None
-    places: Mapping[str, str]  # from what the first column of `hot` says to the anchor of the line
+    places: Mapping[str, str]  # what the first column of `hot` says, and the link to the line
     before: str  # the version that it is compared with, "" for the first
     source: str
     diff: str
@@ -104,7 +104,7 @@ def _places(data: ReportData, version: str, name: str) -> dict[str, str]:
     own = data.lines.get(version)
     if own is None:
         return {}
-    return {f"{row.file}:{row.line}": f"{name}-{row.file}-{row.line}" for row in own.head(TOP).itertuples()}
+    return {f"{row.file}:{row.line}": f"#{name}-{row.file}-{row.line}" for row in own.head(TOP).itertuples()}
 
 
 def _diffs(code: Code, names: Sequence[str]) -> dict[str, str]:

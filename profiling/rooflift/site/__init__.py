@@ -1,0 +1,1 @@
+"""Static pages of a whole project: what its runs say, without a server."""
