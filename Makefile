@@ -1,6 +1,6 @@
 PYTHON := .venv/bin/python
 
-.PHONY: check fix test verified reports notebooks readme metrics reliability lock audit
+.PHONY: check fix test docs verified reports notebooks readme metrics reliability lock audit
 
 check: ## look, and rewrite nothing
 	$(PYTHON) -m ruff check
@@ -27,6 +27,9 @@ notebooks: ## run the notebooks again and keep their outputs
 readme: ## write the README's table and picture again from the newest run
 	$(PYTHON) scripts/readme.py
 
+docs: ## the documentation as a site in build/docs
+	PYTHONPATH=profiling NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
+
 metrics: ## write docs/metrics.md again from the metric registry
 	$(PYTHON) scripts/metrics.py
 
@@ -35,7 +38,7 @@ reliability: ## drive the readers with strange reports, and write the table of d
 
 lock: ## pin again what CI installs; needs uv
 	mkdir -p build
-	uv pip compile pyproject.toml --extra gpu --extra notebooks --extra agents --extra batch --extra dev --constraint constraints-cpu.txt \
+	uv pip compile pyproject.toml --extra gpu --extra notebooks --extra agents --extra batch --extra tune --extra docs --extra dev --constraint constraints-cpu.txt \
 		--python-version 3.11 --python-platform x86_64-unknown-linux-gnu $(addprefix --find-links ,$(PIP_FIND_LINKS)) \
 		--no-emit-find-links --no-emit-package torch --no-emit-package triton --no-header --upgrade --quiet \
 		--output-file build/lock.txt
