@@ -45,20 +45,23 @@ def of(found: rl.api.tune.Tune, name: str) -> dict[str, Any]:
 # --- without a GPU: compiled in fact
 
 
-def test_configurations_of_autotune_are_compiled_one_by_one(
-    make_operator: MakeOperator, version_text: Text, no_gpu: None
+def test_configurations_of_autotune_are_compiled_one_by_one_and_nothing_is_said_to_have_run(
+    rooflift: Callable[..., Any], make_operator: MakeOperator, version_text: Text, no_gpu: None
 ) -> None:
     folder = make_operator(version_text(top=TUNED, launch=GRID)).folder
-    found = rl.tune("twice", "v0", root=folder)
-    assert list(found.table()["configuration"]) == [
+    said = rooflift("tune", "twice", "v0", "--json", folder=folder)
+    assert said.code == 0, said.err
+    assert "none was run" in said.err
+    found = json.loads(said.out)
+    rows = found["cases"][0]["configurations"]
+    assert [row["configuration"] for row in rows] == [
         "BLOCK=32 num_warps=1 num_stages=3",
         "BLOCK=64 num_warps=2 num_stages=3",
     ]
-    assert set(found.table()["status"]) == {"compiled"}
-    assert found.table()["registers"].min() > 0
-    assert not found.measured
-    assert found.keep == ""
-    assert "not run" in found.parts()[-1]
+    assert {row["status"] for row in rows} == {"compiled"}
+    assert {row["time_us"] for row in rows} == {None}
+    assert min(row["registers"] for row in rows) > 0
+    assert (found["measured"], found["keep"]) == (False, "")
 
 
 def test_values_reach_constexpr_options_and_host_code_and_what_cannot_launch_says_why(
@@ -78,16 +81,6 @@ def test_values_reach_constexpr_options_and_host_code_and_what_cannot_launch_say
     assert "SIZE: set in the host's code" in (tmp_path / "out" / "tune.md").read_text()
 
 
-def test_json_of_a_table_without_a_gpu_is_json_and_says_that_nothing_ran(
-    rooflift: Callable[..., Any], make_operator: MakeOperator, no_gpu: None
-) -> None:
-    said = rooflift("tune", "twice", "v0", "--set", "num_warps=1,2", "--json", folder=make_operator().folder)
-    assert said.code == 0, said.err
-    assert "none was run" in said.err
-    (case,) = json.loads(said.out)["cases"]
-    assert [one["num_warps"] for one in case["configurations"]] == [1, 2]
-
-
 @pytest.mark.parametrize(
     ("words", "what", "remedy"),
     [
@@ -97,7 +90,6 @@ def test_json_of_a_table_without_a_gpu_is_json_and_says_that_nothing_ran(
         (("--set", "BLOCK"), "says no parameter and its values", "--set NAME=64,128"),
         (("--set", "BLOCK=8..4"), "ends before it begins", "--set NAME=2..5"),
         (("--set", "BLOCK=1", "--set", "BLOCK=2"), "given twice", "at once"),
-        (("--set", "num_warps=64,128"), "none of 2 configurations fits", "--set"),
         (("--set", "num_warps=4", "--search", "grid"), "no way to search called 'grid'", "random"),
     ],
 )
@@ -242,8 +234,8 @@ def test_the_folder_holds_table_record_report_and_a_figure_that_marks_failures(
     assert record["parameters"] == SPACE
     assert record["command"][:4] == ["rooflift", "tune", "twice", "v0"]
     picture = (found.folder / "tune.svg").read_text()
-    assert "x 3 of 3" in picture  # BLOCK=8 and 16 never run
-    assert "x 5 of 5" in picture  # num_warps=64, neither
+    assert ">x 3<" in picture  # BLOCK=8 and 16 never run
+    assert ">x 5<" in picture  # num_warps=64, neither
     assert rl.runs("twice", root=found.folder.parents[3]) is not None
     assert len(rl.runs("twice", root=found.folder.parents[3])) == 0  # it is no run
 
@@ -274,10 +266,15 @@ def test_a_version_that_is_wrong_as_it_stands_is_not_tuned(make_operator: MakeOp
         tuned(make_operator().folder)
 
 
-def test_a_run_tunes_a_version_of_its_own_on_its_case(no_gpu: None, checkout: Path) -> None:
+def test_where_nothing_fits_the_reason_is_named(make_operator: MakeOperator, gpu: StandIn) -> None:
+    with pytest.raises(KernelFault, match="none of 1 configurations fits, most often: no block fits on an SM"):
+        rl.tune("twice", "v0", values=["num_warps=64"], metrics="none", root=make_operator().folder)
+
+
+def test_a_run_tunes_a_version_of_its_own_on_its_case(gpu: StandIn, checkout: Path, tmp_path: Path) -> None:
     run = rl.latest("depthwise_conv2d", gpu="H100", versions=["v1"], root=checkout)
-    found = run.tune("v1", values={"num_warps": [4]})
+    found = run.tune("v1", values=["num_warps=4,8"], metrics="none", out=tmp_path / "out")
     assert found.data.cases == [("main", "float32")]
-    assert "depthwise_conv2d v1_grid" in found.data.title
+    assert found.data.title == "depthwise_conv2d v1_grid tuned"
     with pytest.raises(CatalogError, match="no version 'v99'"):
         run.tune("v99")

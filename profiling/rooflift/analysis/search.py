@@ -20,7 +20,7 @@ WALKED = 128  # a space with so many configurations or fewer is walked whole
 FEWEST, MOST = 64, 256  # evaluations of a larger one, a quarter of it between these
 FIRST = 16  # evaluations at random before TPE has anything to go by
 PENALTY = 10.0  # the figure of what cannot run, in units of the worst that could: TPE keeps away from its neighbours
-DRAWS = 64  # that an untried configuration is looked for before one is drawn from all that are left
+DRAWS = 8  # that an untried configuration is looked for before one is drawn from all that are left
 
 
 class Search:

@@ -17,8 +17,8 @@ A_ROW = 3  # panels
 PANEL_IN = 1.75
 SPREAD = 0.3  # of the points of one value to its sides, in the order in which they were tried
 LEGEND = (
-    "A point is a configuration, an open ring one with spills, the line the fastest of each value; at the top: how "
-    "many of a value cannot run or are wrong; dashed: the version as it stands. "
+    "A point is a configuration, an open ring one with spills, the line the fastest of each value; x at "
+    "the top: so many cannot run or are wrong; dashed: the version as it stands. "
 )
 
 
@@ -62,7 +62,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, name: str, values: list[Any], standin
             axes.scatter(
                 [across[number] for number in chosen],
                 timed["time_us"].iloc[chosen],
-                s=12,
+                s=8,
                 facecolors=face,
                 edgecolors=edge,
                 linewidths=0.9,
@@ -72,7 +72,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, name: str, values: list[Any], standin
         if len(timed):
             fastest.append((place, float(timed["time_us"].min())))
         if len(timed) < len(own):
-            text = f"x {len(own) - len(timed)} of {len(own)}"
+            text = f"x {len(own) - len(timed)}"
             above = axes.get_xaxis_transform()
             axes.text(
                 place, 1.01, text, transform=above, ha="center", va="bottom", fontsize=SMALL_PT - 1.5, color=OTHER
