@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rooflift as rl
+from rooflift.analysis.hotspots import lines_by_version
 from rooflift.escape import printable
 from rooflift.report.code import MOST_CHANGES, diff_html, lines_html
 from rooflift.report.data import report_data
 from rooflift.report.html import write_page
+from rooflift.report.kernels import MOST_LINES
 from rooflift.report.versions import Code, sections
 from rooflift.runs.run import read_run
 
@@ -61,6 +64,20 @@ def test_a_section_has_header_figures_and_what_became_of_the_predictions() -> No
     assert second.predictions.texts[1] == ["dram_pct > 86", "88.1", "hit"]
 
 
+def test_a_section_of_sampled_versions_has_the_machine_code_beside_that_of_the_one_before() -> None:
+    run = rl.open(SAMPLED, root=ROOT)
+    data = report_data(run.manifest, run.metrics, run.timings, run.compiled, run.samples)
+    frame = pd.read_parquet(SAMPLED / "source.parquet")
+    data = replace(data, lines=lines_by_version(frame, {}, data.case.case, data.case.dtype))
+    first, second, third = sections(data, Code({}, frame))
+    assert (first.code, first.sass) == ([], [])
+    assert second.behind.startswith("long scoreboard: 99 % of it on line 94")
+    assert ["fp32", "288", "180", "75 497 472", "75 202 560"] in third.code[0][1].texts
+    told = dict(third.sass)
+    assert len(told) == MOST_LINES + 1
+    assert list(told)[-1].endswith("more source lines changed; `rooflift compare --kernel` has all.")
+
+
 def test_versions_of_the_same_machine_code_share_the_row_of_the_first() -> None:
     run = read_run(LADDER)
     data = report_data(run.manifest, run.metrics, run.timings, run.compiled, run.samples)
@@ -76,13 +93,14 @@ def test_a_page_of_21_long_versions_with_all_their_sass_stays_below_3_mb(tmp_pat
     data = report_data(run.manifest, run.metrics, run.timings, run.compiled, run.samples)
     names = [version.version for version in run.manifest.versions]
     line = (
-        "    accumulator = tl.dot(tl.load(a_ptr + offsets, mask=inside, other=0.0), b, accumulator)" + 200 * " #" + "\n"
+        "    accumulator = tl.dot(tl.load(a_ptr + offsets, mask=inside, other=0.0), b, accumulator)"
+        "  # " + 380 * "x" + "\n"
     )
     texts = {f"{name}.py": f"# {name}\n" + 200 * line for name in names}
     one = pd.read_parquet(SAMPLED / "source.parquet").query("version == 'v7_sectors'")
     own = [one.assign(version=name, file=f"{name}.py", case=data.case.case, dtype=data.case.dtype) for name in names]
     page = write_page(data, tmp_path, Code(texts, pd.concat(own)))
-    assert 1_500_000 < page.stat().st_size < 2_700_000  # the figures of 21 versions take 0.25 MB
+    assert 1_500_000 < page.stat().st_size < 2_750_000  # the figures of 21 versions take 0.25 MB
     text = page.read_text()
     assert f'id="version-20-{names[-1]}.py-200"' in text  # of the last version the code is there
     left_out = text.count("The source is left out for the page&#39;s size") + text.count(

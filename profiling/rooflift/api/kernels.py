@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,9 @@ from rooflift.api.shown import Part, Titled, records
 from rooflift.escape import Markdown, code, escaped
 from rooflift.ncu.metrics import BY_NAME
 from rooflift.report import cells
-from rooflift.report.cells import figure, markdown, words
+from rooflift.report.cells import markdown, words
 from rooflift.report.hotspots import lines_table
+from rooflift.report.kernels import SIDES, mix_table, sass_changes, stalls_table
 from rooflift.runs.run import Run
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ RESOURCES = (
     "warps_active_pct",
     "inst_executed",
 )
-MOST_LINES, MOST_INSTRUCTIONS = 12, 8  # of the SASS diff as shown; `changes` has all
 
 
 @dataclass(frozen=True)
@@ -90,39 +89,18 @@ class KernelComparison:
         }
 
     def _tables(self) -> Sequence[Titled]:
-        before = hotspots.lines(self.base.instructions, self.base.sources)
-        sides = [figure("base", "base", 0), figure("head", "head", 0)]
-        executed = [
-            figure("base_executed", "base, executed by warps"),
-            figure("head_executed", "head, executed by warps"),
-        ]
-        percent = [figure("base_pct", "base", 1, " %"), figure("head_pct", "head", 1, " %")]
+        base, head = self.base.instructions, self.head.instructions
+        before = hotspots.lines(base, self.base.sources)
         return (
-            Titled("Resources", cells.table(self.resources, [words("metric", "metric"), *sides])),
-            Titled(
-                "Instructions, in the binary and executed",
-                cells.table(self.mix, [words("group", "group"), *sides, *executed]),
-            ),
-            Titled("Samples by stall reason", cells.table(self.stalls.head(8), [words("reason", "reason"), *percent])),
+            Titled("Resources", cells.table(self.resources, [words("metric"), *SIDES])),
+            Titled("Instructions, in the binary and executed", mix_table(base, head)),
+            Titled("Samples by stall reason", stalls_table(base, head)),
             Titled("Hottest lines of head", lines_table(self.head.table(), before)),
         )
 
     def _diff(self) -> list[tuple[str, list[str]]]:
-        """Return a title for each source line of the SASS diff, and its lines; equal instructions share one."""
-        found = self.changes
-        told = []
-        for change in found[:MOST_LINES]:
-            places = " -> ".join(f"{place[0]}:{place[1]}" if place else "none" for place in (change.base, change.head))
-            lines = []
-            for sign, instructions in (("-", change.removed), ("+", change.added)):
-                counts = Counter(instructions).most_common()
-                lines += [f"{sign} {count:>3}x {text}" for text, count in counts[:MOST_INSTRUCTIONS]]
-                rest = sum(count for _, count in counts[MOST_INSTRUCTIONS:])
-                lines += [f"{sign} {rest} more"] if rest else []
-            told.append((f"{places}: {change.text[:100]}", lines))
-        if len(found) > MOST_LINES:
-            told.append((f"{len(found) - MOST_LINES} more source lines changed; --json has all.", []))
-        return told
+        """Return a title for each source line of the SASS diff, and its lines."""
+        return sass_changes(self.changes, "--json has all.")
 
 
 def compare_kernels(

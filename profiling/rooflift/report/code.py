@@ -22,17 +22,18 @@ LONGEST_TEXT = 200_000  # characters; a longer one has no colours, whatever a le
 MOST_CHANGES = 400  # lines of a difference
 
 
-def lines_html(text: str, name: str) -> list[str]:
+@lru_cache(maxsize=64)
+def lines_html(text: str, name: str) -> tuple[str, ...]:
     """Return the lines of a source file as HTML; its name says the language, Python or CUDA C++.
 
     Classes: k keyword, f name that is defined, s string, n number, c comment.
 
     >>> lines_html("x = 1  # one", "a.py")
-    ['x = <b class="n">1</b>  <b class="c"># one</b>']
+    ('x = <b class="n">1</b>  <b class="c"># one</b>',)
     """
     text = printable(re.sub(r"\r\n?", "\n", text))
     if len(text) > LONGEST_TEXT:
-        return [escape(line, quote=False) for line in text.split("\n")]
+        return tuple(escape(line, quote=False) for line in text.split("\n"))
     found = []
     for kind, value in _lexer(name.endswith(".py")).get_tokens(text):
         mark = _class(kind)
@@ -42,7 +43,7 @@ def lines_html(text: str, name: str) -> list[str]:
             for part in parts
         ]
         found.append("\n".join(marked))
-    return "".join(found).split("\n")[: text.count("\n") + 1]
+    return tuple("".join(found).split("\n")[: text.count("\n") + 1])
 
 
 @lru_cache

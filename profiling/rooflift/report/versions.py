@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rooflift.analysis.groups import groups
-from rooflift.analysis.hotspots import TOP
+from rooflift.analysis.hotspots import TOP, behind
 from rooflift.report import cells, columns, tables
 from rooflift.report.cells import MISSING, Table
 from rooflift.report.code import diff_html
 from rooflift.report.data import ReportData
 from rooflift.report.hotspots import heat_html, lines_table, source_html
+from rooflift.report.kernels import changes, mix_table, stalls_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CODE_BYTES = (
     1_900_000  # of all versions' source, SASS and differences on a page; figures and tables have the rest of 3 MB
 )
+_REST = "`rooflift compare --kernel` has all."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,9 @@ class Section:
     predictions: Table | None
     hot: Table | None
     places: Mapping[str, str]  # what the first column of `hot` says, and the link to the line
+    behind: str  # what the lines say of the bottleneck
+    code: Sequence[tuple[str, Table]]  # tables of the machine code beside that of the version before
+    sass: Sequence[tuple[str, Sequence[str]]]  # what changed in it, by source line
     before: str  # the version that it is compared with, "" for the first
     source: str
     diff: str
@@ -69,6 +74,8 @@ def sections(data: ReportData, code: Code) -> list[Section]:
         )
         judged = data.judged[data.judged["version"] == record.version]
         before = names[place - 1] if place else ""
+        own, one = (_instructions(data, code, name) for name in (record.version, before))
+        lines = data.lines.get(record.version)
         header = [("Stage", record.stage), ("Change", record.change), ("Why", record.why)]
         found.append(
             Section(
@@ -81,6 +88,9 @@ def sections(data: ReportData, code: Code) -> list[Section]:
                 predictions=None if judged.empty else cells.table(judged, columns.TABLES["predictions"][1:]),
                 hot=_hot(data, record.version, before),
                 places=_places(data, record.version, anchor(place)) if record.version in sources else {},
+                behind="" if lines is None else behind(lines),
+                code=[] if own is None or one is None else _tables(one, own),
+                sass=[] if own is None or one is None else changes(one, own, code.texts, _REST),
                 before=before,
                 source=sources.get(record.version, ""),
                 diff=diffs[record.version] if record.version in sources else "",
@@ -112,6 +122,21 @@ def _diffs(code: Code, names: Sequence[str]) -> dict[str, str]:
     texts = [code.texts.get(f"{name}.py") for name in names]
     pairs = zip(names, [None, *texts], texts, strict=False)
     return {name: diff_html(one, other) if one and other else "" for name, one, other in pairs}
+
+
+def _instructions(data: ReportData, code: Code, version: str) -> pd.DataFrame | None:
+    """Return the instructions of a version on the main case; None where none were sampled."""
+    if code.instructions is None:
+        return None
+    every = code.instructions
+    of_case = (every["case"] == data.case.case) & (every["dtype"] == data.case.dtype)
+    own = every[of_case & (every["version"] == version)]
+    return own if len(own) else None
+
+
+def _tables(before: pd.DataFrame, own: pd.DataFrame) -> list[tuple[str, Table]]:
+    mix, stalls = mix_table(before, own), stalls_table(before, own)
+    return [("Instructions, in the binary and executed", mix), ("Samples by stall reason", stalls)]
 
 
 def _sources(
@@ -156,12 +181,8 @@ def _ranked(data: ReportData, names: Sequence[str]) -> list[str]:
 
 def _source(data: ReportData, code: Code, version: str, place: int, *, sass: bool) -> str:
     """Return a version's file, where its instructions were sampled with their heat and the files that they are from."""
+    own = _instructions(data, code, version)
+    if own is not None and (heated := heat_html(own, code.texts, anchor(place), sass=sass)):
+        return heated
     file = f"{version}.py"
-    own = code.instructions
-    if own is not None:
-        of_case = (own["case"] == data.case.case) & (own["dtype"] == data.case.dtype)
-        own = own[of_case & (own["version"] == version)]
-        heated = heat_html(own, code.texts, anchor(place), sass=sass)
-        if heated:
-            return heated
     return source_html(code.texts[file], file, anchor(place)) if file in code.texts else ""
