@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import shutil
 import signal
 import subprocess
@@ -90,6 +91,44 @@ def test_cancelling_ends_the_child_and_its_children(tmp_path: Path, ends: Callab
 
     asyncio.run(cancel_after_the_first_line())
     assert ends(pids[0])
+
+
+@pytest.mark.parametrize("rounds", [2, 4, 8])
+def test_cancelling_twice_leaves_nothing_of_the_child(tmp_path: Path, rounds: int) -> None:
+    """As when a task group that fails and the end of the loop both cancel, while the child starts or ends."""
+
+    async def cancel_twice() -> None:
+        task = asyncio.create_task(stream(["sleep", "600"], tmp_path, {}, lambda line: None))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(cancel_twice())
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+
+
+def test_cancelling_does_not_wait_for_a_process_that_left_the_group(tmp_path: Path) -> None:
+    left = "subprocess.Popen(['sleep', '20'], start_new_session=True).pid"  # it holds the output open
+
+    async def cancel_after_the_first_line() -> int:
+        pid = asyncio.get_running_loop().create_future()
+        program = f"import subprocess, time; print({left}, flush=True); time.sleep(600)"
+        command = [sys.executable, "-c", program]
+        task = asyncio.create_task(stream(command, tmp_path, {}, lambda line: pid.set_result(int(line))))
+        await pid
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return pid.result()
+
+    os.kill(asyncio.run(cancel_after_the_first_line()), signal.SIGKILL)  # it sleeps still
 
 
 def test_fault_of_the_reader_ends_the_child_and_its_children(tmp_path: Path, ends: Callable[[int], bool]) -> None:

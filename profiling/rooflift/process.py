@@ -101,6 +101,29 @@ async def stream(
     Without `inherit` it has this environment and no other. `watch` is called with its process id five times a second
     and ends it by raising. Where the system has `setpriv`, the command also ends when this process is killed.
     """
+    # a task group that fails, a time limit and the end of the loop may each cancel; what starts and ends the child may
+    # be stopped once
+    work = asyncio.create_task(_stream(command, folder, environment, on_line, inherit=inherit, watch=watch))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        if not work.cancelling():
+            work.cancel()
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({work})
+        raise
+
+
+async def _stream(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    on_line: Callable[[str], None],
+    *,
+    inherit: bool,
+    watch: Callable[[int], None],
+) -> Ended:
     setpriv = shutil.which("setpriv")
     guard = (setpriv, "--pdeathsig", "KILL") if setpriv else ()
     process = await asyncio.create_subprocess_exec(
@@ -172,8 +195,9 @@ async def _end_group(process: asyncio.subprocess.Process) -> None:
     """End the child and its children; it leads its process group because it began a session."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()  # also when the group is gone: the event loop may not have heard of it yet
     transport: Any = process._transport  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio closes no unread pipe
+    transport.get_pipe_transport(1).close()  # wait() would wait for its end, and who left the group may hold it open
+    await process.wait()  # also when the group is gone: the event loop may not have heard of it yet
     transport.close()
     await asyncio.sleep(0)  # the loop closes it on its next round
 
