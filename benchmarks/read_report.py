@@ -17,7 +17,7 @@ from rooflift.compile.module import load_module
 from rooflift.ncu.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
-STRANGE = ROOT / "tests" / "extract" / "strange.py"
+STRANGE = ROOT / "tests" / "ncu" / "strange.py"
 REPORT = ROOT / "tests" / "fixtures" / "h100_flat_depthwise.ncu-rep"
 OURS = """
 import sys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -56,9 +57,11 @@ def test_readme_is_short_and_its_first_screen_says_what_it_is() -> None:
     ]
 
 
-def test_links_lead_to_files_of_the_project() -> None:
-    import re
-
+def test_links_and_paths_lead_to_files_of_the_project() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    named = "".join(page.read_text(encoding="utf-8") for page in pages)
+    paths = re.findall(r"\b(?:tests|profiling|scripts|benchmarks)/[\w./]*\w\.(?:py|toml|json)", named)
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert paths
+    assert [link for link in (*links, *paths) if not (ROOT / link).exists()] == []

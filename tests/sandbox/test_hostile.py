@@ -197,7 +197,7 @@ Path("report.ncu-rep").write_text(tries({outside}))"""
     counters = session.MetricRequest(["metric"], [], False, tmp_path / "report")
     operator = make_operator()
     with children.staged(operator, operator.versions, Plan(work=[])) as stage:
-        asyncio.run(session._profile(stage, counters, lambda _: None, find_sandbox()))
+        asyncio.run(session.profile_staged(stage, counters, lambda _: None, find_sandbox()))
     found = attempts_in(counters.report.read_text())
     assert found["write to shared memory"] == "done"
     Path("/dev/shm", Path.cwd().name).unlink()
