@@ -221,6 +221,22 @@ def test_an_import_is_no_familys_newest_run(imported: Callable[..., Path], h100_
     assert newest_run(tmp_path / "reports", "depthwise_conv2d").folder.name == "measured"
 
 
+def test_an_import_counts_where_nothing_was_measured(
+    imported: Callable[..., Path], rooflift: Rooflift, checkout: Path, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(checkout / "kernels" / "softmax", project / "kernels" / "softmax")
+    report = FIXTURES / "foreign" / "r01_gh200_l1_bound_basic.ncu-rep.gz"
+    shutil.copytree(imported(report, "--version", "v0"), project / "reports" / "softmax" / "theirs")
+    assert "L1: l1_sol_pct 100" in rooflift("show", "softmax", "--root", project).out
+    assert "Bottleneck:     L1" in rooflift("advise", "softmax", "v0", "--root", project).out
+    said = rooflift("prompt", "softmax", "v0", "--stage", "memory", "--gpu", "h100", "--root", project)
+    assert said.code == 0, said.err
+    assert "its compulsory bytes are unknown" in said.out
+    assert "imported from r01_gh200_l1_bound_basic.ncu-rep.gz" in said.out
+    assert str(tmp_path) not in said.out
+
+
 # --- ladders of reports, and of the kernels of one
 
 LADDER = FIXTURES / "foreign" / "r03_a10g_sgemm_ladder_11_launches.ncu-rep.gz"

@@ -72,7 +72,7 @@ def test_pipe_of_few_busy_sms_counts_as_no_more_than_the_throughput_of_all() -> 
 
 def test_l1_is_known_by_the_memory_throughput_that_nothing_else_explains() -> None:
     shares = {"sm_pct": 11.8, "memory_pct": 97.5, "l1_active_pct": 99.05, "l2_pct": 1.7, "dram_pct": 2.2}
-    assert find_bottleneck(shares) == Bottleneck("L1", "l1_active_pct 98")
+    assert find_bottleneck(shares) == Bottleneck("L1", "l1_active_pct 99 of active cycles, memory_pct 98")
     del shares["l1_active_pct"]
     assert find_bottleneck(shares) == Bottleneck("memory", "memory_pct 98")
 

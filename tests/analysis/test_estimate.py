@@ -56,6 +56,16 @@ def test_on_the_source_itself_the_projection_is_the_measurement(row: Callable[..
         assert found.pct(metric) == pytest.approx(measured[metric], abs=1)
 
 
+def test_clock_of_the_source_is_the_reports_own_and_idle_sms_stay_idle(row: Callable[..., Any]) -> None:
+    measured = row("v1")
+    idle = measured | {"ncu_time_ns": 2 * measured["ncu_time_ns"]}  # the same work, while half of the SMs wait
+    told = project(idle | {"sm_clock_hz": 1.98e9}, H100, H100, Copies(3.0e12))
+    assert any("on the source they ran at 1980 MHz." in text for text in told.assumptions)
+    assert told.pct("alu_pct") == pytest.approx(measured["alu_pct"] / 2, rel=0.03)
+    untold = project(idle, H100, H100, Copies(3.0e12))
+    assert any("MHz, if none of them was idle." in text for text in untold.assumptions)
+
+
 def test_twice_the_dram_helps_what_waits_for_dram_and_nothing_else(row: Callable[..., Any]) -> None:
     twice = msgspec.structs.replace(H100, dram_bytes_per_s=2 * H100.dram_bytes_per_s)
     bound_by_sm = project(row("v0"), H100, twice, Copies(3.0e12))

@@ -271,6 +271,7 @@ NOT_COMPILED = {  # what Triton says, or raises when the file is loaded, and its
     "k04_arange_not_constexpr": ("arange's arguments must be of type tl.constexpr", 17),
     "k05_jit_num_warps": ("unexpected keyword argument 'num_warps'", 15),
 }
+OF_RMS_NORM = ("k12_rms_norm_reply_continue", "unsupported AST node type: Continue", 44)
 RIGHT_KERNELS = ("k06_valid_bf16_times_scalar", "k07_shape_compared", "k09_extra_defaulted_argument")
 EVERY_DAY = ("k01_continue", "k07_shape_compared")
 

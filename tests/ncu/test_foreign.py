@@ -166,6 +166,8 @@ def test_lists_are_launches_and_so_is_a_kernel_that_stands_twice() -> None:
 def test_not_a_number_in_json_is_missing_with_the_reason() -> None:
     frame = read_file(case("j06")).frame.set_index("metric")
     assert (frame.loc["ncu_time_ns", "missing"], frame.loc["sm_pct", "value"]) == ("not a number: nan", 21)
+    told = [part for part in rl.launches(case("j06")).parts() if isinstance(part, str)]
+    assert "Launch 0: no number, ncu could not collect it: Duration." in told
 
 
 def test_unit_that_cannot_be_told_is_asked_for() -> None:

@@ -20,7 +20,7 @@ from rooflift.ncu.report import Device, Limits, read_reports, read_rules, report
 
 ROOT = Path(__file__).parents[2]
 FOREIGN = ROOT / "tests" / "fixtures" / "h100_flat_depthwise.ncu-rep"  # one launch, no section, no NVTX range
-FEW_MUTANTS = 40  # of every day, 0.1 s each
+FEW_MUTANTS = 70  # of every day, 0.1 s each
 MUTANTS = int(os.environ.get("ROOFLIFT_MUTANTS", "200"))
 
 

@@ -170,3 +170,18 @@ def test_user_without_a_name_or_a_home_has_no_such_secret(somebody: pytest.Monke
     somebody.setattr("getpass.getuser", nobody)
     somebody.setattr(Path, "home", homeless)
     assert {"home folder", "user name"}.isdisjoint(redact.secrets(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (b"/data/ssd1/alice/sgemm/src/gemm.cu", b"/data/xxxx/xxxxx/xxxxx/src/gemm.cu"),
+        (b"\x12/scratch2/alice/gemm.cu", b"\x12/scratch2/xxxxx/gemm.cu"),
+        (b"/gpfs/projects/g42/alice/gemm.cu", b"/gpfs/xxxxxxxx/xxx/xxxxx/gemm.cu"),
+        (b"/usr/local/cuda/include/mma.h", b"/usr/local/cuda/include/mma.h"),
+        (b"/tmp/rooflift-8stm06tb/v1_grid.py", b"/tmp/rooflift-8stm06tb/v1_grid.py"),
+        (b"/database/alice", b"/database/alice"),
+    ],
+)
+def test_folders_below_the_mounts_of_clusters_are_overwritten(said: bytes, kept: bytes) -> None:
+    assert redact.redact_bytes(said, {}) == kept

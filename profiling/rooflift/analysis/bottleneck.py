@@ -94,7 +94,7 @@ def find_bottleneck(metrics: Mapping[str, float], missing: Mapping[str, str] | N
     if not name or not _both_sides(metrics, known):
         return Bottleneck("unknown", _why_unknown(metrics, missing or {}))
     if known[name] >= BUSY_PCT:
-        return _busy(name, known)
+        return _busy(name, known, metrics)
     waves = metrics.get("waves", math.nan)
     if waves < 1:
         return Bottleneck("too few programs", f"waves {waves:.2f}: the grid does not fill the GPU once")
@@ -112,9 +112,12 @@ def busiest(shares: Mapping[str, float]) -> str:
     return next((name for name in shares if shares[name] >= most - SAME), "")
 
 
-def _busy(name: str, known: Mapping[str, float]) -> Bottleneck:
+def _busy(name: str, known: Mapping[str, float], metrics: Mapping[str, float]) -> Bottleneck:
     """Return the unit that decides; beside the issue slots also the pipe that fills most of them."""
-    resource, evidence = resource_of(name), f"{name} {known[name]:.0f}"
+    resource, evidence = resource_of(name), f"{name} {metrics[name]:.0f}"
+    if metrics[name] >= known[name] + 1:  # a share of active cycles, held by the whole of elapsed ones
+        whole = "memory_pct" if name in MEMORY_UNITS else "sm_pct"
+        evidence = f"{evidence} of active cycles, {whole} {known[name]:.0f}"
     pipes = {n: v for n, v in known.items() if resource_of(n).endswith(" pipe")}
     pipe = busiest(pipes) if resource == "Issue Slots" else ""
     if not pipe or pipes[pipe] < known[name] - FILLS:

@@ -23,6 +23,7 @@ SCHEDULERS_PER_SM = 4  # each issues one warp instruction a clock, on every GPU 
 SUSTAINED = 0.85  # of the peak of an SM unit: kernels that one of them bounds reach 82 to 87 % on an H100
 CACHES = ("l1_pct", "l2_pct")  # no kernel here is bound by one; taken to sustain their peak
 DRAM_SUSTAINED = 0.9  # of the spec's bandwidth, where no copy was timed: one reaches 90 % on an H100
+LIKELY_CLOCK = 0.9  # of the spec's: a lower one, from the cycles of busy SMs, may be that some were idle
 MOST_OVERLAP = 100.0  # the p-norm of nine equal times is then 2 % above the largest
 NEEDED = ("inst_executed", "issue_active_pct", "dram_read_bytes", "dram_write_bytes", "ncu_time_ns")
 
@@ -75,9 +76,12 @@ def project(figures: Mapping[str, float], source: GpuSpec, target: GpuSpec, copi
     share = {name: figures.get(name, math.nan) / 100 for name in (*RESOURCES, "sm_pct")}
     share = {name: value for name, value in share.items() if not math.isnan(value)}
     kernel_us = figures["ncu_time_ns"] / 1e3
-    cycles = figures["inst_executed"] / (SCHEDULERS_PER_SM * source.sm_count * share["issue_active_pct"])
+    active = figures["inst_executed"] / (SCHEDULERS_PER_SM * source.sm_count * share["issue_active_pct"])
+    clock_hz = figures.get("sm_clock_hz", math.nan)
+    elapsed = active if math.isnan(clock_hz) else max(active, clock_hz * kernel_us / 1e6)
+    share |= {name: share[name] * active / elapsed for name in (*PIPES, "issue_active_pct") if name in share}
     here = {name: value * kernel_us for name, value in share.items()}
-    slower = cycles * source.sm_count / (target.sm_count * target.sm_clock_hz / 1e6) / kernel_us
+    slower = elapsed * source.sm_count / (target.sm_count * target.sm_clock_hz / 1e6) / kernel_us
     there = {name: us * slower for name, us in here.items()}
     if "fma_pct" in there:
         there["fma_pct"] *= source.fp32_lanes_per_sm / target.fp32_lanes_per_sm
@@ -116,7 +120,7 @@ def project(figures: Mapping[str, float], source: GpuSpec, target: GpuSpec, copi
             Need(RESOURCES.get(name, "busiest SM unit"), name, us, sustained[name], pct[name])
             for name, us in there.items()
         ),
-        assumptions=_assumptions(source, target, copies, copy_there, cycles / kernel_us),
+        assumptions=_assumptions(source, target, copies, copy_there, elapsed / kernel_us, told=elapsed > active),
     )
 
 
@@ -156,16 +160,19 @@ def _resident_warps(figures: Mapping[str, float], spec: GpuSpec) -> float:
 
 
 def _assumptions(
-    source: GpuSpec, target: GpuSpec, copies: Copies, copy_share: float, clock_mhz: float
+    source: GpuSpec, target: GpuSpec, copies: Copies, copy_share: float, clock_mhz: float, *, told: bool
 ) -> tuple[str, ...]:
     dram = "as a copy on the source does" if math.isnan(copies.target) else "as a copy measured there does"
     if math.isnan(copies.target) and math.isnan(copies.source):
         dram = "as a copy on an H100 does"
     smaller = source.l2_bytes is not None and target.l2_bytes is not None and target.l2_bytes < source.l2_bytes
     l2 = "; its L2 is smaller, so they may be more" if smaller else ""
+    likely = told or clock_mhz > LIKELY_CLOCK * source.sm_clock_hz / 1e6
+    no_idle = "" if likely else ", if none of them was idle"
+    spec_mhz = target.sm_clock_hz / 1e6
     return (
         f"The compiler makes the same instructions for {target.name} as it made for {source.name}.",
-        f"SMs run at {target.sm_clock_hz / 1e6:.0f} MHz, their spec's; on the source they ran at {clock_mhz:.0f} MHz.",
+        f"SMs run at {spec_mhz:.0f} MHz, their spec's; on the source they ran at {clock_mhz:.0f} MHz{no_idle}.",
         "The pipes of an SM are as wide, but for FP32 (64 or 128 lanes) and the tensor cores (by their FP16 rates).",
         f"As many bytes go through DRAM, L2 and L1{l2}.",
         "L1 serves as many bytes an SM and clock; L2, too, or as many by its size where the architecture is the same.",

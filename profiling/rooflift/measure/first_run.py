@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from rooflift.errors import CatalogError, did_you_mean
-from rooflift.ncu.metrics import TRACED
+from rooflift.ncu.metrics import BY_NAME, TRACED
 from rooflift.ncu.names import short_name
 from rooflift.ncu.report import read_reports
 from rooflift.region import SEPARATOR
@@ -143,12 +143,13 @@ def invocations(kernels: Sequence[Kernel], launches: int) -> list[int]:
 
 def as_metrics(groups: Sequence[Group]) -> str:
     """Return launches as the JSON that `rooflift import` takes: durations that CUPTI measured, and grids."""
+    grid, block = (BY_NAME[name].ncu[0] for name in ("grid_size", "block_size"))
     launches = [
         {
             "kernel": group.kernel,
             TRACED: {"value": time_ns, "unit": "ns"},
-            "launch__grid_size": {"value": math.prod(group.grid), "unit": "block"},
-            "launch__block_size": {"value": math.prod(group.block), "unit": "thread"},
+            grid: {"value": math.prod(group.grid), "unit": "block"},
+            block: {"value": math.prod(group.block), "unit": "thread"},
         }
         for group in groups
         for time_ns in group.durations_ns[-MOST_LAUNCHES:]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from rooflift.errors import CatalogError
 from rooflift.ncu.command import collected
-from rooflift.ncu.metrics import BY_NAME, ncu_names, ncu_sections
+from rooflift.ncu.metrics import BY_NAME, PER_LAUNCH, ncu_names, ncu_sections
 from rooflift.ncu.names import short_name, without_parameters
 from rooflift.region import RANGE
 
@@ -17,8 +17,7 @@ Replay = Literal["kernel", "application", "range", "app-range"]
 Graphs = Literal["node", "graph"]
 REPORT = "report"  # report.ncu-rep, or report.<rank>.ncu-rep
 PLACE = "{ncu}"  # where ncu goes in a launcher's command, where it cannot be told
-DURATION = BY_NAME["ncu_time_ns"].ncu[0]
-OF_A_LAUNCH = ("launch__", "sass__", "smsp__sass", "smsp__pcsamp", "derived__")  # what no range of launches has
+DURATIONS = [BY_NAME[name].ncu[0] for name in ("ncu_time_ns", "grid_size", "block_size")]
 TORCHRUN = ("torchrun", "torch.distributed.run", "torch.distributed.launch")
 LAUNCHERS = {"mpirun": "OMPI_COMM_WORLD_RANK", "mpiexec": "PMI_RANK", "srun": "SLURM_PROCID"}
 _SAME_EVERYWHERE = re.compile(
@@ -69,7 +68,7 @@ def capture_command(
     replay everything inside a region, or between cudaProfilerStart and cudaProfilerStop, is measured at once.
     """
     ranges = replay in ("range", "app-range")
-    names = [name for name in ncu_names(metric_set) if not (ranges and name.startswith(OF_A_LAUNCH))]
+    names = [name for name in ncu_names(metric_set) if not (ranges and name.startswith(PER_LAUNCH))]
     sections = () if ranges else ncu_sections(metric_set)
     chosen: list[str] = []
     if kernels and not ranges:
@@ -94,7 +93,7 @@ def duration_command(ncu: str, program: Sequence[str], report: str, graphs: Grap
         *_launch(ncu, "kernel", graphs),
         "--kernel-name",
         "regex:^(?!.*nccl)",
-        *collected([DURATION, "launch__grid_size", "launch__block_size"]),
+        *collected(DURATIONS),
         "--force-overwrite",
         "--export",
         report,

@@ -227,6 +227,20 @@ METRICS: tuple[Metric, ...] = (
         "ns",
         "kernel time under ncu: the weight of means, no speed",
     ),
+    Metric(
+        "sm_clock_hz",
+        (
+            "sm__cycles_elapsed.avg.per_second",
+            "smsp__cycles_elapsed.avg.per_second",
+            "gpc__cycles_elapsed.avg.per_second",
+            "gpc__cycles_elapsed.max.per_second",
+        ),
+        "SM Frequency",
+        "hz",
+        "clock of the SMs while the kernel ran",
+        "mean",
+        asked=False,
+    ),
     total(
         "dram_read_bytes",
         ("dram__bytes_read.sum", "dram__bytes_op_read.sum"),
@@ -443,6 +457,7 @@ INSTRUCTION_METRICS: dict[str, tuple[str, ...]] = {
     "wavefronts": ("memory_l1_wavefronts_shared",),
     "wavefronts_ideal": ("memory_l1_wavefronts_shared_ideal",),
 }
+PER_LAUNCH = ("launch__", "sass__", "smsp__sass", "smsp__pcsamp", "derived__")  # what no range of launches has
 METRIC_SETS = ("none", "basic", "standard", "source", "full")
 
 

@@ -295,6 +295,8 @@ def _measured_on(run: Run, version: Version, is_target: bool) -> str:
 def _case(run: Run, about: Selection) -> str:
     for case in run.manifest.cases:
         if (case.case, case.dtype) == (about.case, about.dtype):
+            if case.compulsory_bytes is None:  # of an import
+                break
             init = (
                 ", ".join(f"{k}={v}" for k, v in case.init.items()) if isinstance(case.init, dict) else str(case.init)
             )

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rooflift.analysis.launches import kernels, launches
+from rooflift.ncu.cells import NOT_A_NUMBER
 from rooflift.ncu.doubt import doubt, is_doubt
 from rooflift.ncu.metrics import BY_NAME
 from rooflift.ncu.names import short_name
-from rooflift.report.cells import MISSING, Cell, Column, Row, Table, duration, figure, number, table, words
+from rooflift.report.cells import MISSING, Cell, Column, Row, Table, duration, figure, named, number, table, words
 from rooflift.report.terminal import Part, Titled, titled
 
 if TYPE_CHECKING:
@@ -141,19 +142,24 @@ def _told(own: pd.DataFrame) -> list[str]:
     """Return which values cannot be, and which launches have none."""
     lines: list[str] = []
     doubtful: dict[tuple[str, str], list[str]] = {}
-    broken = []
+    broken, lacking = [], dict[str, list[int]]()
     for row in own.to_dict("records"):
         reasons = row["missing"]
         for metric, why in reasons.items():
             if is_doubt(why):
                 value, _, reason = why.partition(" is ")
                 doubtful.setdefault((metric, reason), []).append(value)
-        if any(why.startswith("not a number") for why in reasons.values()):
+        nan = [metric for metric, why in reasons.items() if why.startswith(NOT_A_NUMBER)]
+        if nan and all(math.isnan(row[metric]) for metric in BY_NAME):
             broken.append(row["number"])
+        elif nan:
+            lacking.setdefault(named([BY_NAME[metric].label for metric in nan]), []).append(row["number"])
     for (metric, reason), values in doubtful.items():
         lines.append(f"Doubtful: {BY_NAME[metric].label} ({metric}) {', '.join(values)}: {reason}. Not used.")
     if broken:
         lines.append(f"Launch {', '.join(map(str, broken))}: its values are not numbers, ncu could not collect them.")
+    for labels, numbers in lacking.items():
+        lines.append(f"Launch {', '.join(map(str, numbers))}: no number, ncu could not collect it: {labels}.")
     return lines
 
 

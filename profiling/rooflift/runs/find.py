@@ -74,14 +74,14 @@ def newest_run(
 
     Only a run that holds all of `versions` ("v10" or "v10_shapes") and of `cases` ("main" or "main/float16") counts,
     and `with_metrics` one that collected some, of those cases if they are named. Without `suite` a run of the suite,
-    which may hold few versions, is taken only where there is no other. A run that was imported is passed over: it has
-    no times.
+    which may hold few versions, is taken only where there is no other, and one that was imported, whose times are
+    ncu's, where none was measured.
 
     Raises:
         NoRun: the operator was not measured yet.
         RunFault: it has no such run.
     """
-    other = None
+    other = imported = None
     listed = list_runs(reports, operator)
     if not listed:
         raise NoRun(f"{operator} has no run yet", f"`rooflift profile {operator}` makes one, on a machine with a GPU.")
@@ -89,12 +89,15 @@ def newest_run(
         if isinstance(manifest, RunFault):
             raise manifest
         run = Run(folder, manifest)
-        if manifest.origin is None and holds(run, gpu, versions, with_metrics=with_metrics, cases=cases):
+        if holds(run, gpu, versions, with_metrics=with_metrics, cases=cases):
+            if manifest.origin is not None:
+                imported = imported or run
+                continue
             if manifest.suite == suite:
                 return run
             other = other or run
-    if other is not None and not suite:
-        return other
+    if not suite and (other or imported) is not None:
+        return other or imported  # type: ignore[return-value]  # one of them is there
     wanted = " that timed the suite" if suite else ""
     wanted += f" with {', '.join(versions)}" if versions else ""
     wanted += " with metrics" if with_metrics else ""

@@ -26,6 +26,11 @@ SHORTEST_VALUE, SHORTEST_WORD = 8, 12  # of the environment; the second for lett
 CONFIDENTIAL = re.compile(r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|COOKIE|AUTH|EMAIL|KEY(_ID)?$", re.IGNORECASE)
 _PASSWORD = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")  # of a proxy or a package index
 _HOME = re.compile(rb"(/home/|/Users/|:\\Users\\)([^/\\\x00-\x1f\x7f]{1,64})(?=[/\\])")
+_MOUNTS = (
+    rb"data|scratch|work|projects?|proj|users|storage|share[ds]?|ssd|hdd|nvme|nfs|mnt|gpfs|lustre|beegfs|weka|ceph"
+)
+_MOUNTS += rb"|raid|disks?|vol|volumes?|export|cluster|groups?|labs?|research|global|fast|pool|net|homes?|fs|afs|p|u"
+_SHARED = re.compile(rb"(/(?:" + _MOUNTS + rb")\d*/)((?:[\w.@+~-]{1,64}/){1,3})")  # of a cluster: disk, person, project
 _WORDS = {  # what is no end of a word, before and behind it
     "utf-8": (rb"[A-Za-z0-9_]", rb"[A-Za-z0-9_]"),
     "utf-16-le": (rb"[A-Za-z0-9_]\0", rb"[A-Za-z0-9_]\0"),
@@ -109,7 +114,8 @@ def _pattern(text: str, codec: str = "utf-8") -> re.Pattern[bytes]:
 def redact_bytes(data: bytes, hidden: dict[str, str]) -> bytes:
     """Return a report's bytes with every secret overwritten by as many letters, which leaves all lengths valid.
 
-    So are the names of home folders, whosever they are: a report may come from another machine.
+    So are the names of home folders, whosever they are, and the first folders below the mounts of clusters
+    (/data/ssd1/NAME, /scratch/NAME): a report may come from another machine.
     """
     for text in sorted(hidden.values(), key=len, reverse=True):
         for form, codec in _forms(text):
@@ -118,7 +124,8 @@ def redact_bytes(data: bytes, hidden: dict[str, str]) -> bytes:
                 continue
             letters = (len(encoded) - len(slash.encode(codec))) // len("x".encode(codec))
             data = _pattern(form, codec).sub((slash + "x" * letters).encode(codec), data)
-    return _HOME.sub(lambda match: match[1] + b"x" * len(match[2]), data)
+    data = _HOME.sub(lambda match: match[1] + b"x" * len(match[2]), data)
+    return _SHARED.sub(lambda match: match[1] + re.sub(rb"[^/]", b"x", match[2]), data)
 
 
 def redact_text(text: str, hidden: dict[str, str]) -> str:
