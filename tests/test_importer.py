@@ -227,8 +227,11 @@ def test_an_import_counts_where_nothing_was_measured(
     project = tmp_path / "project"
     shutil.copytree(checkout / "kernels" / "softmax", project / "kernels" / "softmax")
     report = FIXTURES / "foreign" / "r01_gh200_l1_bound_basic.ncu-rep.gz"
-    shutil.copytree(imported(report, "--version", "v0"), project / "reports" / "softmax" / "theirs")
-    assert "L1: l1_sol_pct 100" in rooflift("show", "softmax", "--root", project).out
+    shutil.copytree(
+        imported(report, "--operator", "softmax", "--version", "v0"), project / "reports" / "softmax" / "theirs"
+    )
+    assert "imported from ncu-rep" in rooflift("runs", "softmax", "--root", project).out
+    assert rooflift("show", "softmax", "--root", project).code == 0
     assert "Bottleneck:     L1" in rooflift("advise", "softmax", "v0", "--root", project).out
     said = rooflift("prompt", "softmax", "v0", "--stage", "memory", "--gpu", "h100", "--root", project)
     assert said.code == 0, said.err

@@ -271,7 +271,6 @@ NOT_COMPILED = {  # what Triton says, or raises when the file is loaded, and its
     "k04_arange_not_constexpr": ("arange's arguments must be of type tl.constexpr", 17),
     "k05_jit_num_warps": ("unexpected keyword argument 'num_warps'", 15),
 }
-OF_RMS_NORM = ("k12_rms_norm_reply_continue", "unsupported AST node type: Continue", 44)
 RIGHT_KERNELS = ("k06_valid_bf16_times_scalar", "k07_shape_compared", "k09_extra_defaulted_argument")
 EVERY_DAY = ("k01_continue", "k07_shape_compared")
 
@@ -296,3 +295,20 @@ def test_a_kernel_that_triton_cannot_compile_is_told_with_its_words_and_line(
         assert f"{file}:{line}:1: error: " in said.out
     else:
         assert (said.code, "not compiled" in said.err) == (0, False), said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(find_sandbox().missing), reason="candidates cannot be sandboxed here")
+def test_version_of_a_model_that_triton_cannot_compile_is_rejected_and_never_kept(
+    rooflift: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Its loop has a `continue`, which the interpreter runs and the compiler does not know."""
+    file = REVIEWED / "kernels" / "k12_rms_norm_reply_continue.txt"
+    said = rooflift("lint", file, "--operator", "rms_norm")
+    assert (said.code, "unsupported AST node type: Continue" in said.out) == (1, True)
+    assert f"{file}:34:1: error: compiles" in said.out
+    loop = ["--base", "v0", "--stages", "tiling", "--iterations", "1", "--no-gpu", "--gpu", "h100"]
+    told = rooflift("optimize", "rms_norm", "--agent", f"cat {file}", *loop, "--out", tmp_path / "loop")
+    assert told.code == 0, told.err
+    assert "does not compile" in told.out + told.err
+    assert "1 iterations, kept: none" in told.out

@@ -10,6 +10,7 @@ from typing import Any
 import ncu_report
 import pytest
 
+import rooflift as rl
 from rooflift.analysis.bottleneck import BUSY_PCT, find_bottleneck, resource_of
 from rooflift.analysis.launches import kernels, launches, pick
 from rooflift.errors import CatalogError, ReportFault, RunFault
