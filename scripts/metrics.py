@@ -49,6 +49,15 @@ SET = """
 The set `source` is no part of `standard`: on an H100 a profile of three versions ended 25 s after one with `standard`,
 which usually takes about 14 s (one run each). Reading a report takes ncu's disassembler about 2 s to start and 0.25 ms
 an instruction; source.parquet is read in its place.
+
+## Over time
+
+A run with `--metrics timeline` or `full`, and any report made with `--section PmSampling`, holds metrics over the time
+of a launch: `run.timeline(version).samples`, `rooflift.api.timeline.of_report(file).samples`, one row a sample.
+`metric` is ncu's name without what says that it was sampled, `time_us` counts since the launch began (`from_start`) or
+since the first sample of its pass, `value` is NaN where ncu wrote none. Different passes sample different metrics, each
+in a launch of its own. `table()` has ramp and tail: the shares of the time before a metric first and after it last
+reaches half of its largest value.
 """
 
 

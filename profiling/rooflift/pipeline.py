@@ -28,6 +28,7 @@ from rooflift.ncu.command import find_ncu
 from rooflift.ncu.instructions import read_source
 from rooflift.ncu.report import NOT_COLLECTED, read_reports
 from rooflift.ncu.stored import source_texts, stored_instructions
+from rooflift.ncu.timeline import read_timeline
 from rooflift.project.git import git_state
 from rooflift.project.imports import imported_modules
 from rooflift.project.inline import inlined_files
@@ -189,6 +190,10 @@ def _write(
     data = report_data(manifest, metrics, timings, compiled, samples, measured=measured)
     if source is not None:
         data = replace(data, lines=lines_by_version(source, texts, data.case.case, data.case.dtype))
+    if report.exists() and request.metric_set in registry.SAMPLED_SETS:
+        timeline, note = timeline_or_note([kept])
+        data = replace(data, timeline=timeline)
+        manifest = msgspec.structs.replace(manifest, notes=[*manifest.notes, *filter(None, [note])])
     draw(data, folder)
     write_report(data, folder)
     write_manifest(folder, manifest)
@@ -203,6 +208,14 @@ def instructions_or_note(report: Path, texts: Mapping[str, str]) -> tuple[pd.Dat
     except ReportFault as fault:
         return None, f"No source.parquet: {fault.message}."
     return with_functions(source, embedded | dict(texts)), ""
+
+
+def timeline_or_note(reports: Sequence[Path]) -> tuple[pd.DataFrame | None, str]:
+    """Return what reports hold over the time of their launches, or None and a note: the run is not lost for it."""
+    try:
+        return read_timeline(reports), ""
+    except ReportFault as fault:
+        return None, f"No figure over time: {fault.message}."
 
 
 def _unknown_metrics(metrics: pd.DataFrame, metric_set: str) -> list[str]:
@@ -233,6 +246,8 @@ def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool =
             raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
     data = report_data(run.manifest, metrics, run.timings, run.compiled, run.samples, base, measured=roofs_of(run))
     data, code = _with_code(run, data)
+    if run.reports and run.manifest.metric_set in registry.SAMPLED_SETS:
+        data = replace(data, timeline=timeline_or_note(run.reports)[0])
     with atomic.refreshing(out) as folder:
         files = [*draw(data, folder, png=png), write_report(data, folder)]
         files += [write_page(data, folder, code)] if page else []

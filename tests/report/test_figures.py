@@ -440,7 +440,9 @@ def test_settings_of_the_caller_neither_change_a_figure_nor_are_changed(tmp_path
 
 
 def test_importing_the_modules_imports_neither_matplotlib_nor_pandas() -> None:
-    names = ", ".join(f"rooflift.report.figures.{name}" for name in ("multiples", "progress", "roofline", "suite"))
+    names = ", ".join(
+        f"rooflift.report.figures.{name}" for name in ("multiples", "progress", "roofline", "suite", "timeline", "tune")
+    )
     code = f"import sys, {names}; print({{'matplotlib', 'pandas'}} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 

@@ -24,6 +24,7 @@ from rooflift.runs import run as stored
 from rooflift.runs.verify import Verified, verify
 
 if TYPE_CHECKING:
+    from rooflift.api.timeline import Timeline
     from rooflift.api.tune import Tune
     from rooflift.ncu.units import Units
 
@@ -94,6 +95,20 @@ class Run(Contents):
         from rooflift.api import kernels
 
         return kernels.compare_kernels(self, base, other or self, head, case, dtype)
+
+    def timeline(self, version: str | None = None, case: str | None = None, dtype: str | None = None) -> Timeline:
+        """Return the longest launch of a version over its time, by ncu's PM sampling: ramp, phases, tail.
+
+        >>> import rooflift as rl
+        >>> rl.latest("matmul").timeline("v7").table()  # doctest: +SKIP
+
+        Raises:
+            CatalogError: the run has no such version, case or dtype.
+            ReportFault: the run was profiled without, with how to get it.
+        """
+        from rooflift.api.timeline import of_run
+
+        return of_run(self, version, case, dtype)
 
     def tune(self, version: str | None = None, **options: Any) -> Tune:
         """Try configurations of a version of this run, by default the last, on the case that the run is about.

@@ -99,7 +99,8 @@ Metrics = Annotated[
         "--metrics",
         metavar="SET",
         help="none, basic: five metrics, standard: the registry and ncu's sections, source: standard, metrics of each"
-        " instruction and the source itself, full: ncu's own set.",
+        " instruction and the source itself, timeline: standard and PM sampling over the time of a launch, full: ncu's"
+        " own set.",
         autocompletion=completion.metric_sets,
     ),
 ]

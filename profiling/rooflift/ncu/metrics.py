@@ -458,7 +458,19 @@ INSTRUCTION_METRICS: dict[str, tuple[str, ...]] = {
     "wavefronts_ideal": ("memory_l1_wavefronts_shared_ideal",),
 }
 PER_LAUNCH = ("launch__", "sass__", "smsp__sass", "smsp__pcsamp", "derived__")  # what no range of launches has
-METRIC_SETS = ("none", "basic", "standard", "source", "full")
+TIME_SECTION = "PmSampling"  # metrics sampled over the time of a launch
+METRIC_SETS = ("none", "basic", "standard", "source", "timeline", "full")
+WORKLOAD_TIME = "profiler__timestamp_workload_{side}_{group}"  # begin and end of a launch in a group of passes
+SAMPLED_METRICS = {  # those over the time of a launch that tell most, in this order: what they are called -> a pattern
+    "active cycles of an SM": r"sm__cycles_active",
+    "warps an SM": r"warps_active",
+    "DRAM throughput": r"dramc?__throughput",
+    "L2 throughput": r"l?ts__.*throughput",
+    "tensor pipe": r"pipe_tensor",
+    "issued": r"inst_executed_realtime.*pct",
+    "blocks launched": r"ctas_launched",
+}
+SAMPLED_SETS = ("timeline", "full")  # that hold PM sampling, where ncu and the GPU have it
 
 
 def ncu_names(metric_set: str) -> list[str]:
@@ -468,4 +480,5 @@ def ncu_names(metric_set: str) -> list[str]:
 
 def ncu_sections(metric_set: str) -> tuple[str, ...]:
     """Return the ncu sections to ask for in one of the METRIC_SETS; of `full`, ncu's own set has them."""
-    return {"standard": SECTIONS, "source": (*SECTIONS, SOURCE_SECTION)}.get(metric_set, ())
+    more = {"standard": (), "source": (SOURCE_SECTION,), "timeline": (TIME_SECTION,)}
+    return (*SECTIONS, *more[metric_set]) if metric_set in more else ()

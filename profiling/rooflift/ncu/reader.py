@@ -23,6 +23,7 @@ import msgspec
 from rooflift.ncu.cells import NO_VALUE, Cell, Given, cells, given
 from rooflift.ncu.content import MAGIC
 from rooflift.ncu.metrics import DEVICE_ATTRIBUTES, DEVICE_NAME, SOL_BREAKDOWNS
+from rooflift.ncu.pm_sampling import Sampled, sampled
 from rooflift.ncu.source import Instructions, instructions
 from rooflift.region import RANGE, SEPARATOR
 
@@ -32,7 +33,7 @@ LONGEST_TEXT = 10_000  # characters of a name; a report may hold any
 PART_BYTES = 8 * 2**20
 CHUNK_BYTES = 2**20
 Question = (
-    Literal["launches", "device", "rules", "instructions"] | str
+    Literal["launches", "device", "rules", "instructions", "sampled"] | str
 )  # or "values:" and a regular expression of ncu names
 VALUES = "values:"
 _NCU = re.compile(rb"\b(20[12]\d\.\d+\.\d+\.\d+) \(build \d+\)")
@@ -323,11 +324,18 @@ def answer_instructions(actions: Iterable[Any]) -> Iterator[Instructions]:
         yield instructions(action, _measured(action), _kernel(action))
 
 
+def answer_sampled(actions: Iterable[Any]) -> Iterator[Sampled]:
+    """Read the metrics that were sampled over the time of every launch."""
+    for action in actions:
+        yield sampled(action, _measured(action), _kernel(action))
+
+
 ANSWERS: dict[str, Callable[[Iterable[Any]], Iterator[Any]]] = {
     "launches": answer_launches,
     "device": answer_device,
     "rules": answer_rules,
     "instructions": answer_instructions,
+    "sampled": answer_sampled,
 }
 
 

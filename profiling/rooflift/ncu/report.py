@@ -21,6 +21,7 @@ from rooflift.errors import EnvironmentFault, ReportFault
 from rooflift.ncu.cells import NOT_COLLECTED
 from rooflift.ncu.content import REMEDY, open_report
 from rooflift.ncu.metrics import METRICS
+from rooflift.ncu.pm_sampling import Sampled
 from rooflift.ncu.reader import NO_READER, REFUSED, VALUES, Device, Launch, Question, RuleResult, Value
 from rooflift.ncu.source import Instructions
 from rooflift.process import ask
@@ -38,6 +39,7 @@ __all__ = [
     "read_instructions",
     "read_reports",
     "read_rules",
+    "read_sampled",
     "read_values",
     "report_device",
     "report_gpu",
@@ -105,6 +107,15 @@ def read_instructions(path: Path) -> list[Instructions]:
         ReportFault: as `read_reports`.
     """
     return _ask(path, "instructions", Instructions)
+
+
+def read_sampled(path: Path) -> list[Sampled]:
+    """Return the metrics that a report holds over the time of its launches, launch by launch.
+
+    Raises:
+        ReportFault: as `read_reports`.
+    """
+    return _ask(path, "sampled", Sampled)
 
 
 def read_values(path: Path, pattern: str) -> list[Value]:

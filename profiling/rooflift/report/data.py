@@ -36,6 +36,7 @@ class ReportData:
     comparison: Comparison | None = None  # with base: every case; without: the last version against the one before it
     steps: tuple[Comparison, ...] = ()  # every version against the one before it, on the main case
     measured: Roofs | None = None  # the roofs of the run's GPU
+    timeline: pd.DataFrame | None = None  # metrics over the time of the launches (`ncu.timeline`)
     lines: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # of the main case: a version's source lines
 
     @property

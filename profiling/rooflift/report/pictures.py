@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rooflift.analysis.suite import shares
 from rooflift.analysis.summary import roofs
+from rooflift.analysis.timeline import of_launch
 from rooflift.ncu.metrics import RESOURCES
 from rooflift.report.data import ReportData
 from rooflift.report.figures.multiples import bottleneck_figure, stalls_figure
@@ -14,6 +15,7 @@ from rooflift.report.figures.progress import progress_figure
 from rooflift.report.figures.roofline import roofline_figure
 from rooflift.report.figures.style import save
 from rooflift.report.figures.suite import suite_figure
+from rooflift.report.figures.timeline import timeline_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +25,7 @@ PICTURES = {  # in the order of a report, each with the question that it answers
     "roofline": "Which roof limits the versions",
     "bottleneck": "What each version keeps busy",
     "stalls": "What the warps of each version wait for",
+    "timeline": "What the last version does over its time",
     "suite": "SOL % in every case and dtype",
 }
 
@@ -50,6 +53,11 @@ def figures(data: ReportData) -> dict[str, Figure]:
         found["bottleneck"] = bottleneck_figure(rows, title=f"Bottleneck, % of peak: {about}", footnote=footnote)
     if rows.filter(like="stall_").notna().any(axis=None):
         found["stalls"] = stalls_figure(rows, title=f"Warp stalls: {about}", footnote=footnote)
+    if data.timeline is not None:
+        last = str(rows["version"].iloc[-1])
+        own = of_launch(data.timeline, last, data.case.case, data.case.dtype)
+        if len(own):
+            found["timeline"] = timeline_figure(own, title=f"Over time: {last}, {about}", footnote=footnote)
     if not data.suite.empty:
         of_all = shares(data.manifest, data.timings, data.measured)
         found["suite"] = suite_figure(of_all, title=f"SOL %: {data.manifest.operator}", footnote=footnote)
