@@ -14,7 +14,7 @@ from rooflift.cli.options import AsJson, Metrics, OperatorName, Root, SomeGpu, T
 
 def optimize(
     operator: OperatorName,
-    agent: Annotated[str, typer.Option(help="The command that gets a prompt and prints a candidate.")],
+    agent: Annotated[str, typer.Option(help="The command that gets a prompt and prints a candidate, or: search.")],
     base: Annotated[str, typer.Option(help="The version to start from.")] = "v0",
     stages: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""The agent: a command that gets a prompt on its standard input and prints a candidate."""
+"""The agent: whoever writes candidates. A command, or the built-in search for edits that needs no model."""
 
 from __future__ import annotations
 
@@ -6,22 +6,33 @@ import subprocess
 from collections.abc import Sequence
 
 from rooflift.errors import EnvironmentFault
+from rooflift.optimize.question import Question
 from rooflift.process import converse
+
+SEARCH = "search"  # the built-in agent's name
 
 
 class NoCandidate(Exception):
     """The agent failed or took too long; its text says which."""
 
 
-def ask_agent(command: Sequence[str], prompt: str, number: int, stage: str, timeout_s: float | None) -> str:
-    """Return what the agent prints; it finds iteration and stage in ROOFLIFT_ITERATION and ROOFLIFT_STAGE.
+def ask_agent(agent: Sequence[str], question: Question, timeout_s: float | None) -> str:
+    """Return an agent's candidate: "search" proposes an edit, anything else is a command that prints it.
 
     Raises:
-        NoCandidate: it ended with another code than 0, or not within `timeout_s`.
-        EnvironmentFault: there is no such command.
+        NoCandidate: it has none to give, ended with another code than 0, or not within `timeout_s`.
+        EnvironmentFault: there is no such command, or the search's parser is not installed.
     """
+    if list(agent) == [SEARCH]:
+        return _searched(question)
+    return _asked(agent, question, timeout_s)
+
+
+def _asked(command: Sequence[str], question: Question, timeout_s: float | None) -> str:
+    """Return what a command prints; it finds iteration and stage in ROOFLIFT_ITERATION and ROOFLIFT_STAGE."""
+    told = {"ROOFLIFT_ITERATION": str(question.number), "ROOFLIFT_STAGE": question.stage}
     try:
-        ended = converse(command, prompt, {"ROOFLIFT_ITERATION": str(number), "ROOFLIFT_STAGE": stage}, timeout_s)
+        ended = converse(command, question.prompt, told, timeout_s)
     except subprocess.TimeoutExpired:
         raise NoCandidate(f"the agent gave no candidate within {timeout_s:g} s") from None
     if ended.returncode == 127:
@@ -29,3 +40,21 @@ def ask_agent(command: Sequence[str], prompt: str, number: int, stage: str, time
     if ended.returncode != 0:
         raise NoCandidate(f"the agent ended with code {ended.returncode}")
     return ended.output
+
+
+def _searched(question: Question) -> str:
+    try:
+        from rooflift.optimize.search.policy import NothingLeft, Start, propose
+    except ImportError:
+        raise EnvironmentFault("the search agent needs libcst", 'Install it: pip install "rooflift[search]".') from None
+    start = Start(
+        name=question.base,
+        code=question.code,
+        figures=question.figures,
+        sm_count=question.sm_count,
+        seed=question.seed,
+    )
+    try:
+        return propose(start, question.tried, question.stage, question.accepts)
+    except NothingLeft as end:
+        raise NoCandidate(str(end)) from None

@@ -93,6 +93,8 @@ def optimize(
 ) -> Finished:
     """Run the loop with an agent, a command that gets a prompt and prints a candidate; keep what is faster.
 
+    The agent "search" is built in: it edits the kernel file by syntax and needs no model.
+
     `stages` come in this order, with so many `iterations` each; without names all, those about products of matrices
     where an earlier run of the operator had enough of them. `timed` False: candidates are linted
     and interpreted, none is timed. `out` is the loop's folder, by default below build/optimize/: an unfinished loop in

@@ -11,6 +11,7 @@ import ast
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rooflift import pipeline
-from rooflift.analysis.selection import Selection, advise, select
+from rooflift.analysis.selection import Selection, advise, figures, of, select
 from rooflift.errors import CatalogError, KernelFault, RunFault, WrongResult
 from rooflift.lint.candidate import CandidateFault, read_candidate
 from rooflift.lint.lint import errors, lint_file
@@ -42,6 +43,7 @@ from rooflift.optimize.journal import (
     with_header,
 )
 from rooflift.optimize.prompt import markdown, prompt
+from rooflift.optimize.question import Question, Tried, title_of
 from rooflift.optimize.verdict import NotKept, require_faster
 from rooflift.project.header import parse_header
 from rooflift.project.operator import Operator, Version, load_operator
@@ -170,25 +172,47 @@ class Loop:
         candidate = place / "candidate.txt"
         if candidate.exists():
             return candidate
-        text, setting = self.prompt(step), self.setting
-        (place / "prompt.md").write_text(text, encoding="utf-8")
+        question, setting = self.question(step), self.setting
+        (place / "prompt.md").write_text(question.prompt, encoding="utf-8")
         # no spinner beside an editor
         setting.note(f"Iteration {step.number} ({step.stage}, from {step.base}): asking the agent")
         try:
-            answer = ask_agent(setting.agent, text, step.number, step.stage, setting.agent_timeout_s)
+            answer = ask_agent(setting.agent, question, setting.agent_timeout_s)
         except NoCandidate as failure:
             raise NotKept("agent", [str(failure)]) from None
         atomic.write_file(candidate, redact.redact_text(answer, self.hidden))
         return candidate
 
-    def prompt(self, step: Step) -> str:
-        """Return the agent's prompt: that of the version to start from, with the iterations before."""
+    def question(self, step: Step) -> Question:
+        """Return what the agent is asked: the prompt of the version to start from, its code, the iterations before."""
         run, about = self._measured()
         operator, version = self._current()
         root, spec = self.setting.root, self.setting.spec
         there = newest_roofs(reports_folder(root), spec.matches[0])
         text = markdown(prompt(operator, version, step.stage, spec, run, about, there))
-        return redact.redact_text(text + iterations_text(self.state), self.hidden)
+        return Question(
+            prompt=redact.redact_text(text + iterations_text(self.state), self.hidden),
+            number=step.number,
+            stage=step.stage,
+            base=step.base,
+            code=version.path.read_text(encoding="utf-8"),
+            figures=of(figures(run), about),
+            sm_count=spec.sm_count,
+            seed=f"{self.state.started.seed} {step.number}",
+            tried=[self._tried(one) for one in self.state.iterations],
+            accepts=lambda code: self._accepts(code, step.stage, version),
+        )
+
+    def _tried(self, one: Iteration) -> Tried:
+        candidate = self.setting.folder / "iterations" / f"{one.number:03}" / "candidate.txt"
+        title = title_of(candidate.read_text(encoding="utf-8")) if candidate.exists() else ""
+        return Tried(one.base, title, bool(one.version), one.time_x is not None)
+
+    def _accepts(self, code: str, stage: str, base: Version) -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            candidate = Path(folder, "candidate.py")
+            candidate.write_text(code, encoding="utf-8")
+            return not errors(lint_file(candidate, self.setting.operator.reference, stage, base.path))
 
     def _evaluated(self, step: Step, candidate: Path, place: Path) -> dict[str, object]:
         """Return the figures of a candidate that is kept; its version is in the loop's folder then.
