@@ -211,10 +211,44 @@ INPUTS["attention"] = {
     "heads in no groups": lambda: heads(bfloat16(1, 3, 20, 16), bfloat16(1, 2, 20, 16)),
 }
 
+SQUARE = {"K": 16, "N": 24}
+INPUTS["matmul_gelu"] = {
+    "every second column": lambda: (SQUARE, bfloat16(5, 32)[:, ::2]),
+    "transposed": lambda: (SQUARE, bfloat16(16, 5).T),
+    "expanded": lambda: (SQUARE, bfloat16(1, 16).expand(3, 16)),
+    "not at 16 bytes": lambda: (SQUARE, bfloat16(1 + 5 * 16)[1:].view(5, 16)),
+    "without a batch": lambda: (SQUARE, bfloat16(16)),
+    "empty batch": lambda: (SQUARE, bfloat16(0, 16)),
+    "another number of columns": lambda: (SQUARE, bfloat16(3, 17)),
+    "float64": lambda: (SQUARE, randn(3, 16, dtype=torch.float64)),
+}
+
+
+def eighths(a: torch.Tensor, b: torch.Tensor, scales: int = 1) -> tuple[dict[str, Any], *tuple[torch.Tensor, ...]]:
+    """Two matrices in 8 bits, and a scale for each, or for each row of the second."""
+    a, b = a.to(torch.float8_e4m3fn), b.to(torch.float8_e4m3fn)
+    return {}, a, b, torch.rand(1), torch.rand(scales)
+
+
+INPUTS["matmul_fp8"] = {
+    "every second column": lambda: eighths(randn(5, 64)[:, ::2], randn(24, 64)[:, ::2]),
+    "transposed": lambda: eighths(randn(32, 5).T, randn(32, 24).T),
+    "expanded": lambda: eighths(randn(1, 32).expand(5, 32), randn(24, 1).expand(24, 32)),
+    "empty batch": lambda: eighths(randn(0, 32), randn(24, 32)),
+    "no term": lambda: eighths(randn(5, 0), randn(24, 0)),
+    "every second scale": lambda: (
+        *eighths(randn(5, 32), randn(24, 32))[:3],
+        torch.rand(10)[::2],
+        torch.rand(48)[::2],
+    ),
+    "too few scales": lambda: eighths(randn(5, 32), randn(24, 32), 23),
+    "float64": lambda: ({}, *(randn(5, 32, dtype=torch.float64) for _ in range(2)), torch.rand(1), torch.rand(1)),
+}
+
 
 def outcome(reference: ModuleType, version: ModuleType, init: dict[str, Any], *inputs: torch.Tensor) -> str:
     """Run the version on the inputs; "agrees" when its result is the reference's."""
-    case = Case("", init, None, ("float32",))
+    case = Case("", init, None, ("bfloat16" if inputs[0].dtype == torch.bfloat16 else "float32",))
     model, _ = make_version(version, reference, make_reference(reference, case, "cpu", 1), case, "cpu", 1)
     try:
         with poisoned_memory(), gpu_stands_in("cpu"):

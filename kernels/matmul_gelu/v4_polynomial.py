@@ -1,0 +1,124 @@
+"""Polynomial: the normal CDF as an odd polynomial of nine terms, in place of erf.
+
+Stage:   special
+Change:  x (P(y) + 0.5) with y = x limited to 4.5 on both sides; P was fitted so that the result is off by 3.4e-5 at
+         most and P(4.5) = 0.5. Below -4.5 the result is 0 to float32's rounding, where GELU is above -1.6e-5.
+Why:     15 FP32 operations an element and no branch: the binary has 4437 instructions in place of 10038. An SM needs
+         32,768 elements' worth a tile: 15 x 256 clocks of some 70,000 at K = 4096, where erf needs more than twice as
+         many. Results of bfloat16 have 8 bits: 3.4e-5 is a unit of 0.0087; smaller results are less exact than torch's.
+Expect:  time_x 0.93..0.99, short_k/bfloat16: time_x 0.80..0.96
+"""
+
+import torch
+import torch.nn as nn
+import triton
+import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+
+@triton.jit
+def gelu(x):
+    """x times the normal CDF, off by 3.4e-5 at most: 0.5 and an odd polynomial in x up to 4.5, where it is 0.5."""
+    y = tl.minimum(tl.maximum(x, -4.5), 4.5)
+    z = y * y
+    p = 3.00001411e-11
+    p = p * z - 3.28391356e-09
+    p = p * z + 1.58025551e-07
+    p = p * z - 4.43167651e-06
+    p = p * z + 8.12095556e-05
+    p = p * z - 1.03625178e-03
+    p = p * z + 9.58064614e-03
+    p = p * z - 6.59772549e-02
+    p = p * z + 3.98708568e-01
+    return x * (p * y + 0.5)
+
+
+@triton.jit
+def tile_of(number, rows, columns, GROUP: tl.constexpr):
+    """Row and column of a tile: GROUP rows of tiles are walked column by column, so that a wave is nearly square."""
+    first = number // (GROUP * columns) * GROUP
+    height = min(rows - first, GROUP)
+    return first + number % (GROUP * columns) % height, number % (GROUP * columns) // height
+
+
+@triton.jit
+def product_kernel(
+    x_desc,
+    weight_desc,  # of (N, K)
+    c_desc,
+    bias_ptr,
+    M,
+    N,
+    K,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    GROUP: tl.constexpr,
+):
+    rows, columns = tl.cdiv(M, BM), tl.cdiv(N, BN)
+    for tile in tl.range(tl.program_id(0), rows * columns, tl.num_programs(0), flatten=True):
+        row, column = tile_of(tile, rows, columns, GROUP)
+        total = tl.zeros([BM, BN], tl.float32)
+        for first in range(0, K, BK):
+            total = tl.dot(x_desc.load([row * BM, first]), weight_desc.load([column * BN, first]).T, total)
+        left, right = total.reshape(BM, 2, BN // 2).permute(0, 2, 1).split()
+        for half in tl.static_range(2):
+            n = column * BN + half * (BN // 2) + tl.arange(0, BN // 2)
+            bias = tl.load(bias_ptr + n, mask=n < N, other=0.0).to(tl.float32)
+            sums = (left if half == 0 else right) + bias[None, :]
+            c_desc.store([row * BM, column * BN + half * (BN // 2)], gelu(sums).to(c_desc.dtype))
+
+
+def in_aligned_rows(x):
+    """x (rows, columns), or a copy of it in rows that TMA can read: each begins at a multiple of 16 bytes."""
+    if x.stride(1) == 1 and x.stride(0) >= x.shape[1] and x.stride(0) % 8 == 0 and x.data_ptr() % 16 == 0:
+        return x
+    return empty_in_aligned_rows(*x.shape, x).copy_(x)
+
+
+def empty_in_aligned_rows(rows, columns, like):
+    return torch.empty((rows, triton.cdiv(columns, 8) * 8), device=like.device, dtype=like.dtype)[:, :columns]
+
+
+def matmul_gelu(x, weight, bias):
+    """x (..., K), weight (N, K), bias (N,) in float16 or bfloat16 -> GELU of x weight^T + bias, (..., N)."""
+    if x.dtype not in (torch.float16, torch.bfloat16) or weight.dtype != x.dtype:
+        raise TypeError(f"matmul_gelu: wants float16 or bfloat16 throughout, got {x.dtype} and {weight.dtype}")
+    N, K = weight.shape
+    if x.dim() == 0 or x.shape[-1] != K:
+        raise ValueError(f"matmul_gelu: wants x (..., {K}), got {tuple(x.shape)}")
+    c = torch.empty((*x.shape[:-1], N), device=x.device, dtype=x.dtype)
+    if c.numel() == 0:
+        return c
+    x = x.reshape(-1, K)
+    M = len(x)
+    BM, BN, BK, GROUP = 128, 256, 64, 8
+    rows = c.view(M, N) if N % 8 == 0 else empty_in_aligned_rows(M, N, c)
+    sms = torch.cuda.get_device_properties(x.device).multi_processor_count
+    programs = min(triton.cdiv(M, BM) * triton.cdiv(N, BN), sms)
+    product_kernel[(programs,)](
+        TensorDescriptor.from_tensor(in_aligned_rows(x), [BM, BK]),
+        TensorDescriptor.from_tensor(in_aligned_rows(weight), [BN, BK]),
+        TensorDescriptor.from_tensor(rows, [BM, BN // 2]),
+        bias,
+        M,
+        N,
+        K,
+        BM=BM,
+        BN=BN,
+        BK=BK,
+        GROUP=GROUP,
+        num_warps=8,
+        num_stages=4,
+    )
+    return c if N % 8 == 0 else c.copy_(rows.view(c.shape))
+
+
+class ModelNew(nn.Module):
+    def __init__(self, K: int, N: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(N, K) * K**-0.5)
+        self.bias = nn.Parameter(torch.randn(N))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return matmul_gelu(x, self.weight, self.bias)
