@@ -64,6 +64,8 @@ def test_every_tool_says_what_it_does_and_takes_no_path(checkout: Path) -> None:
             "verify",
             "keep",
             "profile",
+            "tune",
+            "hotspots",
             "compare",
             "gate",
             "report",
@@ -187,9 +189,10 @@ def test_http_needs_the_token(served: str) -> None:
             httpx.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as own,
             Client(streamable_http_client(served, http_client=own)) as client,
         ):
-            return [tool.name for tool in (await client.list_tools()).tools]
+            shown = await ask(client, "show", name="rms_norm")
+            return [shown["operator"], *(tool.name for tool in (await client.list_tools()).tools)]
 
-    assert "verify" in asyncio.run(talk(TOKEN))
+    assert {"rms_norm", "verify", "tune"} <= set(asyncio.run(talk(TOKEN)))
     assert httpx.post(served, json={}).status_code == 401
     assert httpx.post(served, json={}, headers={"Authorization": "Bearer wrong"}).status_code == 401
 
@@ -262,6 +265,8 @@ def test_an_agent_takes_an_operator_from_v0_to_a_kept_version_through_the_door_a
         assert refused_one["kept"] is None
         right = KERNEL.replace("FACTOR", "2")
         assert (await ask(client, "verify", operator=name, candidate=right, stage="tiling"))["accepted"]
+        tuned = await ask(client, "tune", operator=name, version="v0", values=["num_warps=2,4"])
+        assert (tuned["measured"], len(tuned["cases"][0]["configurations"])) == (False, 2)
         kept = await ask(
             client, "keep", operator=name, candidate=right, idea="long blocks", expect="time_x 0.9..1.1", **header
         )

@@ -124,6 +124,30 @@ def test_a_version_each_is_verified_and_a_ladder_together_is_profiled(checkout: 
         jobs_of(checkout, "verify", ["rms_nrm"], on_gpu=False)
 
 
+def test_what_tunes_itself_is_tuned_a_loop_starts_at_its_base_and_a_candidate_is_a_job(
+    checkout: Path, tmp_path: Path
+) -> None:
+    tuned = jobs_of(checkout, "tune", ["cumsum"], on_gpu=True, values=[])
+    assert {one.versions[0].partition("_")[0] for one in tuned} >= {"v4"}
+    assert not any(one.versions[0].startswith("v0") for one in tuned)  # without @triton.autotune
+    (one,) = jobs_of(checkout, "tune", ["cumsum:v0"], on_gpu=False, values=["num_warps=2,4"])
+    assert (one.resource, one.options["values"]) == (CPU, ["num_warps=2,4"])
+    (loop,) = jobs_of(checkout, "optimize", ["cumsum"], on_gpu=True, agent="cat")
+    assert (len(loop.versions), loop.versions[0][:2], loop.resource) == (1, "v0", GPU)
+    file = tmp_path / "mine.py"
+    file.write_text("first")
+    (before,) = jobs_of(checkout, "verify", [f"cumsum:{file}"], on_gpu=False)
+    file.write_text("second")
+    (after,) = jobs_of(checkout, "verify", [f"cumsum:{file}"], on_gpu=False)
+    assert (before.versions, before.options["candidate"]) == (("mine",), str(file))
+    assert before.key != after.key
+
+
+def test_loops_need_an_agent(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="no agent"):
+        batch("optimize", root=tmp_path)
+
+
 def test_a_journal_keeps_what_is_done_whatever_a_kill_left_of_its_last_line(tmp_path: Path) -> None:
     path = tmp_path / JOURNAL
     assert read_journal(path) == {}
@@ -157,3 +181,19 @@ def test_the_same_command_resumes_and_a_changed_version_is_done_again(
     assert said.code == 1
     assert "1 of 2 done, 1 of them before" in said.out
     assert "WrongResult" in said.out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_gpu_configurations_are_compiled_and_loops_run_in_the_interpreter(
+    rooflift: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert rooflift("new", "first", folder=tmp_path).code == 0
+    said = rooflift("batch", "tune", "first:v0", "--set", "num_warps=2,4", folder=tmp_path)
+    assert said.code == 0, said.err
+    assert "2 configurations compiled, none timed" in said.out
+    agent = f"cat {tmp_path / 'kernels' / 'first' / 'v0_baseline.py'}"
+    loop = ["--agent", agent, "--stages", "tiling", "--iterations", "1"]
+    said = rooflift("batch", "optimize", "first", *loop, folder=tmp_path)
+    assert said.code == 0, said.err
+    assert "1 iterations, kept:" in said.out

@@ -17,6 +17,7 @@ from rooflift.api.first_look import first_look
 from rooflift.api.operators import Operator
 from rooflift.api.project import defaults
 from rooflift.api.run import Run
+from rooflift.api.tune import tune as tuned
 from rooflift.api.unmeasured import report_unmeasured
 from rooflift.errors import CatalogError, NoRun, RunFault, did_you_mean
 from rooflift.optimize.ask import prompt as prompt_of
@@ -137,6 +138,27 @@ class Door:
         answer: Answer = bounded(run.record())
         return answer
 
+    def tune(
+        self, operator: str, version: str, values: list[str] | None = None, evaluations: int = 64, metrics: str = ""
+    ) -> Answer:
+        """Try configurations of a version: compiled, checked, timed, the best profiled. Without a GPU: compiled alone.
+
+        `values` such as ["num_warps=4,8", "BLOCK=64,128"]; default: those of the version's @triton.autotune. At most
+        `evaluations` a case. Takes minutes; leaves a folder with tune.csv, where it timed something.
+        """
+        with self._turn:
+            found = tuned(
+                self.operator(operator).label,
+                version,
+                values=values or (),
+                evaluations=min(max(evaluations, 1), 512),
+                metrics=metrics or defaults(self.root).get("metrics") or "standard",
+                root=self.root,
+            )
+        folder = self._inside(found.folder) if found.folder is not None else None
+        answer: Answer = bounded({**found.record(), "folder": folder})
+        return answer
+
     def compare(self, run: str, base: str = "", head: str = "", other: str = "") -> Answer:
         """Compare two versions of a run, or `base` of `run` with `head` of the run `other`: faster, slower, or neither.
 
@@ -205,7 +227,7 @@ class Door:
 
 
 READING = ("list_", "show", "hotspots", "advice", "prompt", "lint", "compare", "gate")  # change nothing
-WORKING = ("verify", "keep", "profile", "report")
+WORKING = ("verify", "keep", "profile", "tune", "report")
 
 
 def tools(door: Door) -> dict[str, Callable[..., Answer]]:

@@ -14,7 +14,7 @@ import msgspec
 
 from rooflift.api.project import Say, project_root, silent
 from rooflift.api.shown import Part, Titled, html_table, short, texts
-from rooflift.batch.jobs import TASKS, Job, Outcome, Task, do, jobs_of
+from rooflift.batch.jobs import MEASURING, TASKS, Job, Outcome, Task, do, jobs_of
 from rooflift.errors import CatalogError, NoGpu, RunFault, did_you_mean
 from rooflift.measure import environment
 from rooflift.project.settings import build_folder
@@ -80,24 +80,31 @@ def batch(
     *,
     scheduler: str | None = None,
     cpu_workers: int = 1,
+    metrics: str = "standard",
+    values: Sequence[str] = (),
+    agent: str = "",
+    stages: Sequence[str] = (),
+    iterations: int = 3,
     out: Path | str | None = None,
     say: Say = silent,
     root: Path | str | None = None,
     **options: Any,
 ) -> Batch:
-    """Verify, compile or profile many operators and versions, on every GPU of this machine or of a scheduler's workers.
+    """Verify, compile, profile, tune or optimize many operators on every GPU, of this machine or of a scheduler.
 
-    `what` names operators or OPERATOR:VERSION, by default all. `scheduler` is the address of a dask scheduler whose
+    `what` names operators, OPERATOR:VERSION or a candidate as OPERATOR:FILE.py, by default all operators. `metrics` are
+    those of what is profiled, `values` those of parameters to tune, such as "num_warps=4,8"; `agent`, `stages` and
+    `iterations` are those of each loop of optimize. `scheduler` is the address of a dask scheduler whose
     workers see the project at the same path; by default a cluster of this machine is started, with a worker a GPU and
     `cpu_workers` for what needs none. `out` is by default build/batch/<task>: what its journal has done with the same
-    files is not done again. `options` go to `rl.verify`, `rl.compile` or `rl.profile`.
+    files is not done again. `options` go to the function of the task, such as `rl.profile`.
 
     >>> from rooflift.batch.batch import batch
     >>> batch("verify", ["rms_norm", "softmax"], cpu_workers=2).whole  # doctest: +SKIP
     True
 
     Raises:
-        CatalogError: a name is unknown.
+        CatalogError: a name is unknown, or optimize has no agent.
         NoGpu: a profile is asked for, and this machine has no GPU.
         EnvironmentFault: no scheduler answers, or a package is missing.
         RunFault: another batch is at work in the folder, or it cannot be written.
@@ -107,14 +114,23 @@ def batch(
 
     if task not in TASKS:
         raise CatalogError(f"no task {task!r}", did_you_mean(task, TASKS))
+    if task == "optimize" and not agent:
+        raise CatalogError("no agent for the loops", "Name a command that reads a prompt: --agent 'llm -m MODEL'.")
     top = project_root(root)
+    loops = {"agent": agent, "stages": list(stages), "iterations": iterations, "metrics": metrics}
+    given: dict[str, dict[str, Any]] = {
+        "profile": {"metrics": metrics},
+        "tune": {"metrics": metrics, "values": list(values)},
+        "optimize": loops,
+    }
+    options = given.get(task, {}) | options
     gpus = 0
     try:
         gpus = len(environment.driver().gpus)
     except NoGpu:
         if task == "profile" and not scheduler:
             raise
-    jobs = jobs_of(top, task, what, on_gpu=bool(gpus or (scheduler and task == "profile")), **options)
+    jobs = jobs_of(top, task, what, on_gpu=bool(gpus or (scheduler and task in MEASURING)), **options)
     folder = Path(out) if out else build_folder(top) / "batch" / task
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -24,7 +24,7 @@ COMMANDS = {
         "Measure", "capture:capture", "Record kernels of any program under ncu: those that take the time."
     ),
     "tune": Entry("Measure", "tune:tune", "Try configurations of a version; without a GPU, compile them."),
-    "batch": Entry("Measure", "batch:batch", "Verify, compile or profile many operators on all GPUs."),
+    "batch": Entry("Measure", "batch:batch", "Verify, compile, profile, tune or optimize on all GPUs."),
     "runs": Entry("Read", "runs:runs", "List or verify the recorded runs, or compress their reports."),
     "show": Entry("Read", "show:show", "Print a run's table, the kernels of a report, or the operators."),
     "report": Entry("Read", "report:report", "Write a run's report as Markdown and HTML, or print what decides."),
