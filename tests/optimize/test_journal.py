@@ -39,20 +39,41 @@ def kept(number: int, version: str, stage: str = "grid") -> Iteration:
 
 def test_every_stage_has_its_iterations_in_turn() -> None:
     entries = [STARTED, failed(1), kept(2, "v1_grid"), failed(3, "memory")]
-    steps = [state_of(entries[: n + 1]).next_step() for n in range(4)]
+    steps = [state_of(entries[: n + 1]).next_steps()[0] for n in range(4)]
     assert steps == [
         Step(1, "grid", "v0_probe"),
         Step(2, "grid", "v0_probe"),
         Step(3, "memory", "v1_grid"),
         Step(4, "memory", "v1_grid"),
     ]
-    assert state_of([*entries, failed(4, "memory")]).next_step() is None
-    assert state_of([*entries, Stopped("at the roof", "")]).next_step() is None
+    assert state_of([*entries, failed(4, "memory")]).next_steps() == []
+    assert state_of([*entries, Stopped("at the roof", "")]).next_steps() == []
+
+
+def test_candidates_start_from_the_fastest_versions_in_turn() -> None:
+    started = msgspec.structs.replace(STARTED, candidates=3, beam=2)
+
+    def timed(number: int, version: str, time_us: float) -> Iteration:
+        return msgspec.structs.replace(kept(number, version), time_us=time_us)
+
+    state = State(started, [])
+    assert [step.base for step in state.next_steps()] == ["v0_probe"] * 3
+    first = [timed(1, "v1_grid", 90.0), timed(2, "v2_grid", 80.0), failed(3)]
+    # what an iteration has kept is for the next one; one that was cut off goes on from the same versions
+    assert State(started, first[:2]).next_steps() == [Step(3, "grid", "v0_probe")]
+    assert [step.base for step in State(started, first).next_steps()] == ["v2_grid", "v1_grid", "v2_grid"]
+    assert [step.number for step in State(started, first).next_steps()] == [4, 5, 6]
+    assert State(started, first).base == "v2_grid"
+    second = [*first, timed(4, "v3_grid", 85.0), failed(5), failed(6)]
+    assert [(s.stage, s.base) for s in State(started, second).next_steps()][:2] == [
+        ("memory", "v2_grid"),
+        ("memory", "v3_grid"),
+    ]
 
 
 def test_without_times_every_iteration_starts_from_the_base() -> None:
     state = State(msgspec.structs.replace(STARTED, gpu=None), [kept(1, "v1_grid")])
-    assert state.next_step() == Step(2, "grid", "v0_probe")
+    assert state.next_steps() == [Step(2, "grid", "v0_probe")]
     assert state.next_version == 2
 
 

@@ -75,7 +75,7 @@ def test_exactly_the_right_candidates_are_kept_and_the_others_say_why(
     agent = candidates(wrong, dishonest, right(checkout), "", "```python\nimport torch\n")
     before = listing(project / "kernels")
     folder = tmp_path / "optimize"
-    words = ["optimize", "depthwise_conv2d", "--agent", agent, "--no-gpu", "--stages", "grid,tiling"]
+    words = ["optimize", "depthwise_conv2d", "--agent", agent, "--no-gpu", "--stages", "grid,tiling", "--repairs", "0"]
     said = rooflift(
         *words, "--iterations", "3", "--root", project, "--out", folder, "--json", "--keep", tmp_path / "kept"
     )
@@ -218,6 +218,52 @@ def test_a_time_that_does_not_come_again_and_traffic_that_is_too_little_are_not_
     assert told["kept"] == []
 
 
+def test_several_candidates_start_from_the_fastest_versions(
+    project: Path,
+    checkout: Path,
+    candidates: Callable[..., str],
+    rooflift: Rooflift,
+    recorded: Callable[[str], int],
+    tmp_path: Path,
+) -> None:
+    texts = [right(checkout) + f"# takes {time_us} us\n" for time_us in (1500, 1200, 1100, 1000)]
+    words = ["optimize", "depthwise_conv2d", "--agent", candidates(*texts), "--root", project, "--json"]
+    words += ["--out", tmp_path / "optimize", "--stages", "grid", "--iterations", "2", "--candidates", "2"]
+    said = rooflift(*words, "--beam", "2")
+    assert said.code == 0, said.err
+    told = json.loads(said.out)["iterations"]
+    assert [one["base"] for one in told] == ["v0_baseline", "v0_baseline", "v2_grid", "v1_grid"]
+    assert [one["version"] for one in told] == ["v1_grid", "v2_grid", "v3_grid", "v4_grid"]
+    asked = tmp_path / "candidates" / "asked"
+    assert "## Current version: v1_grid" in (asked / "004-0.md").read_text()
+    assert recorded("v2_grid") == 2  # beside its base, and again
+
+
+def test_a_wrong_candidate_goes_back_with_the_evidence(
+    project: Path, checkout: Path, rooflift: Rooflift, tmp_path: Path
+) -> None:
+    (tmp_path / "right.py").write_text(right(checkout))
+    agent = tmp_path / "agent.py"
+    agent.write_text(
+        "import sys\nfrom pathlib import Path\n"
+        f"prompt, folder = sys.stdin.read(), Path({str(tmp_path)!r})\n"
+        "if '## Repair' in prompt:\n"
+        "    (folder / 'repair.md').write_text(prompt)\n"
+        "    print((folder / 'right.py').read_text())\n"
+        "else:\n"
+        "    print('```python\\nimport torch  # ````\\n```')\n"
+    )
+    words = ["optimize", "depthwise_conv2d", "--agent", f"{sys.executable} {agent}", "--root", project, "--no-gpu"]
+    said = rooflift(*words, "--out", tmp_path / "optimize", "--stages", "grid", "--iterations", "1", "--json")
+    assert said.code == 0, said.err
+    (told,) = json.loads(said.out)["iterations"]
+    assert (told["version"], told["repairs"]) == ("v1_grid", 1)
+    repair = (tmp_path / "repair.md").read_text().partition("## Repair")[2]
+    assert "failed at lint" in repair
+    assert "There is one class ModelNew" in repair or "ModelNew" in repair
+    assert "`````text" in repair  # the candidate cannot close the fence around it
+
+
 @pytest.mark.gpu
 @pytest.mark.ncu
 @pytest.mark.timeout(1500)
@@ -253,7 +299,7 @@ def test_a_killed_loop_goes_on_where_it_stopped(
         "--root",
         str(project),
     ]
-    words += ["--out", str(folder), "--agent", candidates("nothing but prose", right(checkout))]
+    words += ["--repairs", "0", "--out", str(folder), "--agent", candidates("nothing but prose", right(checkout))]
     child = as_typed(words, project, {"CUDA_VISIBLE_DEVICES": ""})
     deadline = time.monotonic() + 60
     while not (

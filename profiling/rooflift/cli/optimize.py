@@ -23,7 +23,10 @@ def optimize(
             autocompletion=completion.stages,
         ),
     ] = None,
-    iterations: Annotated[int, typer.Option(help="Candidates to ask for in each stage.", min=1)] = 3,
+    iterations: Annotated[int, typer.Option(help="Iterations of each stage.", min=1)] = 3,
+    candidates: Annotated[int, typer.Option(help="Candidates an iteration, made side by side.", min=1, max=16)] = 1,
+    beam: Annotated[int, typer.Option(help="Versions that the candidates start from, the fastest ones.", min=1)] = 1,
+    repairs: Annotated[int, typer.Option(help="Times that a wrong candidate goes back to the agent.", min=0)] = 1,
     gpu: SomeGpu = None,
     no_gpu: Annotated[
         bool, typer.Option("--no-gpu", help="Lint, and run in Triton's interpreter; time nothing.")
@@ -60,6 +63,9 @@ def optimize(
             base=base,
             stages=[name.strip() for name in stages.split(",")] if stages else (),
             iterations=iterations,
+            candidates=candidates,
+            beam=beam,
+            repairs=repairs,
             gpu=gpu,
             timed=not no_gpu,
             out=out,

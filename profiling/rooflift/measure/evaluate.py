@@ -8,6 +8,7 @@ results remembered or left from an earlier call, operations of torch that should
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import shutil
@@ -93,7 +94,9 @@ def evaluate(
     """
     cases = _test_cases(operator)
     odd = odd_sizes(cases, list(operator.cases.values()), seeds[0])
-    asked = Trials("reference.py", "candidate.py", trials(cases, odd.cases, seeds), target, 2 * sandbox.limits.time_s)
+    # from the smallest inputs on: the first fault that is found is that of the smallest that fails
+    ordered = sorted(trials(cases, odd.cases, seeds), key=lambda trial: sum(map(math.prod, trial.case.shapes)))
+    asked = Trials("reference.py", "candidate.py", ordered, target, 2 * sandbox.limits.time_s)
     return replace(_evaluated(operator, candidate, sandbox, asked, progress, interpret), untried=odd.untried)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rooflift.errors import EnvironmentFault
 from rooflift.optimize.question import Question
@@ -16,7 +17,17 @@ class NoCandidate(Exception):
     """The agent failed or took too long; its text says which."""
 
 
-def ask_agent(agent: Sequence[str], question: Question, timeout_s: float | None) -> str:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an agent answers, and what that took where it says so."""
+
+    text: str
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    cost_usd: float | None = None
+
+
+def ask_agent(agent: Sequence[str], question: Question, timeout_s: float | None) -> Answer:
     """Return an agent's candidate: "search" proposes an edit, anything else is a command that prints it.
 
     Raises:
@@ -24,8 +35,8 @@ def ask_agent(agent: Sequence[str], question: Question, timeout_s: float | None)
         EnvironmentFault: there is no such command, or the search's parser is not installed.
     """
     if list(agent) == [SEARCH]:
-        return _searched(question)
-    return _asked(agent, question, timeout_s)
+        return Answer(_searched(question))
+    return Answer(_asked(agent, question, timeout_s))
 
 
 def _asked(command: Sequence[str], question: Question, timeout_s: float | None) -> str:

@@ -22,8 +22,8 @@ from rooflift.runs.roofs import newest_roofs
 from rooflift.schema import UNKNOWN
 
 if TYPE_CHECKING:
-    from rooflift.optimize.loop import Notes, Progresses
     from rooflift.optimize.optimize import Finished
+    from rooflift.optimize.setting import Notes, Progresses
 
 
 def prompt(
@@ -77,6 +77,9 @@ def optimize(
     base: str = "v0",
     stages: Sequence[str] = (),
     iterations: int = 3,
+    candidates: int = 1,
+    beam: int = 1,
+    repairs: int = 1,
     gpu: str | None = None,
     timed: bool = True,
     out: Path | str | None = None,
@@ -95,12 +98,14 @@ def optimize(
 
     The agent "search" is built in: it edits the kernel file by syntax and needs no model.
 
-    `stages` come in this order, with so many `iterations` each; without names all, those about products of matrices
-    where an earlier run of the operator had enough of them. `timed` False: candidates are linted
-    and interpreted, none is timed. `out` is the loop's folder, by default below build/optimize/: an unfinished loop in
-    it is resumed. Kept versions are copied to `keep` as the next numbers. `trust` runs candidates also where they
-    cannot be sandboxed. One candidate may hold `memory_bytes` on the host and take `evaluation_timeout_s` on all test
-    cases. `say` is told what happens, `progress` shows what is being done.
+    `stages` come in this order, with so many `iterations` each, each of so many `candidates`, which start from the
+    `beam` fastest versions in turn; one that is wrong goes back to the agent `repairs` times; without names all,
+    those about products of matrices where an earlier run of the operator had enough of them. `timed` False:
+    candidates are linted and interpreted, none is timed. `out` is the loop's folder, by default below
+    build/optimize/: an unfinished loop in it is resumed. Kept versions are copied to `keep` as the next numbers.
+    `trust` runs candidates also where they cannot be sandboxed. One candidate may hold `memory_bytes` on the host
+    and take `evaluation_timeout_s` on all test cases. `say` is told what happens, `progress` shows what is being
+    done.
 
     >>> import rooflift as rl
     >>> rl.optimize("rms_norm", "agents/mine.py", stages=["memory"], say=print)  # doctest: +SKIP
@@ -125,6 +130,9 @@ def optimize(
         folder=loop_folder(operator, out, top),
         stages=list(stages) or loops.default_stages(case for case, _ in recorded),
         iterations=iterations,
+        candidates=candidates,
+        beam=beam,
+        repairs=repairs,
         base=base,
         gpu=gpu,
         timed=timed,

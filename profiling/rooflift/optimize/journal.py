@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,12 +32,14 @@ class Started(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     base_sha256: str
     stages: list[str]
     iterations: int
+    candidates: int = 1  # an iteration
+    beam: int = 1  # versions that the candidates of an iteration start from
     gpu: str | None  # None: nothing is timed
     seed: int  # the inputs of the evaluations come from it
 
 
 class Iteration(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """One iteration: `version` is the kept version's name in the loop's folder, else "" and `why` says why not."""
+    """One candidate: `version` is the kept version's name in the loop's folder, else "" and `why` says why not."""
 
     number: int  # from 1
     stage: str
@@ -50,6 +53,11 @@ class Iteration(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     time_x: float | None = None  # time relative to the base
     sol_pct: float | None = None
     flag: str = ""  # what a reader should look at, such as a result above the roof
+    repairs: int = 0  # times that the agent was asked to repair it
+    agent_s: float | None = None
+    tokens_in: int | None = None  # None: the agent does not say
+    tokens_out: int | None = None
+    cost_usd: float | None = None
     untried: list[str] = []  # sizes that the evaluation did not vary, as they never vary in cases.toml
 
 
@@ -88,20 +96,38 @@ class State:
 
     @property
     def base(self) -> str:
-        """The version that the next iteration starts from: the last kept; without times the first."""
-        return self.kept[-1].version if self.kept and self.started.gpu else self.started.base
+        """The fastest version that was kept; without times the first."""
+        return self.incumbents(len(self.iterations) + 1)[0]
+
+    def incumbents(self, number: int) -> list[str]:
+        """Return the versions that candidates start from, as it was before a candidate: the fastest, first of all.
+
+        Without times that is the first version alone.
+        """
+        if self.started.gpu is None:
+            return [self.started.base]
+        kept = [one for one in reversed(self.kept) if one.number < number]
+        kept.sort(key=lambda one: math.inf if one.time_us is None else one.time_us)
+        return [*(one.version for one in kept), self.started.base][: self.started.beam]
 
     @property
     def next_version(self) -> int:
         """The number of the next version that is kept."""
         return len(self.kept) + 1
 
-    def next_step(self) -> Step | None:
-        """Return the next iteration, None after the last: each stage in turn has as many as were asked for."""
-        done = len(self.iterations)
-        if self.stopped or done >= len(self.started.stages) * self.started.iterations:
-            return None
-        return Step(done + 1, self.started.stages[done // self.started.iterations], self.base)
+    def next_steps(self) -> list[Step]:
+        """Return what is left of the next iteration, nothing after the last: each stage in turn has its iterations.
+
+        The candidates of an iteration start from the incumbents in turn, as they were before the first of them.
+        """
+        started, done = self.started, len(self.iterations)
+        iteration = done // started.candidates
+        if self.stopped or iteration >= len(started.stages) * started.iterations:
+            return []
+        first = iteration * started.candidates + 1
+        bases, stage = self.incumbents(first), started.stages[iteration // started.iterations]
+        numbers = range(first, first + started.candidates)
+        return [Step(n, stage, bases[(n - first) % len(bases)]) for n in numbers if n > done]
 
 
 def read_journal(data: bytes) -> tuple[list[Entry], int]:
@@ -150,6 +176,7 @@ def outcome(one: Iteration) -> str:
     times = "" if one.time_x is None else f", {one.time_x:.3f}x the time of {one.base}"
     times += "" if one.time_us is None else f", {one.time_us:.1f} us"
     flag = f"; {one.flag}" if one.flag else ""
+    times += f", after {one.repairs} repairs" if one.repairs else ""
     if one.at == "interpreter":
         return "neither accepted nor rejected: Triton's interpreter cannot run it"
     return (f"kept as {one.version}" if one.version else f"not kept, failed at {one.at}") + times + flag

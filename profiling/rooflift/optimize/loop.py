@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import ast
 import os
-import random
 import shutil
-import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from rooflift import pipeline
 from rooflift.analysis.selection import Selection, advise, figures, of, select
 from rooflift.errors import CatalogError, KernelFault, RunFault, WrongResult
-from rooflift.lint.candidate import CandidateFault, read_candidate
-from rooflift.lint.lint import errors, lint_file
-from rooflift.measure import evaluate
-from rooflift.measure.children import Progress
 from rooflift.measure.request import Request, command_line
-from rooflift.optimize.agent import NoCandidate, ask_agent
+from rooflift.optimize.agent import SEARCH
+from rooflift.optimize.attempt import Accepted, Attempt, read_text
 from rooflift.optimize.journal import (
     Entry,
     Iteration,
@@ -40,10 +36,10 @@ from rooflift.optimize.journal import (
     outcome,
     read_journal,
     state_of,
-    with_header,
 )
 from rooflift.optimize.prompt import markdown, prompt
 from rooflift.optimize.question import Question, Tried, title_of
+from rooflift.optimize.setting import Setting
 from rooflift.optimize.verdict import NotKept, require_faster
 from rooflift.project.header import parse_header
 from rooflift.project.operator import Operator, Version, load_operator
@@ -54,33 +50,7 @@ from rooflift.runs.roofs import newest_roofs
 from rooflift.runs.run import Run, read_run
 from rooflift.runs.verify import sha256
 
-if TYPE_CHECKING:
-    from rooflift.project.gpus import GpuSpec
-    from rooflift.sandbox.sandbox import Sandbox
-
 JOURNAL = "journal.jsonl"
-SEEDS = 2  # of an evaluation
-
-Notes = Callable[[str], None]  # tells the user something that is no result
-Progresses = Callable[[], AbstractContextManager[Progress]]  # shows what is being done while the block runs
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What a loop is run with; unlike what its journal records, it may change when the loop is resumed."""
-
-    root: Path
-    operator: Operator  # the project's
-    base: Version  # the project's
-    spec: GpuSpec
-    folder: Path
-    agent: Sequence[str]
-    agent_timeout_s: float | None
-    sandbox: Sandbox
-    timeout_s: float  # of a profile
-    metric_set: str
-    note: Notes
-    progress: Progresses
 
 
 class Loop:
@@ -143,53 +113,77 @@ class Loop:
     def run(self) -> None:
         """Do the iterations that are left, then measure all kept versions in one run."""
         while not self.state.stopped:
-            reason, step = self._reached(), self.state.next_step()
-            if reason or step is None:
+            reason, steps = self._reached(), self.state.next_steps()
+            if reason or not steps:
                 self._record(Stopped(reason or "every stage had its iterations", self._last_run()))
                 break
-            done = self.iterate(step)
-            self._record(done)
-            self.setting.note(f"Iteration {done.number} ({done.stage}): {outcome(done)}")
-            for text in done.why:
-                self.setting.note(f"  {text}")
+            for step, made in zip(steps, self._made(steps), strict=True):
+                done = self.judged(step, made)
+                self._record(done)
+                self.setting.note(f"Iteration {done.number} ({done.stage}): {outcome(done)}")
+                for text in done.why:
+                    self.setting.note(f"  {text}")
 
-    def iterate(self, step: Step) -> Iteration:
-        """Do one iteration; it does not touch the journal."""
-        place = self.setting.folder / "iterations" / f"{step.number:03}"
-        place.mkdir(parents=True, exist_ok=True)
+    def _made(self, steps: Sequence[Step]) -> list[Accepted | NotKept]:
+        """Return the candidates of an iteration, made side by side; what a GPU does for them is done in turn."""
+        started, gpu = self.state.started, threading.Lock()
+        attempts = []
+        for step in steps:
+            place = self.setting.folder / "iterations" / f"{step.number:03}"
+            place.mkdir(parents=True, exist_ok=True)
+            attempt = Attempt(
+                setting=self.setting,
+                step=step,
+                base=self._version(step.base)[1],
+                place=place,
+                interpret=started.gpu is None,
+                seed=started.seed,
+                hidden=self.hidden,
+                gpu=gpu,
+            )
+            question = self.question(step, attempt, [self._title(one) for one in steps if one.number < step.number])
+            attempts.append((attempt, question))
+            if list(self.setting.agent) == [SEARCH]:  # each of its candidates differs from those before
+                with suppress(NotKept):
+                    attempt.asked(question, "candidate.txt", [], {})
+        if len(attempts) == 1:  # in this thread, which Ctrl-C reaches
+            return [attempt.made(question) for attempt, question in attempts]
+        with ThreadPoolExecutor(len(attempts)) as pool:
+            return list(pool.map(lambda one: one[0].made(one[1]), attempts))
+
+    def judged(self, step: Step, made: Accepted | NotKept) -> Iteration:
+        """Return how a candidate ended: it is timed where a GPU does that, and kept; the journal is not touched."""
         common = {"number": step.number, "stage": step.stage, "base": step.base}
+        place = self.setting.folder / "iterations" / f"{step.number:03}"
         try:
-            found = self._evaluated(step, self._candidate(step, place), place)
+            if isinstance(made, NotKept):
+                raise made
+            name = f"v{self.state.next_version}_{step.stage}"
+            candidate = place / f"{name}.py"
+            candidate.write_text(made.code, encoding="utf-8")
+            measured = self._timed(step, candidate, place) if self.state.started.gpu else {"flag": "not timed"}
+            atomic.write_file(self.kernels / candidate.name, made.code)
         except NotKept as end:
-            candidate = place / "candidate.txt"
-            found = {"candidate_sha256": sha256(candidate)} if candidate.exists() else {}
             why = [redact.redact_text(text, self.hidden) for text in end.why]  # a traceback holds paths
-            return Iteration(**common, at=end.at, why=why, **found, **end.found)  # type: ignore[arg-type]
+            found = {**({} if isinstance(made, NotKept) else made.found), **end.found}
+            return Iteration(**common, at=end.at, why=why, **found)  # type: ignore[arg-type]
+        found = {**made.found, **measured, "version": name, "title": made.title}
         return Iteration(**common, at=None, why=[], **found)  # type: ignore[arg-type]
 
-    def _candidate(self, step: Step, place: Path) -> Path:
-        """Return the file with the candidate; the agent is asked unless it has answered this iteration already."""
-        candidate = place / "candidate.txt"
-        if candidate.exists():
-            return candidate
-        question, setting = self.question(step), self.setting
-        (place / "prompt.md").write_text(question.prompt, encoding="utf-8")
-        # no spinner beside an editor
-        setting.note(f"Iteration {step.number} ({step.stage}, from {step.base}): asking the agent")
-        try:
-            answer = ask_agent(setting.agent, question, setting.agent_timeout_s)
-        except NoCandidate as failure:
-            raise NotKept("agent", [str(failure)]) from None
-        atomic.write_file(candidate, redact.redact_text(answer, self.hidden))
-        return candidate
+    def question(self, step: Step, attempt: Attempt, beside: Sequence[str]) -> Question:
+        """Return what the agent is asked: the prompt of the version to start from, its code, the iterations before.
 
-    def question(self, step: Step) -> Question:
-        """Return what the agent is asked: the prompt of the version to start from, its code, the iterations before."""
-        run, about = self._measured()
-        operator, version = self._current()
+        `beside` are the titles of candidates of the same iteration.
+        """
+        run, about = self._measured(step.base)
+        operator, version = self._version(step.base)
         root, spec = self.setting.root, self.setting.spec
         there = newest_roofs(reports_folder(root), spec.matches[0])
         text = markdown(prompt(operator, version, step.stage, spec, run, about, there))
+        tried = [
+            Tried(one.base, self._title(one), bool(one.version), one.time_x is not None)
+            for one in self.state.iterations
+        ]
         return Question(
             prompt=redact.redact_text(text + iterations_text(self.state), self.hidden),
             number=step.number,
@@ -199,59 +193,15 @@ class Loop:
             figures=of(figures(run), about),
             sm_count=spec.sm_count,
             seed=f"{self.state.started.seed} {step.number}",
-            tried=[self._tried(one) for one in self.state.iterations],
-            accepts=lambda code: self._accepts(code, step.stage, version),
+            tried=[*tried, *(Tried(step.base, title, kept=False, ran=True) for title in beside)],
+            accepts=attempt.accepts,
         )
 
-    def _tried(self, one: Iteration) -> Tried:
+    def _title(self, one: Iteration | Step) -> str:
         candidate = self.setting.folder / "iterations" / f"{one.number:03}" / "candidate.txt"
-        title = title_of(candidate.read_text(encoding="utf-8")) if candidate.exists() else ""
-        return Tried(one.base, title, bool(one.version), one.time_x is not None)
+        return title_of(read_text(candidate)) if candidate.exists() else ""
 
-    def _accepts(self, code: str, stage: str, base: Version) -> bool:
-        with tempfile.TemporaryDirectory() as folder:
-            candidate = Path(folder, "candidate.py")
-            candidate.write_text(code, encoding="utf-8")
-            return not errors(lint_file(candidate, self.setting.operator.reference, stage, base.path))
-
-    def _evaluated(self, step: Step, candidate: Path, place: Path) -> dict[str, object]:
-        """Return the figures of a candidate that is kept; its version is in the loop's folder then.
-
-        Raises:
-            NotKept: at the step that it failed at.
-        """
-        _, base = self._current()
-        try:
-            code = read_candidate(candidate).code
-            findings = errors(lint_file(candidate, self.setting.operator.reference, step.stage, base.path))
-            text, title = with_header(code, step.stage, step.number) if not findings else ("", "")
-        except CandidateFault as fault:
-            raise NotKept("candidate", [str(fault).replace(str(candidate), "candidate")]) from None
-        if findings:
-            raise NotKept("lint", [f"line {f.line}: {f.rule}: {f.what}. {f.remedy}" for f in findings])
-        name = f"v{self.state.next_version}_{step.stage}"
-        candidate = place / f"{name}.py"
-        candidate.write_text(text, encoding="utf-8")
-        seeds = random.Random(f"{self.state.started.seed} {step.number}").sample(range(2**31), SEEDS)  # noqa: S311
-        setting, interpret = self.setting, self.state.started.gpu is None
-        with self.setting.progress() as progress:
-            found = evaluate.evaluate(
-                setting.operator,
-                candidate,
-                setting.sandbox,
-                seeds,
-                progress,
-                interpret=interpret,
-                target=setting.spec.target,
-            )
-        if found.faults:
-            raise NotKept("interpreter" if found.undecided else "evaluation", found.reasons(), untried=found.untried)
-        measured = self._timed(candidate, place) if self.state.started.gpu else {"flag": "not timed"}
-        atomic.write_file(self.kernels / candidate.name, text)
-        kept = {"version": name, "title": title, "candidate_sha256": sha256(candidate)}
-        return {**kept, "untried": found.untried, **measured}
-
-    def _timed(self, candidate: Path, place: Path) -> dict[str, object]:
+    def _timed(self, step: Step, candidate: Path, place: Path) -> dict[str, object]:
         """Profile a candidate beside its base, twice; return its figures if it is faster both times.
 
         Raises:
@@ -259,7 +209,7 @@ class Loop:
         """
         header = parse_header(ast.parse(candidate.read_text(encoding="utf-8")), candidate)
         own = Version(self.state.next_version, candidate.stem, candidate, header)
-        operator, base = self._current()
+        operator, base = self._version(step.base)
         both = replace(operator, versions=(*operator.versions, own))
         try:
             found = require_faster(self._profiled(both, [base, own], place / "run"), base.name, own.name)
@@ -269,23 +219,24 @@ class Loop:
             raise NotKept("profile", [str(fault)]) from None
         return found
 
-    def _current(self) -> tuple[Operator, Version]:
-        """Return the operator and the version that the next iteration starts from."""
+    def _version(self, name: str) -> tuple[Operator, Version]:
+        """Return the operator and one of its versions."""
         operator = self.operator()
-        return operator, next(version for version in operator.versions if version.name == self.state.base)
+        return operator, next(version for version in operator.versions if version.name == name)
 
-    def _measured(self) -> tuple[Run, Selection]:
-        """Return a run with the current version, and where in it; without a GPU a recorded run of the project."""
+    def _measured(self, base: str) -> tuple[Run, Selection]:
+        """Return a run with a version, and where in it; without a GPU a recorded run of the project."""
         setting = self.setting
         if self.state.started.gpu is None:
             run = newest_on(setting.root, setting.operator.label, setting.spec.matches)
             return run, select(run, setting.base.name)
-        if self.state.kept:
-            run = read_run(setting.folder / "iterations" / f"{self.state.kept[-1].number:03}" / "run", setting.root)
-        else:
-            operator, base = self._current()
-            run = self._profiled(operator, [base], setting.folder / "iterations" / "000" / "run")
-        return run, select(run, self.state.base)
+        for one in self.state.kept:
+            if one.version == base:
+                run = read_run(setting.folder / "iterations" / f"{one.number:03}" / "run", setting.root)
+                return run, select(run, base)
+        operator, version = self._version(base)
+        run = self._profiled(operator, [version], setting.folder / "iterations" / "000" / "run")
+        return run, select(run, base)
 
     def _profiled(self, operator: Operator, versions: Sequence[Version], out: Path) -> Run:
         """Return the run in `out`, measured now unless it is there."""
@@ -318,7 +269,7 @@ class Loop:
 
     def _reached(self) -> str:
         """Return the stop rule's reason, "" while there is something to gain."""
-        run, about = self._measured()
+        run, about = self._measured(self.state.base)
         found = advise(run, about)
         if not found.stop:
             return ""

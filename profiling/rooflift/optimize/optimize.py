@@ -16,7 +16,8 @@ from rooflift.api.shown import short
 from rooflift.errors import CatalogError, NoGpu, RunFault
 from rooflift.measure import environment
 from rooflift.optimize.journal import Started, State, untried_text
-from rooflift.optimize.loop import Loop, Notes, Progresses, Setting
+from rooflift.optimize.loop import Loop
+from rooflift.optimize.setting import Notes, Progresses, Setting
 from rooflift.project.gpus import spec_for_key, spec_for_name
 from rooflift.project.operator import load_operator
 from rooflift.project.settings import reports_folder
@@ -41,6 +42,9 @@ class Options:
     folder: Path  # an unfinished loop in it is resumed
     stages: Sequence[str]
     iterations: int  # of each stage
+    candidates: int = 1  # of an iteration
+    beam: int = 1  # versions that the candidates of an iteration start from
+    repairs: int = 1  # of one candidate
     base: str = "v0"
     gpu: str | None = None  # a GPU spec's key; None: the GPU here
     timed: bool = True  # False: candidates run in Triton's interpreter, and none is timed
@@ -85,6 +89,8 @@ def optimize(root: Path, options: Options, note: Notes, progress: Progresses, ke
         base_sha256=sha256(base.path),
         stages=list(options.stages),
         iterations=options.iterations,
+        candidates=options.candidates,
+        beam=options.beam,
         gpu=spec.name if options.timed else None,
         seed=random.SystemRandom().randrange(2**31),
     )
@@ -96,6 +102,7 @@ def optimize(root: Path, options: Options, note: Notes, progress: Progresses, ke
         folder=options.folder,
         agent=options.agent,
         agent_timeout_s=options.agent_timeout_s,
+        repairs=options.repairs,
         sandbox=sandbox,
         timeout_s=options.timeout_s,
         metric_set=options.metric_set,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 TITLE = "Search: "  # how the titles of a search's candidates begin
 
@@ -32,6 +32,10 @@ class Question:
     seed: str
     tried: Sequence[Tried]
     accepts: Callable[[str], bool]  # whether lint lets a file pass
+
+    def with_prompt(self, prompt: str) -> Question:
+        """Return the question with another prompt."""
+        return replace(self, prompt=prompt)
 
 
 def title_of(code: str) -> str:
