@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 import rooflift as rl
-from rooflift.errors import CatalogError, KernelFault
+from rooflift.api.tune import read
+from rooflift.errors import CatalogError, KernelFault, RunFault
 from rooflift.measure import environment, tune
 from rooflift.measure.children import Measurement, hear
 from rooflift.project.operator import Operator
@@ -240,6 +241,17 @@ def test_the_folder_holds_table_record_report_and_a_figure_that_marks_failures(
     assert len(rl.runs("twice", root=found.folder.parents[3])) == 0  # it is no run
 
 
+def test_what_a_folder_holds_shows_itself_as_the_tuning_did(make_operator: MakeOperator, gpu: StandIn) -> None:
+    found = tuned(make_operator().folder)
+    assert found.folder is not None
+    again = read(found.folder)
+    assert str(again.parts()) == str(found.parts())  # as text: a cell without a number is NaN
+    assert again.record()["keep"] == found.record()["keep"] != ""
+    (found.folder / "tune.csv").write_text("case,dtype\n")
+    with pytest.raises(RunFault, match="it has no column configuration"):
+        read(found.folder)
+
+
 def test_a_search_that_was_interrupted_goes_on_where_it_was(
     make_operator: MakeOperator, gpu: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +287,6 @@ def test_a_run_tunes_a_version_of_its_own_on_its_case(gpu: StandIn, checkout: Pa
     run = rl.latest("depthwise_conv2d", gpu="H100", versions=["v1"], root=checkout)
     found = run.tune("v1", values=["num_warps=4,8"], metrics="none", out=tmp_path / "out")
     assert found.data.cases == [("main", "float32")]
-    assert found.data.title == "depthwise_conv2d v1_grid tuned"
+    assert found.data.title == "depthwise_conv2d v1_grid, configurations"
     with pytest.raises(CatalogError, match="no version 'v99'"):
         run.tune("v99")

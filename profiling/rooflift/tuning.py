@@ -15,7 +15,7 @@ from rooflift.measure.checkpoint import Start, open_checkpoint, record
 from rooflift.measure.children import Progress
 from rooflift.measure.request import Request
 from rooflift.measure.tune import Tuned, Wish, autotuned_space, compile_batch, profile_best, tune_case
-from rooflift.measure.tune_table import STATUS, table
+from rooflift.measure.tune_table import BEST, STATUS, TIMES, table
 from rooflift.ncu.command import find_ncu
 from rooflift.ncu.report import read_reports
 from rooflift.pipeline import metric_request, settled
@@ -23,17 +23,18 @@ from rooflift.project.git import git_state
 from rooflift.project.gpus import spec_for_name, spec_for_target
 from rooflift.project.settings import reports_folder
 from rooflift.project.space import Space, Value, parameters, parse_space, require_parameters
-from rooflift.report.tune import TuneData, write_tune
+from rooflift.report.tune import TuneData, host_note, write_tune
 from rooflift.runs import atomic, redact
 from rooflift.runs.find import dated_name
-from rooflift.runs.run import to_frame, to_json
+from rooflift.runs.run import read_record, read_table, to_frame, to_json
 from rooflift.runs.verify import sha256
 from rooflift.schema import Machine, MetricRow, TuneManifest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLE, RECORD = "tune.csv", "tune.json"
+TABLE, RECORD, METRICS = "tune.csv", "tune.json", "metrics.csv"
+NUMBERS = ("registers", "spill_instructions", "shared_bytes", "occupancy_pct", *TIMES, *BEST)
 FIRST_TARGET = 90  # compiled for, where neither a GPU nor --target says what for
 
 
@@ -121,7 +122,7 @@ def tune(request: Request, asked: Asked, out: Path | None, progress: Progress) -
             sampling=start.sampling,
             metric_set=request.metric_set,
             ncu_command=profiled.command if profiled else [],
-            notes=[checkpoint.in_words()] if checkpoint.resumed else [],
+            notes=[*_host_notes(request, spaces), *([checkpoint.in_words()] if checkpoint.resumed else [])],
             sha256={
                 request.operator.file_name(path): sha256(path)
                 for path in (request.operator.reference, request.versions[0].path)
@@ -130,7 +131,7 @@ def tune(request: Request, asked: Asked, out: Path | None, progress: Progress) -
         name = f"{dated_name(manifest.machine.gpu, start.at, commit, dirty)}-{manifest.version}"
         with atomic.writing_named(out or _runs(request) / name, numbered=out is None) as (staged, place):
             metrics = _metrics(request, checkpoint.report, staged) if profiled else to_frame([], MetricRow)
-            data = _data(request, spaces, found, metrics, manifest.notes, _where(manifest))
+            data = _data(manifest, found, metrics)
             (staged / RECORD).write_bytes(to_json(manifest))
             _write(data, staged)
             redact.refuse(staged, redact.secrets(request.root))
@@ -156,7 +157,10 @@ def _compile_alone(
         raise _nothing(request, found)
     triton = environment.package_version("triton")
     where = f"Compiled by triton {triton} for sm_{target} ({spec.name}), not run: {absent.message}."
-    data = _data(request, spaces, found, to_frame([], MetricRow), [], where)
+    sizes = {key: space.size for key, space in spaces.items()}
+    title = _title(request.operator.label, request.versions[0].name)
+    notes = _host_notes(request, spaces)
+    data = TuneData(title, found, _values(spaces), sizes, to_frame([], MetricRow), notes, where)
     if out is None:
         return Made(data, None, measured=False)
     with atomic.writing_named(out) as (staged, place):
@@ -164,13 +168,41 @@ def _compile_alone(
     return Made(data, place, measured=False)
 
 
-def _data(
-    request: Request, spaces: Spaces, found: pd.DataFrame, metrics: pd.DataFrame, notes: Sequence[str], where: str
-) -> TuneData:
-    (version,) = request.versions
-    sizes = {key: space.size for key, space in spaces.items()}
-    title = f"{request.operator.label} {version.name} tuned"
-    return TuneData(title, found, _values(spaces), sizes, parameters(version.path)[0], metrics, notes, where)
+def read(folder: Path) -> TuneData:
+    """Return what a tuning left in a folder.
+
+    Raises:
+        RunFault: a file is missing, or is none that a tuning leaves.
+    """
+    import pandas as pd
+
+    manifest = read_record(folder / RECORD, TuneManifest)
+    try:
+        absent = {name: [""] for name in (*NUMBERS, *manifest.parameters)}  # the version as it stands has no values
+        found = pd.read_csv(folder / TABLE, keep_default_na=False, na_values=absent)
+    except (OSError, ValueError) as error:
+        raise RunFault(f"{folder / TABLE}: cannot be read: {error}", "Restore the file, or tune again.") from None
+    lacking = [name for name in ("case", "dtype", "configuration", *manifest.parameters, *NUMBERS) if name not in found]
+    if lacking:
+        raise RunFault(f"{folder / TABLE}: it has no column {', '.join(lacking)}", "Restore the file, or tune again.")
+    metrics = folder / METRICS
+    return _data(manifest, found, read_table(metrics, MetricRow) if metrics.exists() else to_frame([], MetricRow))
+
+
+def _data(manifest: TuneManifest, found: pd.DataFrame, metrics: pd.DataFrame) -> TuneData:
+    label = f"{manifest.operator}/{manifest.ladder}" if manifest.ladder else manifest.operator
+    sizes = {(case, dtype): size for key, size in manifest.sizes.items() for case, _, dtype in [key.partition("/")]}
+    title = _title(label, manifest.version)
+    return TuneData(title, found, manifest.parameters, sizes, metrics, manifest.notes, _where(manifest))
+
+
+def _title(operator: str, version: str) -> str:
+    return f"{operator} {version}, configurations"
+
+
+def _host_notes(request: Request, spaces: Spaces) -> list[str]:
+    """Return what to know of parameters that are set in the host's code."""
+    return [*filter(None, [host_note(list(_values(spaces)), parameters(request.versions[0].path)[0])])]
 
 
 def _write(data: TuneData, folder: Path) -> None:
@@ -184,7 +216,7 @@ def _metrics(request: Request, report: Path, folder: Path) -> pd.DataFrame:
     kept.write_bytes(redact.redact_bytes(report.read_bytes(), redact.secrets(request.root)))
     metrics = read_reports([kept], folder)
     kept.unlink()
-    metrics.to_csv(folder / "metrics.csv", index=False)
+    metrics.to_csv(folder / METRICS, index=False)
     return metrics
 
 

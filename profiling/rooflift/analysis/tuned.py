@@ -15,6 +15,7 @@ from rooflift.analysis.compare import (
     metric_changes,
 )
 from rooflift.analysis.summary import KEY, combine
+from rooflift.ncu.metrics import shown_in
 from rooflift.project.space import AS_IT_STANDS
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def why(metrics: pd.DataFrame, case: str, dtype: str, best: str, other: str, tim
     base, head = (compared_figures(found.loc[key].to_dict()) for key in keys)
     changes = pd.DataFrame(metric_changes(base, head), columns=columns)
     said = explanation(time_x, changes.set_index("metric")) if time_x != 1 else ""
-    moved = changes[changes["moved"].astype(bool) & ~changes["metric"].str.startswith("inst_")]
+    told = {metric.name for metric in shown_in("comparison")} | {"dram_bytes"}
+    moved = changes[changes["moved"].astype(bool) & changes["metric"].isin(told)]
     size = moved["head"].div(moved["base"]).map(lambda ratio: abs(math.log(ratio)) if ratio > 0 else math.inf)
     order = size.sort_values(ascending=False, kind="stable").index
     return said, moved.loc[order].head(MOST_CHANGES).reset_index(drop=True)

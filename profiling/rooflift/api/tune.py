@@ -76,7 +76,7 @@ class Tune(Picture):
             said, moved = self.data.why(case, dtype)
             parts += [Titled(why_text(said), moved_table(moved))] if len(moved) else []
         parts += ["To keep:", *self.keep.splitlines()] if self.keep else []
-        parts += [*filter(None, [self.data.host_note]), *self.data.notes, self.data.provenance]
+        parts += [*self.data.notes, self.data.provenance]
         return parts + ([f"Wrote {short(self.folder)}"] if self.folder is not None else [])
 
     def record(self) -> dict[str, Any]:
@@ -106,6 +106,17 @@ class Tune(Picture):
 
     def __repr__(self) -> str:
         return f"<Tune {self.data.title}: {len(self.data.table)} configurations>"
+
+
+def read(folder: Path | str) -> Tune:
+    """Return what a tuning left in a folder below reports/<operator>/tune/.
+
+    Raises:
+        RunFault: a file is missing, or is none that a tuning leaves.
+    """
+    from rooflift import tuning
+
+    return Tune(tuning.read(Path(folder)), Path(folder), measured=True)
 
 
 def tune(

@@ -18,7 +18,7 @@ STATUS = {"compile": "does not compile", "launch": "cannot be launched", "result
 FIGURES = ("registers", "spill_instructions", "shared_bytes", "occupancy_pct", "occupancy_limit")
 TIMES = ("time_us", "time_x")
 NO_TEXT = {"reason": "", "occupancy_limit": "", "verdict": ""}
-JUDGED = ("best_us", "best_x", "low", "high", "verdict")
+BEST = ("best_us", "best_x", "low", "high")
 
 
 def table(parameters: Sequence[str], tuned: Sequence[Tuned]) -> pd.DataFrame:
@@ -31,13 +31,26 @@ def table(parameters: Sequence[str], tuned: Sequence[Tuned]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    columns = ["case", "dtype", "configuration", *parameters, "status", "reason", *FIGURES, "sha256", *TIMES, *JUDGED]
+    columns = [
+        "case",
+        "dtype",
+        "configuration",
+        *parameters,
+        "status",
+        "reason",
+        *FIGURES,
+        "sha256",
+        *TIMES,
+        *BEST,
+        "verdict",
+    ]
     rows = []
     for one in tuned:
         own = {row["configuration"]: row for batch in one.batches for row in _rows(batch)}
         if one.last is not None:
             standing = next((row for row in _rows(one.last) if row["configuration"] == AS_IT_STANDS), {})
-            own[AS_IT_STANDS] = standing
+            same = [row for row in own.values() if row["sha256"] and row["sha256"] == standing.get("sha256")]
+            own[AS_IT_STANDS] = standing | {name: same[0][name] for name in FIGURES if same and name in same[0]}
             judged = judge({s.provider: s.times_us for s in one.last.samples})
             for row in judged.to_dict("records"):
                 own[row["configuration"]] |= row

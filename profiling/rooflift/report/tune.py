@@ -41,7 +41,6 @@ class TuneData:
     table: pd.DataFrame  # as measure.tune_table
     values: Mapping[str, Sequence[Any]]  # by parameter
     sizes: Mapping[tuple[str, str], int]  # how many configurations there are, by case and dtype
-    kernels: Mapping[str, Sequence[str]]  # the arguments of the version's kernels
     metrics: pd.DataFrame  # rows as metrics.csv, the configurations in the place of versions; empty: none
     notes: Sequence[str]
     provenance: str
@@ -67,11 +66,6 @@ class TuneData:
     def keep(self) -> str:
         """The few configurations to keep, as a list to paste into the kernel; "" where nothing was timed."""
         return pruned_text(self.table, list(self.values))
-
-    @property
-    def host_note(self) -> str:
-        """What to know of parameters that no kernel has as an argument, "" where all are."""
-        return host_note(list(self.values), self.kernels)
 
     def figure(self, case: str, dtype: str) -> Figure:
         """Draw the time over each parameter."""
@@ -189,7 +183,7 @@ def write_tune(data: TuneData, folder: Path) -> list[Path]:
     if data.keep:
         within = f"Each case has one of these within {100 * KEPT_WITHIN:g} % of its best:"
         told += ["## To keep", within, "\n".join(["```python", data.keep, "```"])]
-    told += [escaped(note) for note in [*filter(None, [data.host_note]), *data.notes]]
+    told += [escaped(note) for note in data.notes]
     page = folder / "tune.md"
     page.write_text("\n\n".join([*told, escaped(data.provenance)]) + "\n", encoding="utf-8")
     return [page, *pictures]
