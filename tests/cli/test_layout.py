@@ -75,3 +75,26 @@ def test_last_column_of_long_names_is_folded() -> None:
 
 def test_empty_table_is_its_headings() -> None:
     assert "version" in " ".join(lines(Titled("None", table(ROWS.iloc[:0], COLUMNS)), 40))
+
+
+def test_narrow_terminal_has_one_block_of_what_matters_and_names_the_rest() -> None:
+    (block,) = blocks(SUMMARY, 60, wide=False)
+    shown = [column.heading for column in block.columns]
+    assert shown == [heading for heading in SUMMARY.table.headings if heading in shown]  # in the table's order
+    assert {"version", "bottleneck", "DRAM Throughput %"} <= {*shown}
+    assert block.left_out
+    assert {*shown, *block.left_out, "term"} == {*SUMMARY.table.headings}  # the same in all rows, which the title names
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_what_is_chosen_fits(width: int) -> None:
+    printed = io.StringIO()
+    for block in blocks(SUMMARY, width, wide=False):
+        Console(file=printed, width=width).print(drawn(block))
+    assert max(map(len, printed.getvalue().splitlines())) <= width
+    assert "…" not in printed.getvalue()
+
+
+def test_a_wide_terminal_leaves_nothing_out() -> None:
+    (block,) = blocks(SUMMARY, 200, wide=False)
+    assert (len(block.columns), block.left_out) == (len(COLUMNS), [])

@@ -78,6 +78,21 @@ def test_a_section_of_sampled_versions_has_the_machine_code_beside_that_of_the_o
     assert list(told)[-1].endswith("more source lines changed; `rooflift compare --kernel` has all.")
 
 
+def test_every_link_of_a_page_leads_to_a_place_on_it(tmp_path: Path) -> None:
+    run = rl.open(SAMPLED, root=ROOT)
+    data = report_data(run.manifest, run.metrics, run.timings, run.compiled, run.samples)
+    texts = {f"{name}.py": (ROOT / "kernels/depthwise_conv2d" / f"{name}.py").read_text() for name in run.versions}
+    frame = pd.read_parquet(SAMPLED / "source.parquet").astype({"file": str})
+    frame.loc[frame["line"] == 94, "file"] = "standard.py"  # of triton, which a run does not keep
+    data = replace(data, lines=lines_by_version(frame, texts, data.case.case, data.case.dtype))
+    page = write_page(data, tmp_path, Code(texts, frame)).read_text(encoding="utf-8")
+    assert "standard.py:94" in page
+    names = set(re.findall(r'\bid="([^"]*)"', page))
+    links = re.findall(r'<a (?:class="\w+" )?href="([^"]*)"', page)
+    assert len(links) > 500
+    assert {link for link in links if link.removeprefix("#") not in names} == set()
+
+
 def test_versions_of_the_same_machine_code_share_the_row_of_the_first() -> None:
     run = read_run(LADDER)
     data = report_data(run.manifest, run.metrics, run.timings, run.compiled, run.samples)

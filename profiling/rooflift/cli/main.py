@@ -14,7 +14,7 @@ import typer.main
 
 from rooflift import __version__
 from rooflift.cli.commands import COMMANDS
-from rooflift.cli.console import note, print_json
+from rooflift.cli.console import note, print_json, show_wide
 from rooflift.errors import RoofliftError
 
 START = """\
@@ -111,7 +111,26 @@ def load(name: str) -> Any:
     module, _, function = COMMANDS[name].place.partition(":")
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(name, **STYLE)(getattr(import_module(f"rooflift.cli.{module}"), function))
-    return typer.main.get_command(single)
+    command = typer.main.get_command(single)
+    if any(parameter.name == "as_json" for parameter in command.params):  # it prints tables
+        command.params.insert(-1, _wide())
+    return command
+
+
+def _wide() -> Any:
+    """Return the option of every command that prints tables; it says so to the console, and to no command."""
+
+    def every_column(
+        wide: Annotated[
+            bool, typer.Option("--wide", callback=show_wide, help="Print every column, on a narrow terminal in parts.")
+        ] = False,
+    ) -> None: ...
+
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command()(every_column)
+    (found,) = (one for one in typer.main.get_command(single).params if one.name == "wide")
+    found.expose_value = False
+    return found
 
 
 app = typer.Typer(

@@ -87,7 +87,7 @@ def sections(data: ReportData, code: Code) -> list[Section]:
                 header=[(label, text) for label, text in header if text],
                 predictions=None if judged.empty else cells.table(judged, columns.TABLES["predictions"][1:]),
                 hot=_hot(data, record.version, before),
-                places=_places(data, record.version, anchor(place)) if record.version in sources else {},
+                places=_places(lines, code, anchor(place)) if record.version in sources else {},
                 behind="" if lines is None else behind(lines),
                 code=[] if own is None or one is None else _tables(one, own),
                 sass=[] if own is None or one is None else changes(one, own, code.texts, _REST),
@@ -110,11 +110,10 @@ def _hot(data: ReportData, version: str, before: str) -> Table | None:
     return None if own is None else lines_table(own, data.lines.get(before))
 
 
-def _places(data: ReportData, version: str, name: str) -> dict[str, str]:
-    own = data.lines.get(version)
-    if own is None:
-        return {}
-    return {f"{row.file}:{row.line}": f"#{name}-{row.file}-{row.line}" for row in own.head(TOP).itertuples()}
+def _places(lines: pd.DataFrame | None, code: Code, name: str) -> dict[str, str]:
+    """Return the links to the hottest lines of the files that are shown; triton's own are not."""
+    rows = [] if lines is None else lines.head(TOP).itertuples()
+    return {f"{r.file}:{r.line}": f"#{name}-{r.file}-{r.line}" for r in rows if r.file in code.texts}
 
 
 def _diffs(code: Code, names: Sequence[str]) -> dict[str, str]:

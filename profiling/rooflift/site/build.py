@@ -107,9 +107,9 @@ def site(out: Path | str, *, repository: str = "", say: Say = silent, root: Path
         return known[place][1]
 
     project = gather(top, read, state.verdicts)
-    pages = Pages(project, _title(top), repository, {place: one[0] for place, one in known.items()})
+    pages = list(Pages(project, _title(top), repository, {place: one[0] for place, one in known.items()}))
     made, written = dict[str, str](), []
-    for page in pages:
+    for place, page in enumerate(pages, 1):
         made[page.path] = page.key
         target = folder / page.path
         if page.key and state.pages.get(page.path) == page.key and target.is_file():
@@ -120,7 +120,8 @@ def site(out: Path | str, *, repository: str = "", say: Say = silent, root: Path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
             written.append(page.path)
-            say(f"{len(written)} written: {page.path}")
+            if len(written) % 100 == 0:
+                say(f"{place} of {len(pages)} pages")
     removed = sorted(state.pages.keys() - made.keys())
     for path in removed:
         (folder / path).unlink(missing_ok=True)
