@@ -240,6 +240,7 @@ class ModelNew(torch.nn.Module):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a dozen processes that import torch, one after the other
 @pytest.mark.usefixtures("no_gpu")
 def test_an_agent_takes_an_operator_from_v0_to_a_kept_version_through_the_door_alone(
     rooflift: Callable[..., Any], checkout: Path, tmp_path: Path

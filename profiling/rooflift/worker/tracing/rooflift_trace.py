@@ -33,8 +33,8 @@ class Tracer(Protocol):
     def start(self) -> None:
         """Begin to record."""
 
-    def take(self) -> list[Launch]:
-        """Return what ran since the last call, and go on recording."""
+    def take(self, *, last: bool = False) -> list[Launch]:
+        """Return what ran since the last call, and go on recording unless it is the last one."""
 
 
 class Cupti:
@@ -59,7 +59,7 @@ class Cupti:
                 grid, block = (one.grid_x, one.grid_y, one.grid_z), (one.block_x, one.block_y, one.block_z)
                 self.seen.append((demangled(one.name), grid, block, float(one.end - one.start)))
 
-    def take(self) -> list[Launch]:
+    def take(self, *, last: bool = False) -> list[Launch]:  # noqa: ARG002  # CUPTI ends with the process
         """Flush what CUPTI holds of kernels that have ended."""
         _synchronize()
         self.cupti.activity_flush_all(1)
@@ -82,7 +82,7 @@ class Torch:
         self.profile = profiler.profile(activities=[profiler.ProfilerActivity.CUDA])
         self.profile.start()
 
-    def take(self) -> list[Launch]:
+    def take(self, *, last: bool = False) -> list[Launch]:
         """End the profile, read its trace, start another."""
         if self.profile is None:
             return []
@@ -92,7 +92,8 @@ class Torch:
             path = Path(folder) / "trace.json"
             self.profile.export_chrome_trace(str(path))
             events = json.loads(path.read_text(encoding="utf-8", errors="replace"))["traceEvents"]
-        self.start()
+        if not last:
+            self.start()
         kernels = [event for event in events if event.get("cat") == "kernel"]
         return [
             (one["name"], tuple(one["args"].get("grid", ())), tuple(one["args"].get("block", ())), 1e3 * one["dur"])
@@ -142,17 +143,21 @@ def begin() -> None:
 
 
 def begin_torch() -> None:
-    """Start torch's profiler."""
+    """Start torch's profiler; torch passes on what this raises, so it raises nothing."""
     global tracer
-    found = Torch()
-    found.start()
-    tracer = found
-    _at_end()
+    with contextlib.suppress(Exception):
+        found = Torch()
+        found.start()
+        tracer = found
+        _at_end()
 
 
-def boundary(region: str = "") -> None:
-    """Count what ran since the last boundary to a region, "" for none."""
-    for kernel, grid, block, time_ns in tracer.take() if tracer else ():
+def boundary(region: str = "", *, last: bool = False) -> None:
+    """Count what ran since the last boundary to a region, "" for none; a profiler that fails counts nothing."""
+    found: list[Launch] = []
+    with contextlib.suppress(Exception):
+        found = tracer.take(last=last) if tracer else []
+    for kernel, grid, block, time_ns in found:
         groups.setdefault((region, kernel, grid, block), []).append(time_ns)
 
 
@@ -166,8 +171,7 @@ def end() -> None:
     global tracer
     if tracer is None:
         return
-    with contextlib.suppress(Exception):
-        boundary()
+    boundary(last=True)
     by, tracer = tracer.by, None
     if not groups:
         return
