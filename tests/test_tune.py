@@ -15,12 +15,12 @@ import pytest
 import rooflift as rl
 from rooflift.api.tune import read
 from rooflift.errors import CatalogError, KernelFault, RunFault
-from rooflift.measure import environment, tune
+from rooflift.measure import configurations, environment, tune
 from rooflift.measure.children import Measurement, hear
 from rooflift.project.operator import Operator
 from rooflift.project.space import AS_IT_STANDS
 from rooflift.schema import CompiledKernel, MachineCode
-from rooflift.worker.protocol import Code, Compiled, Device, Doing, Plan, Samples, Unfit
+from rooflift.worker.protocol import Code, Compiled, Device, Doing, Plan, Samples, Trying, Unfit
 
 MakeOperator = Callable[..., Operator]
 Text = Callable[..., str]
@@ -116,6 +116,7 @@ class StandIn:
 
     def __init__(self) -> None:
         self.tasks: list[tuple[str, int]] = []
+        self.crash: tuple[str, str] = ("", "")  # the task and the configuration at which the child dies
         self.stopped_at = -1  # the number of a tune task at which the disk is full
 
     async def run(self, stage: Path, task: str, _: object, seen: Measurement, progress: Any, part: str = "0/1") -> None:
@@ -129,9 +130,12 @@ class StandIn:
             hear(msgspec.json.encode(event).decode(), seen, progress)
             if isinstance(event, Unfit) and "illegal" in event.reason:
                 raise KernelFault("the program that runs the kernels ended with code 3", "")
+            if isinstance(event, Trying) and (task, event.version) == self.crash:
+                raise KernelFault("the program that runs the kernels ended with code -6:\nLLVM ERROR", "")
 
     def fit(self, plan: Plan, case: Any, index: int, count: int) -> Any:
         for name in list(plan.versions)[index::count]:
+            yield Trying(name)
             if plan.configurations[name]["num_warps"] == 64:
                 yield Unfit(name, case.name, case.dtype, "launch", "no block fits on an SM")
             else:
@@ -142,6 +146,7 @@ class StandIn:
         yield Doing("checking")
         timed = {}
         for name in plan.versions:
+            yield Trying(name)
             configuration = plan.configurations[name]
             if configuration.get("BLOCK") == 16:
                 yield Unfit(name, case.name, case.dtype, "result", "3 of 32 elements are wrong")
@@ -149,6 +154,7 @@ class StandIn:
                 yield Unfit(name, case.name, case.dtype, "launch", "illegal memory access")
             else:
                 timed[name] = time_us(configuration)
+        yield Trying("")
         assert plan.sampling is not None
         for name, one in timed.items():
             shown = plan.configurations[name] or {"BLOCK": 64, "num_warps": 4}
@@ -191,7 +197,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     found = StandIn()
     driver = environment.Driver("575.57", ["NVIDIA H100 80GB HBM3"])
     monkeypatch.setattr(environment, "driver", lambda: driver)
-    monkeypatch.setattr(tune, "run_worker", found.run)
+    monkeypatch.setattr(configurations, "run_worker", found.run)
     return found
 
 
@@ -222,6 +228,19 @@ def test_after_an_illegal_access_another_process_tries_the_rest(make_operator: M
     found = tuned(make_operator().folder)
     assert of(found, "BLOCK=8 num_warps=4")["reason"] == "illegal memory access"
     assert [count for task, count in gpu.tasks if task == "tune"][:3] == [11, 10, 9]
+
+
+@pytest.mark.parametrize(("task", "status"), [("fit", "does not compile"), ("tune", "cannot be launched")])
+def test_a_configuration_that_kills_its_child_is_named_and_the_others_go_on(
+    make_operator: MakeOperator, gpu: StandIn, task: str, status: str
+) -> None:
+    gpu.crash = (task, "BLOCK=256 num_warps=8")
+    found = tuned(make_operator().folder)
+    row = of(found, "BLOCK=256 num_warps=8")
+    assert row["status"] == status
+    assert row["reason"] == "the program that runs the kernels ended with code -6: LLVM ERROR"
+    assert found.best.iloc[0]["configuration"] == "BLOCK=128 num_warps=8"
+    assert len(found.table()) == 16
 
 
 def test_the_folder_holds_table_record_report_and_a_figure_that_marks_failures(

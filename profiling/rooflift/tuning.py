@@ -13,8 +13,9 @@ from rooflift.errors import CatalogError, KernelFault, NoGpu, RunFault
 from rooflift.measure import environment
 from rooflift.measure.checkpoint import Start, open_checkpoint, record
 from rooflift.measure.children import Progress
+from rooflift.measure.configurations import autotuned_space, compile_batch
 from rooflift.measure.request import Request
-from rooflift.measure.tune import Tuned, Wish, autotuned_space, compile_batch, profile_best, tune_case
+from rooflift.measure.tune import Tuned, Wish, profile_best, tune_case
 from rooflift.measure.tune_table import BEST, STATUS, TIMES, table
 from rooflift.ncu.command import find_ncu
 from rooflift.ncu.report import read_reports

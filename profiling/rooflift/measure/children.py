@@ -47,6 +47,7 @@ class Measurement:
     without_kernel: list[protocol.NoKernel] = field(default_factory=list)
     autotuned: list[protocol.Autotuned] = field(default_factory=list)
     unfit: list[protocol.Unfit] = field(default_factory=list)
+    trying: str = ""  # the configuration that a child is at
     ncu_command: list[str] = field(default_factory=list)
     ncu_version: str | None = None
 
@@ -167,6 +168,8 @@ def hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C90
             seen.without_kernel.append(none)
         case protocol.Autotuned() as autotuned:
             seen.autotuned.append(autotuned)
+        case protocol.Trying(version):
+            seen.trying = version
         case protocol.Unfit() as unfit:
             seen.unfit.append(unfit)
         case protocol.Refused(error, message, remedy):

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rooflift.analysis.tuned import judge
-from rooflift.measure.tune import Batch, Tuned
+from rooflift.measure.configurations import Batch
+from rooflift.measure.tune import Tuned
 from rooflift.project.space import AS_IT_STANDS, label
 from rooflift.schema import CompiledKernel
 

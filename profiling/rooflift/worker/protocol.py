@@ -208,6 +208,12 @@ class Autotuned(msgspec.Struct, frozen=True, tag=True):
     configurations: list[dict[str, Value]]
 
 
+class Trying(msgspec.Struct, frozen=True, tag=True):
+    """The child begins with a configuration, or with none of them: it is the one that ends it if it ends early."""
+
+    version: str
+
+
 class Unfit(msgspec.Struct, frozen=True, tag=True):
     """A configuration that does not compile, cannot be launched, or gives a wrong result; the child goes on."""
 
@@ -337,6 +343,7 @@ Event = (
     | Compiled
     | NoKernel
     | Autotuned
+    | Trying
     | Unfit
     | Executed
     | Refused

@@ -69,6 +69,7 @@ def _compile(plan: Plan, part: str) -> None:
     for number, (name, file) in enumerate(own, 1):
         for case in plan.work:
             say(protocol.Doing(f"compiling {number} of {len(own)} in each of {count}: {name} for {case.name}"))
+            say(protocol.Trying(name))
             forward = partial(_on_meta, Path(file).absolute(), case, plan.configurations[name])
             try:
                 kernels = compile_version(forward, name, case, plan.targets)
@@ -132,9 +133,11 @@ def _tune(plan: Plan) -> None:
             calls = {}
             for number, name in enumerate(plan.versions, 1):
                 say(protocol.Doing(f"checking {number} of {len(plan.versions)} on {case.name} {case.dtype}: {name}"))
+                say(protocol.Trying(name))
                 call = _checked(program, name, case, truths, inputs)
                 if call is not None:
                     calls[name] = call
+            say(protocol.Trying(""))
             del truths
             torch.cuda.empty_cache()
             if calls and device == "cuda":
