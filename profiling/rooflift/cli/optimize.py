@@ -14,7 +14,9 @@ from rooflift.cli.options import AsJson, Metrics, OperatorName, Root, SomeGpu, T
 
 def optimize(
     operator: OperatorName,
-    agent: Annotated[str, typer.Option(help="The command that gets a prompt and prints a candidate, or: search.")],
+    agent: Annotated[
+        str, typer.Option(help="The command that gets a prompt and prints a candidate; search; or openai:MODEL.")
+    ],
     base: Annotated[str, typer.Option(help="The version to start from.")] = "v0",
     stages: Annotated[
         str | None,
@@ -38,6 +40,9 @@ def optimize(
         Path | None, typer.Option(help="Copy kept versions here in the end, as the next numbers; none is overwritten.")
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Run candidates also where they cannot be sandboxed.")] = False,
+    base_url: Annotated[
+        str | None, typer.Option(help="An endpoint such as http://localhost:8000/v1, for openai:MODEL.")
+    ] = None,
     agent_timeout: Annotated[float | None, typer.Option(help="Seconds an agent may take. Default: no limit.")] = None,
     memory_gib: Annotated[float, typer.Option(help="Host memory that a candidate may hold.", min=1)] = 16,
     evaluation_timeout: Annotated[
@@ -71,6 +76,7 @@ def optimize(
             out=out,
             keep=keep,
             trust=trust,
+            base_url=base_url,
             agent_timeout_s=agent_timeout,
             memory_bytes=int(memory_gib * 2**30),
             evaluation_timeout_s=evaluation_timeout,

@@ -1,41 +1,30 @@
-"""The agent: whoever writes candidates. A command, or the built-in search for edits that needs no model."""
+"""The agent: whoever writes candidates. A command, an endpoint, or the built-in search for edits without a model."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rooflift.errors import EnvironmentFault
+from rooflift.optimize.answer import Answer, NoCandidate
+from rooflift.optimize.endpoint import PREFIX, ask_endpoint
 from rooflift.optimize.question import Question
 from rooflift.process import converse
 
 SEARCH = "search"  # the built-in agent's name
 
 
-class NoCandidate(Exception):
-    """The agent failed or took too long; its text says which."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an agent answers, and what that took where it says so."""
-
-    text: str
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    cost_usd: float | None = None
-
-
-def ask_agent(agent: Sequence[str], question: Question, timeout_s: float | None) -> Answer:
-    """Return an agent's candidate: "search" proposes an edit, anything else is a command that prints it.
+def ask_agent(agent: Sequence[str], question: Question, timeout_s: float | None, base_url: str | None) -> Answer:
+    """Return an agent's candidate: "search" proposes an edit, "openai:MODEL" is asked, a command prints it.
 
     Raises:
         NoCandidate: it has none to give, ended with another code than 0, or not within `timeout_s`.
-        EnvironmentFault: there is no such command, or the search's parser is not installed.
+        EnvironmentFault: there is no such command, or what the agent needs is not installed or set.
     """
     if list(agent) == [SEARCH]:
         return Answer(_searched(question))
+    if len(agent) == 1 and agent[0].startswith(PREFIX):
+        return ask_endpoint(agent[0].removeprefix(PREFIX), question.prompt, base_url, timeout_s)
     return Answer(_asked(agent, question, timeout_s))
 
 

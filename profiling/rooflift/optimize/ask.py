@@ -85,6 +85,7 @@ def optimize(
     out: Path | str | None = None,
     keep: Path | str | None = None,
     trust: bool = False,
+    base_url: str | None = None,
     agent_timeout_s: float | None = None,
     memory_bytes: int = 16 * 2**30,
     evaluation_timeout_s: float = 300,
@@ -96,7 +97,8 @@ def optimize(
 ) -> Finished:
     """Run the loop with an agent, a command that gets a prompt and prints a candidate; keep what is faster.
 
-    The agent "search" is built in: it edits the kernel file by syntax and needs no model.
+    The agent "search" is built in: it edits the kernel file by syntax and needs no model. "openai:MODEL" is a model
+    behind OpenAI's chat completions, or behind any server that speaks them, at `base_url`; the key is OPENAI_API_KEY.
 
     `stages` come in this order, with so many `iterations` each, each of so many `candidates`, which start from the
     `beam` fastest versions in turn; one that is wrong goes back to the agent `repairs` times; without names all,
@@ -138,6 +140,7 @@ def optimize(
         timed=timed,
         trust=trust,
         limits=Limits(evaluation_timeout_s, memory_bytes),
+        base_url=base_url,
         agent_timeout_s=agent_timeout_s,
         timeout_s=timeout_s,
         metric_set=known_metric_set(metrics),

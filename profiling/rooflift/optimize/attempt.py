@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from rooflift.lint.candidate import CandidateFault, read_candidate
 from rooflift.lint.lint import errors, lint_file
 from rooflift.measure import evaluate
-from rooflift.optimize.agent import SEARCH, Answer, NoCandidate, ask_agent
+from rooflift.optimize.agent import SEARCH, ask_agent
+from rooflift.optimize.answer import Answer, NoCandidate
 from rooflift.optimize.journal import Step, with_header
 from rooflift.optimize.question import Question
 from rooflift.optimize.repair import repair_text
@@ -101,8 +102,9 @@ class Attempt:
         setting.note(f"Iteration {number} ({self.step.stage}, from {self.step.base}): {why}")
         begun = time.monotonic()
         try:
-            answer = ask_agent(setting.agent, question.with_prompt(prompt), setting.agent_timeout_s)
+            answer = ask_agent(setting.agent, question.with_prompt(prompt), setting.agent_timeout_s, setting.base_url)
         except NoCandidate as failure:
+            _add(spent, failure.spent, time.monotonic() - begun)
             raise NotKept("agent", [str(failure)]) from None
         _add(spent, answer, time.monotonic() - begun)
         atomic.write_file(file, redact.redact_text(answer.text, self.hidden))

@@ -50,6 +50,7 @@ class Options:
     timed: bool = True  # False: candidates run in Triton's interpreter, and none is timed
     trust: bool = False  # candidates run also where they cannot be sandboxed
     limits: Limits = field(default_factory=Limits)  # of one candidate
+    base_url: str | None = None  # of an endpoint; None: the provider's
     agent_timeout_s: float | None = None
     timeout_s: float = 1800  # of a profile
     metric_set: str = "standard"
@@ -101,6 +102,7 @@ def optimize(root: Path, options: Options, note: Notes, progress: Progresses, ke
         spec=spec,
         folder=options.folder,
         agent=options.agent,
+        base_url=options.base_url,
         agent_timeout_s=options.agent_timeout_s,
         repairs=options.repairs,
         sandbox=sandbox,

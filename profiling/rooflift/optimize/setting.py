@@ -29,6 +29,7 @@ class Setting:
     spec: GpuSpec
     folder: Path
     agent: Sequence[str]
+    base_url: str | None  # of an endpoint
     agent_timeout_s: float | None
     repairs: int  # of one candidate
     sandbox: Sandbox
