@@ -21,9 +21,9 @@ def verified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     return module
 
 
-def passed(verified: ModuleType, operator: Operator, *outcomes: str) -> Any:
-    """What pytest would report of the two tests of the operator's first version."""
-    found = verified.Passed()
+def interpreted(verified: ModuleType, operator: Operator, *outcomes: str) -> Any:
+    """What becomes of the record when pytest reports the two tests of the operator's first version."""
+    found = verified.Passed([(operator, version) for version in operator.versions])
     name = verified.version_id(operator, operator.versions[0])
     for test, outcome in zip(("agrees", "any_layout"), outcomes, strict=True):
         report = pytest.TestReport(f"t.py::{test}[{name}]", ("t.py", 1, test), {}, outcome, None, "call")  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ def test_version_is_verified_until_something_that_makes_its_result_changes(
     operator = make_operator()
     (version,) = operator.versions
     assert not verified.verified(operator, version)
-    verified.record([(operator, version)], passed(verified, operator, "passed", "passed"))
+    interpreted(verified, operator, "passed", "passed")  # and is recorded at once: a run that is stopped keeps it
     assert verified.verified(operator, version)
     for file in (version.path, operator.reference, operator.folder / "cases.toml"):
         before = file.read_bytes()
@@ -53,10 +53,20 @@ def test_version_is_verified_until_something_that_makes_its_result_changes(
 def test_version_that_did_not_pass_both_tests_is_not_recorded(
     verified: ModuleType, make_operator: Callable[..., Operator], outcomes: tuple[str, str]
 ) -> None:
+    interpreted(verified, make_operator(), *outcomes).record()
+    assert verified.recorded() == {}
+
+
+def test_version_that_was_edited_while_it_was_interpreted_has_not_passed(
+    verified: ModuleType, make_operator: Callable[..., Operator]
+) -> None:
     operator = make_operator()
     (version,) = operator.versions
-    verified.record([(operator, version)], passed(verified, operator, *outcomes))
-    assert verified.recorded() == {}
+    passed = interpreted(verified, operator, "passed", "failed")
+    version.path.write_text(version.path.read_text() + "# changed\n")
+    passed.tests[verified.version_id(operator, version)].add("any_layout")
+    passed.record()
+    assert not verified.verified(operator, version)
 
 
 def test_record_keeps_what_holds_and_drops_what_is_gone_or_changed(
@@ -65,15 +75,15 @@ def test_record_keeps_what_holds_and_drops_what_is_gone_or_changed(
     operator = make_operator(version_text(), version_text())
     both = [(operator, version) for version in operator.versions]
     ids = [verified.version_id(operator, version) for version in operator.versions]
-    every = verified.Passed()
+    every = verified.Passed(both)
     for name in ids:
         every.tests[name] = {"agrees", "any_layout"}
-    verified.record(both, every)
+    every.record()
     assert list(verified.recorded()) == ids
     operator.versions[1].path.write_text(version_text() + "# changed\n")
-    verified.record(both, verified.Passed())
+    verified.Passed(both).record()
     assert list(verified.recorded()) == ids[:1]
-    verified.record([], verified.Passed())
+    verified.Passed([]).record()
     assert verified.recorded() == {}
 
 

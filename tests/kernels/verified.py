@@ -27,9 +27,11 @@ Listed = list[tuple[Operator, Version]]
 
 
 class Passed:
-    """A plugin of pytest that notes which tests each version passed, by the version's id."""
+    """A plugin of pytest that writes down each version as soon as it has passed every test there is of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, versions: Listed) -> None:
+        # as they are before they are interpreted: one that is edited meanwhile has not passed
+        self.digests = {version_id(operator, version): digest(operator, version) for operator, version in versions}
         self.tests: defaultdict[str, set[str]] = defaultdict(set)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -37,10 +39,18 @@ class Passed:
         if report.when == "call" and report.passed:
             test, _, version = report.nodeid.removesuffix("]").partition("[")
             self.tests[version].add(test)
+            if len(self.tests[version]) == TESTS_A_VERSION:
+                self.record()
 
-    def all_of(self, operator: Operator, version: Version) -> bool:
-        """Tell whether a version passed every test there is of it."""
-        return len(self.tests[version_id(operator, version)]) == TESTS_A_VERSION
+    def record(self) -> None:
+        """Write down what passed, keep what still holds, and drop the rest."""
+        before = recorded()
+        good = {
+            name: now
+            for name, now in self.digests.items()
+            if now == before.get(name) or len(self.tests[name]) == TESTS_A_VERSION
+        }
+        RECORD.write_text(json.dumps(good, indent=2) + "\n", encoding="utf-8")
 
 
 def version_id(operator: Operator, version: Version) -> str:
@@ -79,20 +89,13 @@ def recorded() -> dict[str, str]:
     return found
 
 
-def record(versions: Listed, passed: Passed) -> None:
-    """Write down what passed, keep what still holds, and drop the rest."""
-    good = [(o, v) for o, v in versions if verified(o, v) or passed.all_of(o, v)]
-    now = {version_id(operator, version): digest(operator, version) for operator, version in good}
-    RECORD.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
-
-
-def main() -> int:
+def main(*options: str) -> int:
     """Interpret the versions whose digest is new, record those that pass, and return pytest's exit code."""
-    passed = Passed()
-    code = int(pytest.main([str(TESTS), "-n", "auto", "--timeout", "0"], plugins=[passed]))
-    record(every_version(), passed)
+    passed = Passed(every_version())
+    code = int(pytest.main([str(TESTS), "-n", "auto", "--timeout", "0", *options], plugins=[passed]))
+    passed.record()
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))
