@@ -71,8 +71,9 @@ def baseline(reports: Path, operator: str, data: ReportData) -> Level | None:
 
 def row_of(reports: Path, operator: str, run: Run | None) -> dict[str, object]:
     """Return a row of the table: the fastest version of an operator on the case that its ladder is about."""
-    timed = None if run is None else data_of(run).main.dropna(subset=["time_us"])
-    if run is None or timed is None or timed.empty:
+    data = None if run is None else data_of(run)
+    timed = None if data is None else data.main.dropna(subset=["time_us"])
+    if run is None or data is None or timed is None or timed.empty:
         absent = dict.fromkeys(("case", "version", "baseline", "report"), "")
         return {
             "operator": operator,
@@ -80,7 +81,7 @@ def row_of(reports: Path, operator: str, run: Run | None) -> dict[str, object]:
             "sol_pct": float("nan"),
             "speedup": float("nan"),
         } | absent
-    best, data = timed.loc[timed["time_us"].idxmin()], data_of(run)
+    best = timed.loc[timed["time_us"].idxmin()]
     level = baseline(reports, operator, data)
     beside = f"{level.name} {duration(level.time_us)}, {number(level.time_us / best['time_us'], 2)}x" if level else ""
     case = f"{data.case.case} {data.case.dtype}"
