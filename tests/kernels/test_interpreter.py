@@ -5,22 +5,25 @@ A version that passed as it stands is not interpreted again, unless with --slow:
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rooflift.compile.module import load_module
+from rooflift.errors import KernelFault, RoofliftError
 from rooflift.measure.checking import verify
 from rooflift.measure.request import Request
 from rooflift.project.operator import Operator, Version
-from rooflift.schema import MeasureOptions
+from rooflift.schema import CheckRecord, MeasureOptions
 
 verified = load_module(Path(__file__).with_name("verified.py"))
 CHECKOUT = Path(__file__).parents[2]
@@ -50,49 +53,106 @@ SELECTS = {"topk"}  # its results are values of the input
 AGREES = {"every second column", "transposed", "expanded", "empty batch"}
 
 
-EVERY_VERSION = [
-    pytest.param(operator, version, id=verified.version_id(operator, version))
-    for operator, version in verified.every_version()
-]
+TOGETHER = 4  # neighbours of a ladder are interpreted in one go: they share imports, inputs and truth
+pytestmark = pytest.mark.timeout(900)
+Versions = Sequence[Version]
+Ask = Callable[..., Request]
+Told = Callable[[str, object], None]
 
 
-@pytest.fixture(autouse=True)
-def _passed_before(request: pytest.FixtureRequest, operator: Operator, version: Version) -> None:
-    if not request.config.getoption("--slow") and verified.verified(operator, version):
-        pytest.skip("it passed as it stands; --slow interprets it again")
+def _groups() -> Iterator[Any]:
+    for label, ladder in itertools.groupby(verified.every_version(), key=lambda one: one[0].label):
+        (operator, *_), every = zip(*ladder, strict=True)
+        for begin in range(0, len(every), TOGETHER):
+            group = every[begin : begin + TOGETHER]
+            yield pytest.param(operator, group, id=f"{label}-{'-'.join(version.name for version in group)}")
 
 
-@pytest.mark.parametrize(("operator", "version"), EVERY_VERSION)
-def test_version_agrees_with_the_reference_on_every_case_and_dtype(
-    operator: Operator, version: Version, ask: Callable[..., Request]
+GROUPS = [*_groups()]
+
+
+@pytest.fixture
+def due(request: pytest.FixtureRequest, operator: Operator, group: Versions) -> Versions:
+    """The versions of the group that are to be interpreted."""
+    if request.config.getoption("--slow"):
+        return group
+    found = [version for version in group if not verified.verified(operator, version)]
+    return found or pytest.skip("they passed as they stand; --slow interprets them again")
+
+
+def each(judge: Callable[[Versions], dict[str, str]], operator: Operator, due: Versions, told: Told) -> None:
+    """Judge versions together, and each alone where one of them stops all; what passed is told to `make verified`."""
+    try:
+        faults = judge(due)
+    except RoofliftError:
+        faults = {}
+        for version in due:
+            try:
+                faults |= judge([version])
+            except RoofliftError as error:
+                faults[version.name] = error.message
+    for version in due:
+        if not faults[version.name]:
+            told(verified.PASSED, verified.version_id(operator, version))
+    assert {name: fault for name, fault in faults.items() if fault} == {}
+
+
+@pytest.mark.parametrize(("operator", "group"), GROUPS)
+def test_versions_agree_with_the_reference_on_every_case_and_dtype(
+    operator: Operator, due: Versions, ask: Callable[..., Request], record_property: Told
 ) -> None:
-    request = ask(operator, version.name, timeout_s=240)
-    assert request.cases
-    once = replace(request, options=MeasureOptions(seeds=1))
-    checks = verify(once, request.cases, True, lambda text: None)
-    wanted = [(version.name, case.name, dtype, 0) for case in request.cases for dtype in case.dtypes]
-    assert Counter((c.version, c.case, c.dtype, c.seed) for c in checks) == Counter(wanted)
-    assert max(check.error_over_tolerance for check in checks) <= 1
-    if operator.name not in SELECTS:
-        assert max(check.max_abs_error for check in checks) > 0  # 16-bit results are rounded: something was computed
+    def judge(versions: Versions) -> dict[str, str]:
+        request = ask(operator, *(version.name for version in versions), timeout_s=240 * len(versions))
+        assert request.cases
+        once = replace(request, options=MeasureOptions(seeds=1))
+        every = verify(once, request.cases, True, lambda text: None)
+        return {
+            version.name: fault_in([check for check in every if check.version == version.name], request, version.name)
+            for version in versions
+        }
+
+    def fault_in(checks: list[CheckRecord], request: Request, name: str) -> str:
+        wanted = [(name, case.name, dtype, 0) for case in request.cases for dtype in case.dtypes]
+        if Counter((c.version, c.case, c.dtype, c.seed) for c in checks) != Counter(wanted):
+            return "not every case was checked"
+        if max(check.error_over_tolerance for check in checks) > 1:
+            return "off by more than the tolerance"
+        if max(check.max_abs_error for check in checks) == 0 and operator.name not in SELECTS:
+            return "no error at all: 16-bit results are rounded where something is computed"
+        return ""
+
+    each(judge, operator, due, record_property)
 
 
-@pytest.mark.parametrize(("operator", "version"), EVERY_VERSION)
-def test_version_takes_any_layout_and_is_clear_about_what_it_refuses(operator: Operator, version: Version) -> None:
-    program = Path(__file__).with_name("unusual_inputs.py")
-    environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(CHECKOUT / "profiling")}
-    ended = subprocess.run(
-        [sys.executable, program, operator.folder, version.path],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    found = json.loads(ended.stdout)
-    assert found.keys() >= AGREES
-    refusals = {what: text.format(operator=operator.name) for what, text in REFUSED.items() if what in found}
-    unserved = (f"ValueError: {operator.name}: serves ",) if operator.ladder else ()  # and then says what
-    for what, said in found.items():
-        assert said.startswith((refusals.get(what, "agrees"), *unserved)), f"{what}: {said}"
-    assert "float64" in refusals
+@pytest.mark.parametrize(("operator", "group"), GROUPS)
+def test_versions_take_any_layout_and_are_clear_about_what_they_refuse(
+    operator: Operator, due: Versions, record_property: Told
+) -> None:
+    def judge(versions: Versions) -> dict[str, str]:
+        program = Path(__file__).with_name("unusual_inputs.py")
+        environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(CHECKOUT / "profiling")}
+        ended = subprocess.run(
+            [sys.executable, program, operator.folder, *(version.path for version in versions)],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ended.returncode != 0:
+            raise KernelFault(ended.stderr, "")
+        found = json.loads(ended.stdout)
+        return {version.name: fault_in(found[version.path.name]) for version in versions}
+
+    def fault_in(found: dict[str, str]) -> str:
+        refusals = {what: text.format(operator=operator.name) for what, text in REFUSED.items() if what in found}
+        unserved = (f"ValueError: {operator.name}: serves ",) if operator.ladder else ()  # and then says what
+        if missing := AGREES - found.keys() | {"float64"} - refusals.keys():
+            return f"not tried: {', '.join(sorted(missing))}"
+        wrong = [
+            f"{what}: {said}"
+            for what, said in found.items()
+            if not said.startswith((refusals.get(what, "agrees"), *unserved))
+        ]
+        return "; ".join(wrong)
+
+    each(judge, operator, due, record_property)

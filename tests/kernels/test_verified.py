@@ -21,12 +21,15 @@ def verified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     return module
 
 
-def interpreted(verified: ModuleType, operator: Operator, *outcomes: str) -> Any:
-    """What becomes of the record when pytest reports the two tests of the operator's first version."""
+def interpreted(verified: ModuleType, operator: Operator, *told: bool) -> Any:
+    """What becomes of the record when each of the two tests says of the operator's first version that it passed."""
     found = verified.Passed([(operator, version) for version in operator.versions])
     name = verified.version_id(operator, operator.versions[0])
-    for test, outcome in zip(("agrees", "any_layout"), outcomes, strict=True):
-        report = pytest.TestReport(f"t.py::{test}[{name}]", ("t.py", 1, test), {}, outcome, None, "call")  # type: ignore[arg-type]
+    for test, passed in zip(("agree", "any_layout"), told, strict=True):
+        said = [(verified.PASSED, name)] if passed else []
+        report = pytest.TestReport(
+            f"t.py::{test}[a group]", ("t.py", 1, test), {}, "failed", None, "call", user_properties=said
+        )  # failed, for another version of the group
         found.pytest_runtest_logreport(report)
     return found
 
@@ -37,7 +40,7 @@ def test_version_is_verified_until_something_that_makes_its_result_changes(
     operator = make_operator()
     (version,) = operator.versions
     assert not verified.verified(operator, version)
-    interpreted(verified, operator, "passed", "passed")  # and is recorded at once: a run that is stopped keeps it
+    interpreted(verified, operator, True, True)  # and is recorded at once: a run that is stopped keeps it
     assert verified.verified(operator, version)
     for file in (version.path, operator.reference, operator.folder / "cases.toml"):
         before = file.read_bytes()
@@ -49,11 +52,11 @@ def test_version_is_verified_until_something_that_makes_its_result_changes(
     assert not verified.verified(operator, version)
 
 
-@pytest.mark.parametrize("outcomes", [("passed", "failed"), ("failed", "passed"), ("skipped", "passed")])
+@pytest.mark.parametrize("told", [(True, False), (False, True)])
 def test_version_that_did_not_pass_both_tests_is_not_recorded(
-    verified: ModuleType, make_operator: Callable[..., Operator], outcomes: tuple[str, str]
+    verified: ModuleType, make_operator: Callable[..., Operator], told: tuple[bool, bool]
 ) -> None:
-    interpreted(verified, make_operator(), *outcomes).record()
+    interpreted(verified, make_operator(), *told).record()
     assert verified.recorded() == {}
 
 
@@ -62,7 +65,7 @@ def test_version_that_was_edited_while_it_was_interpreted_has_not_passed(
 ) -> None:
     operator = make_operator()
     (version,) = operator.versions
-    passed = interpreted(verified, operator, "passed", "failed")
+    passed = interpreted(verified, operator, True, False)
     version.path.write_text(version.path.read_text() + "# changed\n")
     passed.tests[verified.version_id(operator, version)].add("any_layout")
     passed.record()
@@ -87,10 +90,11 @@ def test_record_keeps_what_holds_and_drops_what_is_gone_or_changed(
     assert verified.recorded() == {}
 
 
-def test_ids_and_tests_are_those_of_the_test_file(verified: ModuleType) -> None:
+def test_versions_and_tests_are_those_of_the_test_file(verified: ModuleType) -> None:
     """Otherwise nothing would ever be recorded."""
     tests = load_module(verified.TESTS)
-    assert sum(name.startswith("test_version_") for name in vars(tests)) == verified.TESTS_A_VERSION
-    ids = [verified.version_id(operator, version) for operator, version in verified.every_version()]
-    assert [parameter.id for parameter in tests.EVERY_VERSION] == ids
+    assert sum(name.startswith("test_versions_") for name in vars(tests)) == verified.TESTS_A_VERSION
+    groups = [(operator, version) for operator, group in (one.values for one in tests.GROUPS) for version in group]
+    assert groups == verified.every_version()
+    ids = [verified.version_id(operator, version) for operator, version in groups]
     assert len(set(ids)) == len(ids)

@@ -1,6 +1,6 @@
-"""A program that the tests run in Triton's interpreter: one version, inputs that no case holds.
+"""A program that the tests run in Triton's interpreter: versions of an operator, inputs that no case holds.
 
-`python unusual_inputs.py FOLDER FILE` prints {name of the input: "agrees", or the error's type and message}.
+`python unusual_inputs.py FOLDER FILE...` prints {file: {name of the input: "agrees", or the error's type and message}}.
 """
 
 from __future__ import annotations
@@ -278,16 +278,21 @@ def many_launches(reference: ModuleType, version: ModuleType) -> str:
     return "agrees" if isinstance(found, CheckRecord) else str(found)
 
 
-def main() -> None:
-    """Print what becomes of every input."""
-    folder, file = map(Path, sys.argv[1:])
-    fix_interpreter()
+def outcomes(folder: Path, file: Path) -> dict[str, str]:
+    """Return what becomes of every input."""
     reference, version = load_module(folder / "reference.py"), load_module(file)
+    found = {what: outcome(reference, version, *inputs()) for what, inputs in INPUTS[folder.name].items()}
+    if hasattr(version, "MAX_GRID_YZ"):
+        found["more planes than a grid is long"] = many_launches(reference, version)
+    return found
+
+
+def main() -> None:
+    """Print what becomes of every input of each version."""
+    folder, *files = map(Path, sys.argv[1:])
+    fix_interpreter()
     with torch.no_grad():
-        found = {what: outcome(reference, version, *inputs()) for what, inputs in INPUTS[folder.name].items()}
-        if hasattr(version, "MAX_GRID_YZ"):
-            found["more planes than a grid is long"] = many_launches(reference, version)
-    sys.stdout.write(json.dumps(found))
+        sys.stdout.write(json.dumps({file.name: outcomes(folder, file) for file in files}))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ CHECKOUT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("verified.json")
 TESTS = Path(__file__).with_name("test_interpreter.py")
 TESTS_A_VERSION = 2  # of that file
+PASSED = "version that passed"  # what a test says of a version
 
 Listed = list[tuple[Operator, Version]]
 
@@ -35,12 +36,13 @@ class Passed:
         self.tests: defaultdict[str, set[str]] = defaultdict(set)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note a test that ran and passed; one that was skipped did neither."""
-        if report.when == "call" and report.passed:
-            test, _, version = report.nodeid.removesuffix("]").partition("[")
-            self.tests[version].add(test)
-            if len(self.tests[version]) == TESTS_A_VERSION:
-                self.record()
+        """Note the versions of which a test says that they passed it, also where another version did not."""
+        versions = [str(name) for what, name in report.user_properties if what == PASSED]
+        if report.when != "call" or not versions:
+            return
+        for version in versions:
+            self.tests[version].add(report.nodeid.partition("[")[0])
+        self.record()
 
     def record(self) -> None:
         """Write down what passed, keep what still holds, and drop the rest."""
@@ -92,7 +94,9 @@ def recorded() -> dict[str, str]:
 def main(*options: str) -> int:
     """Interpret the versions whose digest is new, record those that pass, and return pytest's exit code."""
     passed = Passed(every_version())
-    code = int(pytest.main([str(TESTS), "-n", "auto", "--timeout", "0", *options], plugins=[passed]))
+    code = int(
+        pytest.main([str(TESTS), "-n", "auto", "--dist", "loadgroup", "--timeout", "0", *options], plugins=[passed])
+    )
     passed.record()
     return code
 
