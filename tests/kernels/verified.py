@@ -52,7 +52,9 @@ class Passed:
             for name, now in self.digests.items()
             if now == before.get(name) or len(self.tests[name]) == TESTS_A_VERSION
         }
-        RECORD.write_text(json.dumps(good, indent=2) + "\n", encoding="utf-8")
+        whole = RECORD.with_suffix(".new")  # tests beside this read the record
+        whole.write_text(json.dumps(good, indent=2) + "\n", encoding="utf-8")
+        whole.replace(RECORD)
 
 
 def version_id(operator: Operator, version: Version) -> str:
