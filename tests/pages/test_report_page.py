@@ -133,6 +133,24 @@ def test_the_roofline_answers_and_the_keyboard_walks_along_it(browser: Any, page
 
 
 @pytest.mark.slow
+def test_what_answers_has_no_controls_and_stays_in_the_window(browser: Any, long_page: Path) -> None:
+    browser.open(long_page)
+    browser("""
+        for (const facts of document.querySelectorAll(".facts")) {
+            facts.prepend(Object.assign(document.createElement("div"), { className: "filter", innerHTML: "<input>" }));
+        }
+    """)
+    for place in (0, 5, 9):
+        browser.point(f"[id='progress.progress-{place}'] .hit")
+        assert browser("return document.querySelectorAll('#tip input, #tip button, #tip [tabindex]').length") == 0
+        top, bottom, height = browser(WINDOW)
+        assert 0 <= top < bottom <= height
+
+
+WINDOW = "const at = document.getElementById('tip').getBoundingClientRect(); return [at.top, at.bottom, innerHeight]"
+
+
+@pytest.mark.slow
 def test_a_hot_line_leads_to_its_source_which_unfolds_to_its_instructions(browser: Any, page: Path) -> None:
     browser.open(page)
     browser.find("[aria-label^='Versions on'] tbody tr:nth-child(2) a").click()

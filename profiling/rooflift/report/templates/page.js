@@ -59,13 +59,15 @@ for (const figure of document.querySelectorAll(".points")) {
       const title = document.createElement("strong");
       title.textContent = section.querySelector("summary").textContent;
       tip.replaceChildren(title, ...[...section.querySelector(".facts").children].map((part) => part.cloneNode(true)));
+      for (const one of tip.querySelectorAll(".filter")) one.remove();
       for (const one of tip.querySelectorAll("[tabindex], button")) one.removeAttribute("tabindex"), one.tagName === "BUTTON" && one.replaceWith(one.textContent);
       tip.style.left = tip.style.top = "0"; tip.hidden = false;
       const room = document.documentElement.clientWidth, at = hit.getBoundingClientRect();
       const left = Math.min(wide ? room / 2 : at.right + 8, room - tip.offsetWidth - 8);
-      const below = at.bottom + 8 + tip.offsetHeight < innerHeight || at.top < tip.offsetHeight + 8;
+      const high = tip.offsetHeight, under = at.bottom + 8, over = at.top - high - 8;
+      const top = under + high < innerHeight ? under : over > 0 ? over : Math.max(6, innerHeight - high - 6);
       tip.style.left = `${scrollX + Math.max(6, left)}px`;
-      tip.style.top = `${scrollY + (below ? at.bottom + 8 : at.top - tip.offsetHeight - 8)}px`;
+      tip.style.top = `${scrollY + top}px`;
     };
     const hide = () => { tip.hidden = true; };
     const open = () => { hide(); if (location.hash === "#" + section.id) opened(); else location.hash = section.id; };
