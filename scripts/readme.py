@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from rooflift import tuning
 from rooflift.errors import RunFault
 from rooflift.project.operator import operator_names
 from rooflift.report import cells, columns
@@ -20,6 +21,7 @@ from rooflift.report.figures.progress import Level
 from rooflift.report.figures.style import save
 from rooflift.report.pictures import figures
 from rooflift.report.text import headline
+from rooflift.report.tune import best_table, verdict
 from rooflift.runs import find
 from rooflift.runs.roofs import roofs_of
 from rooflift.runs.run import Run
@@ -106,6 +108,18 @@ def table(root: Path) -> str:
     return "\n".join(lines)
 
 
+def tuned(root: Path) -> list[str]:
+    """Return the verdict and the table of the newest tuning on an H100; nothing where there is none."""
+    found = [(tuning.read(path.parent), path.parent) for path in root.glob(f"reports/**/tune/*/{tuning.RECORD}")]
+    measured = [one for one in found if "H100" in one[0].provenance]
+    if not measured:
+        return []
+    data, folder = max(measured, key=lambda one: one[1].name)
+    own = data.of(*data.cases[0])
+    about = f"[{data.title}]({folder.relative_to(root).as_posix()}/tune.md), {' '.join(data.cases[0])}"
+    return [f"One tuning, {about}. {verdict(own)}", markdown(best_table(own))]
+
+
 def block() -> str:
     """Return what stands between the marks."""
     run = newest(ROOT / "reports", SHOWN)
@@ -117,6 +131,7 @@ def block() -> str:
             f"{headline(data)} {data.provenance}",
             ABOUT,
             table(ROOT),
+            *tuned(ROOT),
         ]
     )
 

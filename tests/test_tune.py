@@ -14,6 +14,7 @@ import pytest
 
 import rooflift as rl
 from rooflift.api.tune import read
+from rooflift.compile.module import load_module
 from rooflift.errors import CatalogError, KernelFault, RunFault
 from rooflift.measure import configurations, environment, tune
 from rooflift.measure.children import Measurement, hear
@@ -258,6 +259,16 @@ def test_the_folder_holds_table_record_report_and_a_figure_that_marks_failures(
     assert ">x 5<" in picture  # num_warps=64, neither
     assert rl.runs("twice", root=found.folder.parents[3]) is not None
     assert len(rl.runs("twice", root=found.folder.parents[3])) == 0  # it is no run
+
+
+def test_the_readme_shows_the_newest_tuning(make_operator: MakeOperator, gpu: StandIn, checkout: Path) -> None:
+    readme, root = load_module(checkout / "scripts" / "readme.py"), make_operator().folder.parents[1]
+    assert readme.tuned(root) == []
+    found = tuned(root)
+    assert found.folder is not None
+    about, table = readme.tuned(root)
+    assert f"({found.folder.relative_to(root).as_posix()}/tune.md), main float32. Best: BLOCK=128" in about
+    assert table.splitlines()[2].startswith("| BLOCK=128 num_warps=8 | 100.2 µs |")
 
 
 def test_what_a_folder_holds_shows_itself_as_the_tuning_did(make_operator: MakeOperator, gpu: StandIn) -> None:
