@@ -244,10 +244,11 @@ def shared_kernel(
         tl.atomic_xchg(word_ptr + first + part, high | low, sem="relaxed")
         other = tl.arange(0, PARTS)[None, :]
         known = (other < parts) & (tl.arange(0, GROUPS) >= 0)[:, None]
-        words = tl.load(word_ptr + first[:, None] + other, mask=known, other=1 << 32, volatile=True)
-        while tl.min(tl.min(tl.where(words == 0, 0, 1), 1), 0) == 0:
+        missing = 1
+        while missing > 0:
             words = tl.load(word_ptr + first[:, None] + other, mask=known, other=1 << 32, volatile=True)
-        # a warp that holds copies of another's words may have read them before they were there
+            missing = tl.max(tl.max((words == 0).to(tl.int32), 1), 0)
+        # once more: a warp that holds copies of another's words may have read them before they were there
         words = tl.load(word_ptr + first[:, None] + other, mask=known, other=1 << 32, volatile=True)
         means = words.to(tl.int32).to(tl.float32, bitcast=True)
         all_squares = (words >> 32).to(tl.int32).to(tl.float32, bitcast=True)
