@@ -28,7 +28,7 @@ def truth_of(reference: ModuleType, case: Case, device: str, seed: int) -> Truth
     Inputs of odd seeds are loud at their edges (`make_inputs`).
     """
     inputs = make_inputs(reference, case, device, seed + 1, loud_edges=seed % 2 == 1)
-    return find_truth(reference, case, device, seed, inputs)
+    return find_truth(reference, case, device, seed, inputs, drawn_on=device)
 
 
 def check_version(

@@ -165,7 +165,8 @@ class Program:
     def _call(self, name: str, case: Case, inputs: list[Any]) -> Callable[[], Any]:
         reference = self.reference(case)
         if not self.plan.replayed:
-            model = make_model(self.version(name, case).ModelNew, reference, case, self.device, seed=0)
+            cls = self.version(name, case).ModelNew
+            model = make_model(cls, reference, case, self.device, seed=0, drawn_on=self.device)
             return partial(with_configuration(model, self.plan.configurations.get(name)), *inputs)
         version = replayed.load(name, case, make_reference(reference, case, self.device, 0), self.device)
         seed = self.plan.sampling.seed if self.plan.sampling else 0
@@ -185,7 +186,7 @@ class Program:
         with guarded("reference", case):
             reference = self.reference(case)
             inputs = make_inputs(reference, case, self.device, seed=0)
-            eager = make_model(reference.Model, reference, case, self.device, seed=0)
+            eager = make_model(reference.Model, reference, case, self.device, seed=0, drawn_on=self.device)
             moved, bytes_source = stated_traffic(case, traffic(inputs, eager, eager(*inputs)))
         init = reference.get_init_inputs() if case.init is None else case.init
         shapes = describe(inputs)

@@ -15,27 +15,39 @@ if TYPE_CHECKING:
     import torch
 
 
-def make_model(cls: type[torch.nn.Module], reference: ModuleType, case: Case, device: str, seed: int) -> Any:
+def make_model(
+    cls: type[torch.nn.Module], reference: ModuleType, case: Case, device: str, seed: int, drawn_on: str = "cpu"
+) -> Any:
     """Construct a module with the case's arguments, in the mode that it has then; one seed gives one set of parameters.
 
     What torch.nn.init would set to 0 or 1 is drawn, too: a version that leaves out a bias or a weight is seen.
+    `drawn_on` is where: a GPU draws 2^28 weights in no time, a CPU in seconds, and not the same ones.
     """
     import torch
 
-    seed_everything(seed)
     init = reference.get_init_inputs() if case.init is None else case.init
-    with _drawn_constants(), gpu_stands_in(device):
-        model = cls(**init) if isinstance(init, dict) else cls(*init)
+
+    def construct(place: str) -> Any:
+        seed_everything(seed)
+        with _drawn_constants(), gpu_stands_in(device), torch.device(place):
+            return cls(**init) if isinstance(init, dict) else cls(*init)
+
+    try:
+        model = construct(drawn_on)
+    except TypeError:
+        if drawn_on == "cpu":
+            raise
+        model = construct("cpu")  # its constructor makes numpy arrays of tensors, say
     dtype = getattr(torch, case.dtype)
     computes = dtype.is_floating_point and dtype.itemsize > 1  # nothing is computed in 8 bits
     return model.to(device=device, dtype=dtype if computes else None)
 
 
-def make_reference(reference: ModuleType, case: Case, device: str, seed: int) -> Any:
+def make_reference(reference: ModuleType, case: Case, device: str, seed: int, drawn_on: str = "cpu") -> Any:
     """Construct the reference as versions are compared with it: parameters and buffers of 0 or 1 are drawn as well."""
     import torch
 
-    model = make_model(reference.Model, reference, case, device, seed)
+    model = make_model(reference.Model, reference, case, device, seed, drawn_on)
     seed_everything(seed)
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
@@ -70,7 +82,7 @@ def make_version(version: ModuleType, reference: ModuleType, expected: Any, case
     Returns:
         The module, and the names of the reference's parameters for which it has no place.
     """
-    model = make_model(version.ModelNew, reference, case, device, seed)
+    model = make_model(version.ModelNew, reference, case, device, seed, drawn_on=device)
     return model, bind(model.state_dict(), set(dict(model.named_parameters())), expected)
 
 

@@ -57,12 +57,17 @@ class Truth:
     note: str = ""  # what a reader should know: a constant result, random numbers
 
 
-def find_truth(reference: ModuleType, case: Case, device: str, seed: int, inputs: list[Any]) -> Truth:
-    """Run the reference in the working dtype, in float64, and in float64 on inputs that are changed a little."""
+def find_truth(
+    reference: ModuleType, case: Case, device: str, seed: int, inputs: list[Any], drawn_on: str = "cpu"
+) -> Truth:
+    """Run the reference in the working dtype, in float64, and in float64 on inputs that are changed a little.
+
+    Its parameters are those of `seed` and of `drawn_on`, as `make_model` says.
+    """
     import torch
 
     with torch.no_grad(), precision(case.allow_tf32):
-        model = make_reference(reference, case, device, seed)
+        model = make_reference(reference, case, device, seed, drawn_on)
         with peak_bytes(device) as peak:
             own, changed, random = _in_working_dtype(model, inputs, seed)
         if own is not None and random:

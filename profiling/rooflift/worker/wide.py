@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STEP = 2.0**-20  # relative change of a probe: far above float64's rounding, far below what curvature shows
 PROBES = 4
-LARGE = 1 << 26  # elements of a result from which on half as many probes are made
+LARGE = 1 << 28  # elements of a result from which on half as many probes are made
 
 
 class Wide(NamedTuple):
