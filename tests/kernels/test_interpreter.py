@@ -46,6 +46,7 @@ REFUSED = {
     "other channels": "ValueError: {operator}: wants x of shape (N, 6, ...), got (2, 8, 5, 7)",
     "fewer columns than k": "ValueError: {operator}: wants k from 1 to 128 and to the number of columns, 2, got 3",
     "too few scales": "ValueError: {operator}: wants scales (5,) or (1,) and (24,) or (1,), got (1,) and (23,)",
+    "keys in no groups": "ValueError: {operator}: wants k, v (B, KV, S, D), H a multiple of KV, D of 16 to 128",
     "heads in no groups": "ValueError: {operator}: wants D of 16, 32, 64 or 128 and H a multiple of KV",
     "one dimension": "ValueError: {operator}: wants x of shape (N, C, ...), got (5,)",
 }

@@ -246,6 +246,26 @@ INPUTS["matmul_fp8"] = {
 }
 
 
+def gradients(
+    q: torch.Tensor, k: torch.Tensor | None = None, *, causal: bool = True
+) -> tuple[dict[str, Any], *tuple[torch.Tensor, ...]]:
+    """A gradient, queries, and keys and values in the same layout or in another, the result, and the sums."""
+    init, q, k, v = heads(q, k, causal=causal)
+    return init, q / 2, q, k, v, q - 1, torch.rand(q.shape[:3]) + 3
+
+
+INPUTS["attention_backward"] = {
+    "every second column": lambda: gradients(bfloat16(1, 2, 20, 32)[..., ::2]),
+    "transposed": lambda: gradients(bfloat16(1, 2, 16, 20).mT),
+    "expanded": lambda: gradients(bfloat16(1, 1, 20, 16).expand(2, 2, 20, 16), bfloat16(2, 1, 20, 16)),
+    "not at 16 bytes": lambda: gradients(bfloat16(1 + 2 * 20 * 16)[1:].view(1, 2, 20, 16), causal=False),
+    "empty batch": lambda: gradients(bfloat16(0, 2, 20, 16)),
+    "no position": lambda: gradients(bfloat16(1, 2, 0, 16)),
+    "float64": lambda: gradients(randn(1, 2, 20, 16, dtype=torch.float64)),
+    "keys in no groups": lambda: gradients(bfloat16(1, 3, 20, 16), bfloat16(1, 2, 20, 16)),
+}
+
+
 def outcome(reference: ModuleType, version: ModuleType, init: dict[str, Any], *inputs: torch.Tensor) -> str:
     """Run the version on the inputs; "agrees" when its result is the reference's."""
     case = Case("", init, None, ("bfloat16" if inputs[0].dtype == torch.bfloat16 else "float32",))
