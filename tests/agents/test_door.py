@@ -128,6 +128,34 @@ def test_a_run_behind_a_link_out_of_the_project_is_not_read(checkout: Path, h100
     inside(tmp_path, use)
 
 
+def test_a_run_is_shown_in_pages_and_an_import_by_its_metrics(
+    suite_run: Path, rooflift: Callable[..., Any], checkout: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "kernels").mkdir()
+    for operator in ("depthwise_conv2d", "other"):  # measured together: both runs have the same name
+        shutil.copytree(suite_run, tmp_path / "reports" / operator / "suite_run")
+    report = checkout / "tests" / "fixtures" / "foreign" / "r15_rtx2060maxq_warps_104.ncu-rep.gz"
+    assert rooflift("import", report, "--out", tmp_path / "reports" / "foreign" / "theirs").code == 0
+
+    async def use(client: Client) -> None:
+        assert "Name one: depthwise_conv2d/suite_run, other/suite_run." in await refused(
+            client, "show", name="suite_run"
+        )
+        name, rows, offset = "depthwise_conv2d/suite_run", [], 0
+        while offset is not None:
+            shown = await ask(client, "show", name=name, offset=offset, limit=7)
+            rows += shown["summary"]["items"]
+            offset = shown["summary"]["next_offset"]
+        assert len(rows) == shown["parts"]["summary"] > 20
+        timed = await ask(client, "show", name=name, part="timings", limit=3)
+        assert len(timed["timings"]["items"]) == 3
+        assert "no part 'times'" in await refused(client, "show", name=name, part="times")
+        foreign = await ask(client, "show", name="theirs")
+        assert foreign["summary"]["items"][0]["bottleneck"] == "latency"
+
+    inside(tmp_path, use)
+
+
 def test_hot_spots_of_a_run_with_samples_are_lines_of_its_source(checkout: Path, tmp_path: Path) -> None:
     (tmp_path / "kernels").mkdir()
     (tmp_path / "reports" / "depthwise_conv2d").mkdir(parents=True)

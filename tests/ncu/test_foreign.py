@@ -47,20 +47,18 @@ def test_bottleneck_of_every_launch_is_ncus_own_speed_of_light_unit(path: Path, 
     ]
     found = launches(read_file(path).frame)
     assert len(found) == len(actions)
-    busy = 0
     for action, row in zip(actions, found.to_dict("records"), strict=True):
         held = [action.metric_by_name(name) for name in SOL_BREAKDOWNS]
         entries = {name.strip() for metric in held if metric is not None for name in metric.value().split(",")}
         shares = {name: action.metric_by_name(name).value() for name in entries if action.metric_by_name(name)}
         most = max(shares.values(), default=0.0)
-        if not most >= BUSY_PCT:
-            continue
-        busy += 1
         limit = find_bottleneck(row)
+        if not most >= BUSY_PCT:
+            assert limit.resource in ("latency", "too few programs", "unknown")
+            continue
         metric, share = limit.evidence.split(",")[0].split()
         assert resource_of(metric) == limit.resource
         assert float(share) == pytest.approx(most, abs=0.5)  # it is printed without decimals
-    assert busy or path.name.startswith(("r10", "r15")) or "small_planes" in str(path)
 
 
 def test_kernel_that_is_bound_by_l1_in_a_basic_report() -> None:

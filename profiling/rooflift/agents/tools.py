@@ -17,6 +17,7 @@ from rooflift.api.first_look import first_look
 from rooflift.api.operators import Operator
 from rooflift.api.project import defaults
 from rooflift.api.run import Run
+from rooflift.api.shown import records
 from rooflift.api.tune import tune as tuned
 from rooflift.api.unmeasured import report_unmeasured
 from rooflift.errors import CatalogError, NoRun, RunFault, did_you_mean
@@ -24,6 +25,7 @@ from rooflift.optimize.ask import prompt as prompt_of
 from rooflift.project.operator import Version
 from rooflift.project.settings import reports_folder
 from rooflift.project.stages import stages
+from rooflift.runs.find import names_of
 
 Answer = dict[str, Any]
 GPU = "h100"  # whose prompt it is where neither a run nor [tool.rooflift.defaults] says
@@ -40,10 +42,11 @@ class Door:
         """List the operators: versions with stage and title, cases with their uses, names of runs. In pages."""
         return page([one.record() for one in listed.all_operators(root=self.root)], offset, limit)
 
-    def show(self, name: str, version: str = "") -> Answer:
+    def show(self, name: str, version: str = "", part: str = "summary", offset: int = 0, limit: int = PAGE) -> Answer:
         """Show an operator or a run. With `version`, the kernel file of an operator's version; v1, 1 or v1_grid.
 
-        Of a run: time, SOL %, bottleneck and metrics of each version. `name` is as `list` gives it.
+        Of a run: a page of one part, by default the summary: time, SOL %, bottleneck and metrics of each version and
+        case. `parts` names the others, with their numbers of rows. `name` is as `list` gives it, or OPERATOR/RUN.
         """
         if self._is_operator(name):
             operator = self.operator(name)
@@ -52,8 +55,7 @@ class Door:
                 return {"version": one.name, "code": bounded(one.path.read_text(encoding="utf-8"))}
             reference = bounded(operator.reference.read_text(encoding="utf-8"))
             return {**bounded(operator.record()), "reference": reference}
-        answer: Answer = bounded(self.run(name).record())
-        return answer
+        return _paged(self.run(name), part, offset, limit)
 
     def hotspots(self, name: str, version: str = "", top: int = 10) -> Answer:
         """Show the source lines that the time of a version goes to; of a run with the metric set source or full."""
@@ -135,8 +137,7 @@ class Door:
                 metrics=metrics or defaults(self.root).get("metrics") or "standard",
                 root=self.root,
             )
-        answer: Answer = bounded(run.record())
-        return answer
+        return _paged(run, "summary", 0, PAGE)
 
     def tune(
         self, operator: str, version: str, values: list[str] | None = None, evaluations: int = 64, metrics: str = ""
@@ -197,14 +198,14 @@ class Door:
         return listed.operator(name, root=self.root)
 
     def run(self, name: str) -> Run:
-        """Return a run by its name, or an operator's newest; a path names nothing, and neither does a link out of here.
+        """Return a run by its name or OPERATOR/NAME, or an operator's newest; no path, and no link out of here.
 
         Raises:
             NoRun: the operator was not measured yet.
             RunFault: nothing is called that.
         """
         known = find.runs(root=self.root)
-        names = [*self._names(), *(run.name for run in known)]
+        names = [*self._names(), *(name for run in known for name in names_of(run.folder))]
         if name not in names:
             raise RunFault(f"{name[:200]!r}: no such run", did_you_mean(name, names))
         found = find.latest(name, root=self.root) if self._is_operator(name) else find.open(name, root=self.root)
@@ -224,6 +225,20 @@ class Door:
     def _inside(self, path: Path) -> str:
         path = path.resolve()
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else path.name
+
+
+def _paged(run: Run, part: str, offset: int, limit: int) -> Answer:
+    """Return what a run says of itself, and a page of one of its tables."""
+    record = run.record()
+    if isinstance(record, list):  # an imported run's metrics
+        shown = {"summary": records(run.summary()), "metrics": [row for row in record if row["value"] is not None]}
+        record = {"run": run.name, "operator": run.operator, "gpu": run.gpu, "notes": run.manifest.notes, **shown}
+    tables = {key: value for key, value in record.items() if isinstance(value, list) and key != "notes"}
+    if part not in tables:
+        raise CatalogError(f"a run has no part {part[:100]!r}", did_you_mean(part, tables))
+    about = bounded({key: value for key, value in record.items() if key not in tables})
+    lengths = {key: len(value) for key, value in tables.items()}
+    return {**about, "parts": lengths, part: page(tables[part], offset, limit)}
 
 
 READING = ("list_", "show", "hotspots", "advice", "prompt", "lint", "compare", "gate")  # change nothing

@@ -131,7 +131,7 @@ def _cases(run: Run, *, with_metrics: bool) -> set[str]:
 
 
 def resolve_run(reports: Path, wanted: str, suite: bool = False, operators: Collection[str] = ()) -> Run:
-    """Return the run named by a folder, by its name, or by a ladder (its newest, or its newest with a suite).
+    """Return the run named by a folder, its name or OPERATOR/NAME, or by a ladder (its newest, with a suite if asked).
 
     Raises:
         NoRun: it is one of `operators`, the project's, and was not measured yet.
@@ -148,10 +148,11 @@ def _resolve_run(reports: Path, wanted: str, suite: bool, operators: Collection[
     if (Path(wanted) / "run.json").exists():
         return read_run(Path(wanted))
     found = resolve_folders(reports, wanted, operators)
-    if not found or found[0].name != wanted:
+    if not found or wanted not in names_of(found[0]):
         return newest_run(reports, wanted, suite)
     if len(found) > 1:
-        raise RunFault(f"{wanted}: several runs have this name", f"Name one: {', '.join(map(str, found))}.")
+        each = ", ".join(f"{path.parent.name}/{path.name}" for path in found)
+        raise RunFault(f"{wanted}: several runs have this name", f"Name one: {each}.")
     return read_run(found[0])
 
 
@@ -166,11 +167,16 @@ def resolve_folders(reports: Path, wanted: str, operators: Collection[str] = ())
     if (Path(wanted) / "run.json").exists():
         return [Path(wanted)]
     runs = {path: _label(path, found) for path, found in list_runs(reports)}
-    found = [path for path in runs if path.name == wanted] or [path for path, of in runs.items() if of == wanted]
+    found = [path for path in runs if wanted in names_of(path)] or [path for path, of in runs.items() if of == wanted]
     if found or wanted in operators:
         return found
     known = dict.fromkeys([*operators, *runs.values(), *(path.name for path in runs)])
     raise RunFault(f"{wanted}: no such run", did_you_mean(wanted, known))
+
+
+def names_of(folder: Path) -> tuple[str, str]:
+    """Return the names of a run: its folder's, and OPERATOR/NAME, where operators measured together share the first."""
+    return folder.name, f"{folder.parent.name}/{folder.name}"
 
 
 def _label(folder: Path, manifest: Manifest | RunFault) -> str:
