@@ -76,3 +76,24 @@ def test_only_what_changed_is_read_again(add: Add, tmp_path: Path, monkeypatch: 
     history(tmp_path)
     history(tmp_path)
     assert read == ["day-2"]
+
+
+def test_the_history_of_one_version_has_every_run_and_gpu(add: Add, tmp_path: Path, rooflift: Any) -> None:
+    add(1), add(2, 0.5), add(3, 0.8, gpu="NVIDIA H200")
+    found = rl.runs(root=tmp_path).history("v0").table()
+    assert set(found["version"]) == {"v0_baseline"}
+    assert list(zip(found["run"], found["gpu"].str.contains("H200"), strict=True)) == [
+        *(("day-1", False), ("day-2", False), ("day-3", True))
+    ]
+    assert found["time_x"].iloc[1] == pytest.approx(0.5)
+    said = rooflift("runs", "--history", "--version", "v0", "--root", tmp_path)
+    assert "v0 over runs and GPUs" in said.out
+    assert "0.500x" in said.out
+
+
+def test_a_version_that_no_run_timed_is_named_with_what_is_near(add: Add, tmp_path: Path, rooflift: Any) -> None:
+    add(1)
+    said = rooflift("runs", "--history", "--version", "v0_base", "--root", tmp_path)
+    assert said.code == 2
+    assert "v0_baseline" in said.err
+    assert rooflift("runs", "--version", "v0", "--root", tmp_path).code == 2

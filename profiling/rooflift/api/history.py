@@ -26,6 +26,7 @@ class History:
 
     times: Sequence[dict[str, Any]]  # of runs/index.py
     verdicts: MutableMapping[str, str] = field(default_factory=dict)  # what `verdict` found, for who keeps it
+    version: str = ""  # the one that it is about, where it is about one
 
     def table(self) -> pd.DataFrame:
         """Return one row a run that timed a case: the best version of it there, and time_x, that over the best before.
@@ -112,6 +113,8 @@ class History:
         """Return what a terminal shows: the best of each operator, then what became slower, each with its command."""
         if not self.times:
             return ["No run has times yet: `rooflift profile OPERATOR` makes one, on a machine with a GPU."]
+        if self.version:
+            return self._of_version()
         columns = [*map(words, ("case", "dtype")), words("gpu", "GPU"), words("version"), time("time_us", "time")]
         columns += [words("run"), figure("runs", "runs")]
         tables: list[Part] = [
@@ -125,6 +128,16 @@ class History:
             for row in self._slower
         ]
         return [*tables, *(slower or ["No newest run is slower than the best before it."])]
+
+    def _of_version(self) -> list[Part]:
+        """Return every time of the version, by operator, case and GPU, oldest first."""
+        columns = [*map(words, ("case", "dtype")), words("gpu", "GPU"), words("date"), words("run")]
+        columns += [words("version"), time("time_us", "time"), figure("time_x", "over the best before", 3, "x")]
+        rows = [row | {"date": row["created"][:10]} for row in self._steps]
+        return [
+            Titled(f"{name}: {self.version} over runs and GPUs", table_of(list(own), columns))
+            for name, own in groupby(rows, lambda row: row["operator"])
+        ]
 
     def record(self) -> dict[str, Any]:
         """Return the same for a program, with every step."""

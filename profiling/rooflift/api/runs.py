@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from rooflift.api.history import History
 from rooflift.api.run import Run
 from rooflift.api.shown import Part, Titled, html_table, short, texts
-from rooflift.errors import RunFault
+from rooflift.errors import CatalogError, RunFault, did_you_mean
 from rooflift.project.settings import reports_folder
 from rooflift.report.cells import table_of, words
 from rooflift.runs.compress import Compressed, compress_reports
@@ -104,16 +104,28 @@ class Runs(Sequence[Run]):
         folders = [*(folder for folder, _ in self.unreadable), *(run.folder for run in self)]
         return Sealed([verify(folder, self.root) for folder in folders])
 
-    def history(self) -> History:
+    def history(self, version: str = "") -> History:
         """Return which version of these runs is the best of each case and GPU, how that came about, what became slower.
 
-        The times come from an index below build/, which is brought up to date first.
+        With `version` ("v7" or "v7_sectors") it is about that one alone, over runs and GPUs. The times come from an
+        index below build/, which is brought up to date first.
 
         >>> import rooflift as rl
         >>> rl.runs("rms_norm").history().best().iloc[0]["operator"]
         'rms_norm'
+
+        Raises:
+            CatalogError: no run timed such a version.
         """
-        return History(times([run.folder for run in self], self.root))
+        found = times([run.folder for run in self], self.root)
+        if not version:
+            return History(found)
+        own = [row for row in found if version in (row["version"], row["version"].partition("_")[0])]
+        if not own:
+            raise CatalogError(
+                f"no run timed a version {version!r}", did_you_mean(version, sorted({row["version"] for row in found}))
+            )
+        return History(own, version=version)
 
     def compress(self) -> Packed:
         """Put the reports of these runs into gzip; everything that opens a run reads them so.

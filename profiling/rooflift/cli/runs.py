@@ -31,6 +31,10 @@ def runs(
         bool,
         typer.Option("--history", help="The fastest version of each case and GPU so far, and what became slower."),
     ] = False,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", "-v", metavar="VERSION", help="With --history: this one over runs and GPUs."),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every run below reports/.")] = False,
     as_json: AsJson = False,
     root: Root = None,
@@ -45,9 +49,11 @@ def runs(
 
     if (verify or compress) and bool(what) == every:
         raise CatalogError("no run is named" if not every else "runs, and --all", "Name runs, or give --all.")
+    if version and not history:
+        raise CatalogError("--version without --history", "Give --history, too: the times of a version over runs.")
     found = find.runs(*(what or ()), root=root)
     if history:
-        print_view(found.history(), as_json)
+        print_view(found.history(version or ""), as_json)
         return
     if compress:
         print_view(found.compress(), as_json)
