@@ -42,6 +42,15 @@ def plain(text: str) -> str:
     return printable(re.sub(r"[\t\n\v\f\r\x85\u2028\u2029]+", " ", text))
 
 
+def bounded(text: str, most: int) -> str:
+    """Return a text of at most so many characters, and how many were left out.
+
+    >>> bounded("a" * 10, 4)
+    'aaaa [6 characters left out]'
+    """
+    return text if len(text) <= most else f"{text[:most]} [{len(text) - most} characters left out]"
+
+
 def escaped(value: object) -> Markdown:
     """Return a value in one line of Markdown that shows it as it is, also in the cell of a table; no link, no HTML.
 

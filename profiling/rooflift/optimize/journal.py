@@ -13,12 +13,14 @@ from typing import Literal
 import msgspec
 
 from rooflift.errors import CatalogError
+from rooflift.escape import bounded, printable
 from rooflift.lint.candidate import CandidateFault
 from rooflift.project.header import parse_header
 
 Criterion = Literal[
     "agent", "candidate", "lint", "evaluation", "interpreter", "profile", "sol", "traffic", "verdict", "again"
 ]
+MOST_WHY = 2000  # characters of one reason
 REPEATED = 6  # earlier iterations that a prompt repeats; the journal has them all
 # A device copy is no bound of a kernel that mostly reads, and small ones differ: the recorded H100 suite goes to 103.8.
 IMPOSSIBLE_PCT = 105.0
@@ -167,7 +169,7 @@ def iterations_text(state: State) -> str:
     lines = ["", "## Earlier iterations", ""]
     for one in state.iterations[-REPEATED:]:
         lines.append(f"- Iteration {one.number} ({one.stage}, from {one.base}): {outcome(one)}")
-        lines += [f"  - {' '.join(text.split())}" for text in one.why]
+        lines += [f"  - {bounded(' '.join(printable(text).split()), MOST_WHY)}" for text in one.why]
     return "\n".join(lines) + "\n"
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,8 @@ from rooflift.errors import CatalogError, KernelFault, RunFault, WrongResult
 from rooflift.measure.request import Request, command_line
 from rooflift.optimize.agent import SEARCH
 from rooflift.optimize.attempt import Accepted, Attempt, read_text
+from rooflift.optimize.classes import class_of, classes
+from rooflift.optimize.example import example_text
 from rooflift.optimize.journal import (
     Entry,
     Iteration,
@@ -37,13 +40,14 @@ from rooflift.optimize.journal import (
     read_journal,
     state_of,
 )
-from rooflift.optimize.prompt import markdown, prompt
+from rooflift.optimize.lessons import Lesson, add_lesson, changes, lessons_text, read_lessons
+from rooflift.optimize.prompt import markdown, prompt, within
 from rooflift.optimize.question import Question, Tried, title_of
 from rooflift.optimize.setting import Setting
 from rooflift.optimize.verdict import NotKept, require_faster
 from rooflift.project.header import parse_header
 from rooflift.project.operator import Operator, Version, load_operator
-from rooflift.project.settings import reports_folder
+from rooflift.project.settings import build_folder, reports_folder
 from rooflift.runs import atomic, redact
 from rooflift.runs.find import newest_on
 from rooflift.runs.roofs import newest_roofs
@@ -120,6 +124,7 @@ class Loop:
             for step, made in zip(steps, self._made(steps), strict=True):
                 done = self.judged(step, made)
                 self._record(done)
+                self._learn(done)
                 self.setting.note(f"Iteration {done.number} ({done.stage}): {outcome(done)}")
                 for text in done.why:
                     self.setting.note(f"  {text}")
@@ -165,7 +170,7 @@ class Loop:
             atomic.write_file(self.kernels / candidate.name, made.code)
         except NotKept as end:
             why = [redact.redact_text(text, self.hidden) for text in end.why]  # a traceback holds paths
-            found = {**({} if isinstance(made, NotKept) else made.found), **end.found}
+            found = {**({} if isinstance(made, NotKept) else {**made.found, "title": made.title}), **end.found}
             return Iteration(**common, at=end.at, why=why, **found)  # type: ignore[arg-type]
         found = {**made.found, **measured, "version": name, "title": made.title}
         return Iteration(**common, at=None, why=[], **found)  # type: ignore[arg-type]
@@ -179,13 +184,22 @@ class Loop:
         operator, version = self._version(step.base)
         root, spec = self.setting.root, self.setting.spec
         there = newest_roofs(reports_folder(root), spec.matches[0])
-        text = markdown(prompt(operator, version, step.stage, spec, run, about, there))
+        operator_class = class_of(self.setting.operator.reference)
+        parts = {
+            "earlier iterations": iterations_text(self.state),
+            "lessons": lessons_text(read_lessons(self._lessons), operator_class, spec.name),
+            "the worked example": self._example,
+        }
+        told = prompt(operator, version, step.stage, spec, run, about, there)
+        text = within(
+            markdown(told) + f"\nThis is a {operator_class} operator. {classes()[operator_class].focus}\n", parts
+        )
         tried = [
             Tried(one.base, self._title(one), bool(one.version), one.time_x is not None)
             for one in self.state.iterations
         ]
         return Question(
-            prompt=redact.redact_text(text + iterations_text(self.state), self.hidden),
+            prompt=redact.redact_text(text, self.hidden),
             number=step.number,
             stage=step.stage,
             base=step.base,
@@ -196,6 +210,33 @@ class Loop:
             tried=[*tried, *(Tried(step.base, title, kept=False, ran=True) for title in beside)],
             accepts=attempt.accepts,
         )
+
+    @cached_property
+    def _example(self) -> str:
+        return example_text(self.setting.root, self.setting.operator, self.setting.spec)
+
+    @property
+    def _lessons(self) -> Path:
+        return build_folder(self.setting.root) / "optimize" / "lessons.jsonl"
+
+    def _learn(self, done: Iteration) -> None:
+        """Keep what a timed candidate changed, for prompts of this and other loops."""
+        place = self.setting.folder / "iterations" / f"{done.number:03}" / "run"
+        if done.time_x is None or not place.exists():
+            return
+        run = read_run(place, self.setting.root)
+        rows = [of(figures(run), select(run, version)) for version in (done.base, run.manifest.versions[-1].version)]
+        lesson = Lesson(
+            operator_class=class_of(self.setting.operator.reference),
+            gpu=self.setting.spec.name,
+            operator=self.setting.operator.label,
+            stage=done.stage,
+            title=done.title,
+            kept=bool(done.version),
+            time_x=done.time_x,
+            metrics=changes(*rows),
+        )
+        add_lesson(self._lessons, lesson)
 
     def _title(self, one: Iteration | Step) -> str:
         candidate = self.setting.folder / "iterations" / f"{one.number:03}" / "candidate.txt"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +32,7 @@ from rooflift.runs.run import Run
 from rooflift.runs.verify import sha256
 from rooflift.schema import CompiledKernel, Roofs
 
+MOST_PROMPT = 120_000  # characters; what is beyond them is left out, and named
 NOT_PUBLISHED = "not published"
 
 
@@ -203,6 +204,21 @@ def markdown(told: Prompt) -> str:
     templates.filters["figure"] = figure
     templates.filters["json"] = lambda value: json.dumps(value, indent=2)
     return templates.get_template("prompt.md.j2").render(msgspec.structs.asdict(told))
+
+
+def within(text: str, parts: Mapping[str, str], most: int = MOST_PROMPT) -> str:
+    r"""Return a prompt with those parts that fit into so many characters, in their order, and what was left out.
+
+    >>> within("prompt", {"lessons": " a", "example": " much longer"}, most=10)
+    'prompt a\nLeft out, as the prompt would be too long: example.\n'
+    """
+    left = []
+    for name, part in parts.items():
+        if len(text) + len(part) <= most:
+            text += part
+        else:
+            left.append(name)
+    return text + (f"\nLeft out, as the prompt would be too long: {', '.join(left)}.\n" if left else "")
 
 
 def output_rules(stage_name: str) -> list[str]:

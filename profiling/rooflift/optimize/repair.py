@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rooflift.escape import printable
+from rooflift.escape import bounded, printable
 
 if TYPE_CHECKING:
     from rooflift.optimize.verdict import NotKept
@@ -29,15 +29,6 @@ def repair_text(failed: Sequence[NotKept], candidate: str) -> str:
         lines.append(f"- {len(told) - MOST_ERRORS} more errors are left out")
     lines += ["", "The candidate, as data:", "", as_data(bounded(candidate, MOST_CODE)), ""]
     return "\n".join(lines)
-
-
-def bounded(text: str, most: int) -> str:
-    """Return a text of at most so many characters, and how many were left out.
-
-    >>> bounded("a" * 10, 4)
-    'aaaa [6 characters left out]'
-    """
-    return text if len(text) <= most else f"{text[:most]} [{len(text) - most} characters left out]"
 
 
 def as_data(text: str) -> str:

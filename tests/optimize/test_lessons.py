@@ -1,0 +1,90 @@
+"""What loops learn and tell each other: classes of operators, lessons, a worked example, prompts of bounded length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rooflift.optimize.classes import class_of
+from rooflift.optimize.example import MOST_LINES, example_text
+from rooflift.optimize.lessons import MOST, Lesson, add_lesson, lessons_text, read_lessons
+from rooflift.optimize.prompt import within
+from rooflift.project.gpus import spec_for_key
+from rooflift.project.operator import load_operator
+
+
+def lesson(title: str, time_x: float, operator_class: str = "scan", gpu: str = "H100") -> Lesson:
+    return Lesson(
+        operator_class=operator_class,
+        gpu=gpu,
+        operator="cumsum",
+        stage="memory",
+        title=title,
+        kept=time_x < 1,
+        time_x=time_x,
+        metrics={"dram_bytes": (2e9, 1e9)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("operator", "found"),
+    [
+        ("attention", "attention"),
+        ("cumsum", "scan"),
+        ("depthwise_conv2d", "convolution"),
+        ("matmul", "matmul"),
+        ("softmax", "normalisation"),
+        ("topk", "reduction"),
+    ],
+)
+def test_the_class_of_an_operator_comes_from_its_reference(operator: str, found: str, checkout: Path) -> None:
+    assert class_of(checkout / "kernels" / operator / "reference.py") == found
+
+
+def test_a_product_with_what_follows_it_is_fused_and_plain_arithmetic_elementwise(tmp_path: Path) -> None:
+    reference = tmp_path / "reference.py"
+    head = "import torch\nclass Model(torch.nn.Module):\n    def forward(self, a, b):\n        return "
+    reference.write_text(head + "torch.relu(a @ b)\n")
+    assert class_of(reference) == "fused"
+    reference.write_text(head + "a * b + 1\n")
+    assert class_of(reference) == "elementwise"
+
+
+def test_lessons_of_the_class_and_gpu_are_told_the_largest_first(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "lessons.jsonl"
+    own = [lesson(f"step {n}", 1 - n / 100) for n in range(MOST + 2)]
+    for one in [
+        *own,
+        lesson("elsewhere", 0.1, gpu="A100"),
+        lesson("another class", 0.1, "matmul"),
+        lesson("slower", 3.0),
+    ]:
+        add_lesson(path, one)
+    with path.open("ab") as file:
+        file.write(b'{"operator_class": "scan", "gp')  # a process was killed here
+    told = lessons_text(read_lessons(path), "scan", "H100")
+    lines = [line for line in told.splitlines() if line.startswith("- ")]
+    assert lines[0] == "- cumsum, memory: slower: 3.000x the time (dram_bytes 2e+09 to 1e+09)"
+    assert lines[1].startswith(f"- cumsum, memory: step {MOST + 1}: ")
+    assert lines[-1] == "- 3 lessons with smaller changes are left out"
+    assert "elsewhere" not in told
+    assert "another class" not in told
+    assert lessons_text([], "scan", "H100") == ""
+
+
+def test_the_worked_example_is_a_measured_step_of_another_operator_of_the_class(checkout: Path) -> None:
+    spec = spec_for_key("h100")
+    assert spec is not None
+    told = example_text(checkout, load_operator(checkout, "softmax"), spec)
+    assert "also a normalisation operator" in told
+    assert "Worked example: softmax" not in told
+    assert "x the time on NVIDIA H100" in told
+    assert len(told.splitlines()) < MOST_LINES + 12
+
+
+def test_a_prompt_names_what_it_leaves_out() -> None:
+    parts = {"earlier iterations": "a" * 50, "lessons": "b" * 100, "the worked example": "c" * 10}
+    told = within("prompt ", parts, most=80)
+    assert told.startswith("prompt " + "a" * 50 + "c" * 10)
+    assert told.endswith("Left out, as the prompt would be too long: lessons.\n")
