@@ -1,23 +1,21 @@
-"""Torch's backward kernels for attention, on the result and the sums of their own forward pass."""
+"""Torch's backward kernels for attention, each by itself, on the result and the sums of their own forward pass."""
 
 import torch
-
-aten = torch.ops.aten
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def flash_attention_2(model, inputs):
-    grad, q, k, v, _o, _lse = inputs
-    forward = aten._scaled_dot_product_flash_attention(q, k, v, 0.0, model.causal)  # noqa: SLF001  # no public name
-    out, lse, cum_q, cum_k, max_q, max_k, seed, offset, _mask = forward
-    backward = aten._scaled_dot_product_flash_attention_backward  # noqa: SLF001  # the same
-    rest = (out, lse, cum_q, cum_k, max_q, max_k, 0.0, model.causal, seed, offset)
-    return lambda: backward(grad, q, k, v, *rest)
+    return _alone(SDPBackend.FLASH_ATTENTION, model, inputs)
 
 
 def cudnn(model, inputs):
-    grad, q, k, v, _o, _lse = inputs
-    forward = aten._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, model.causal)  # noqa: SLF001  # the same
-    out, lse, cum_q, cum_k, max_q, max_k, seed, offset, _mask = forward
-    backward = aten._scaled_dot_product_cudnn_attention_backward  # noqa: SLF001  # the same
-    rest = (out, lse, seed, offset, None, cum_q, cum_k, max_q, max_k, 0.0, model.causal)
-    return lambda: backward(grad, q, k, v, *rest)
+    return _alone(SDPBackend.CUDNN_ATTENTION, model, inputs)
+
+
+def _alone(backend, model, inputs):
+    grad, *leaves = inputs[:4]
+    leaves = [x.clone().requires_grad_() for x in leaves]
+    attention = torch.nn.functional.scaled_dot_product_attention
+    with torch.enable_grad(), sdpa_kernel(backend):
+        out = attention(*leaves, is_causal=model.causal, enable_gqa=True)
+    return lambda: torch.autograd.grad(out, leaves, grad, retain_graph=True)
