@@ -46,7 +46,7 @@ def test_a_constexpr_that_a_fixed_grid_does_not_follow_is_a_wrong_result_and_hin
     checked: Callable[..., dict[str, Unfit]],
 ) -> None:
     found = checked({"BLOCK": 8}, {"BLOCK": 16}, {"BLOCK": 12}, {"once.BLOCK": 8})  # 15 elements, one program
-    assert {name: one.stage for name, one in found.items()} == {"BLOCK=8": "result", "BLOCK=12": "launch"}
+    assert {name: one.stage for name, one in found.items()} == {"BLOCK=8": "result", "BLOCK=12": "run"}
     assert "7 of 15 elements are wrong" in found["BLOCK=8"].reason
     assert "power of 2" in found["BLOCK=12"].reason
 

@@ -145,7 +145,7 @@ def _worker(
                 raise
             if own.trying and own.trying not in {one.version for one in own.unfit}:
                 why = " ".join(fault.message.split())[:KEPT]
-                at: UnfitStage = "compile" if task == "fit" else "launch"
+                at: UnfitStage = "compile" if task == "fit" else "run"
                 own.unfit.append(Unfit(own.trying, case.name, case.dtype, at, why))
 
     with staged(request.operator, request.versions, plan) as stage:

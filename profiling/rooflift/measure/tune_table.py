@@ -15,7 +15,12 @@ from rooflift.schema import CompiledKernel
 if TYPE_CHECKING:
     import pandas as pd
 
-STATUS = {"compile": "does not compile", "launch": "cannot be launched", "result": "wrong result"}
+STATUS = {
+    "compile": "does not compile",
+    "launch": "cannot be launched",
+    "run": "does not run",
+    "result": "wrong result",
+}
 FIGURES = ("registers", "spill_instructions", "shared_bytes", "occupancy_pct", "occupancy_limit")
 TIMES = ("time_us", "time_x")
 NO_TEXT = {"reason": "", "occupancy_limit": "", "verdict": ""}

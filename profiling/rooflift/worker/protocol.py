@@ -84,7 +84,7 @@ Task = Literal[
     "fit",
     "tune",
 ]
-UnfitStage = Literal["compile", "launch", "result"]
+UnfitStage = Literal["compile", "launch", "run", "result"]
 WHOLE = "0/1"  # the shard that is all of the work
 
 
@@ -215,7 +215,7 @@ class Trying(msgspec.Struct, frozen=True, tag=True):
 
 
 class Unfit(msgspec.Struct, frozen=True, tag=True):
-    """A configuration that does not compile, cannot be launched, or gives a wrong result; the child goes on."""
+    """A configuration that does not compile, fit on an SM or run, or gives a wrong result; the child goes on."""
 
     version: str
     case: str

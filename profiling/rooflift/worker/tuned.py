@@ -166,7 +166,7 @@ def _checked(
             code = launched_sha256(call) if device == "cuda" else ""
             torch.cuda.synchronize() if device == "cuda" else None
     except Exception as error:  # noqa: BLE001  # a kernel file may raise anything
-        stage: UnfitStage = "compile" if "ompil" in type(error).__name__ or "ptxas" in str(error) else "launch"
+        stage: UnfitStage = "compile" if "ompil" in type(error).__name__ or "ptxas" in str(error) else "run"
         say(Unfit(name, case.name, case.dtype, stage, _reason(describe_exception(error))))
         _require_context(device)
         return None
@@ -192,7 +192,7 @@ def _limited(name: str, case: Case) -> Iterator[None]:
     limit_s = LIMIT_AS_IT_STANDS_S if name == AS_IT_STANDS else LIMIT_S
 
     def end() -> None:
-        say(Unfit(name, case.name, case.dtype, "launch", f"did not end within {limit_s} s"))
+        say(Unfit(name, case.name, case.dtype, "run", f"did not end within {limit_s} s"))
         os._exit(3)
 
     timer = threading.Timer(limit_s, end)
