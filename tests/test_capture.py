@@ -185,6 +185,14 @@ def test_program_without_python_is_timed_by_one_pass_of_ncu(place: Place, monkey
     assert "First run, by ncu, one pass: 1 kernels" in said.out
 
 
+def test_program_without_kernels_and_without_ncu_is_told_both(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOFLIFT_NCU", "/nowhere/ncu")
+    said = place.capture("--", sys.executable, place.program("print('no GPU here')"))
+    assert said.code == 2
+    assert "no kernel was seen in the program, and ncu is not here" in said.err
+    assert place.runs == []
+
+
 @pytest.mark.parametrize("replay", ["application", "range", "app-range"])
 def test_other_replays_ask_for_what_they_can_measure(place: Place, replay: str) -> None:
     assert place.capture("--replay", replay, "--", sys.executable, place.program(PROGRAM)).code == 0

@@ -115,6 +115,11 @@ def _first_run(request: CaptureRequest, stage: Path, say: Progress) -> FirstRun:
     say("no kernel seen inside of the program: ncu takes the durations of all")
     before, behind, variable = _parts(request.program)
     report = _report_name(stage / "durations", variable)
+    if not _has_ncu():
+        remedy = (
+            "Check that it runs on a GPU. ncu would look into any program: install Nsight Compute and put it on PATH."
+        )
+        raise NcuFault("no kernel was seen in the program, and ncu is not here to look for one", remedy)
     command = [*before, *duration_command(str(find_ncu()), behind, report, request.graphs)]
     _under_ncu(command, stage, "durations*.ncu-rep", request.timeout_s, say)
     return read_durations(sorted(stage.glob("durations*.ncu-rep")))
