@@ -105,6 +105,8 @@ def environment(package: str, *, html: bool = False, markdown: bool = False) -> 
         "code": code,
         "emphasised": emphasised,
         "fenced": lambda text: Markdown(plain(text)),  # in a block of code, each behind a sign of its own
-        "in_html": lambda text: Markdown(html_.escape(plain(text))),  # Markdown is not looked for in an HTML block
+        "in_html": lambda text: Markdown(
+            html_.escape(_MENTION.sub("@\u2060", plain(text)))
+        ),  # Markdown is not looked for in an HTML block
     }
     return found

@@ -50,7 +50,7 @@ def test_nan_in_the_timings_is_named(rooflift: Rooflift, altered: Callable[..., 
     (folder / "timings.csv").write_text("\n".join([*lines[:2], ",".join(fields), *lines[3:]]) + "\n")
     said = rooflift("report", folder, "--out", tmp_path / "out")
     assert said.code == 2
-    assert "timings.csv: median_us of row 1 is nan" in said.err
+    assert "timings.csv: Expected `float` >= 1e-06 - at `$[1].median_us`" in said.err
 
 
 def test_run_of_counters_alone_is_told_and_not_comparable(

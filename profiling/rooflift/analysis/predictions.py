@@ -28,7 +28,11 @@ def judge(manifest: Manifest, summary: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for version in manifest.versions:
         for text in version.expect:
-            prediction = parse_prediction(text)
+            try:
+                prediction = parse_prediction(text)
+            except ValueError:  # the manifest was written by something else
+                rows.append((version.version, text, "", math.nan, "not judged: no prediction that can be read"))
+                continue
             value, verdict = _verdict(manifest, summary, version.version, prediction)
             rows.append((version.version, text, prediction.metric, value, verdict))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 
 import msgspec
 
 from rooflift.errors import CatalogError
+from rooflift.project.settings import read_settings
+from rooflift.schema import Count
 
 _FORM = 'The rules are max-slowdown = "2%", min-sol = "85%", max-registers = 64, max-spills = 0, cases = ["main"].'
 
@@ -43,8 +44,8 @@ class GateRules(msgspec.Struct, frozen=True):
 class _Table(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     max_slowdown: str | float | None = None
     min_sol: str | float | None = None
-    max_registers: int | None = None
-    max_spills: int | None = None
+    max_registers: Count | None = None
+    max_spills: Count | None = None
     cases: tuple[str, ...] = ()
 
 
@@ -52,15 +53,10 @@ def read_rules(path: Path) -> GateRules:
     """Read [tool.rooflift.gate] of a pyproject.toml; no file or no table is no rule.
 
     Raises:
-        CatalogError: the file is no TOML, or a rule is unknown or of another type.
+        CatalogError: the file is no TOML, or a rule is unknown, of another type or out of its range.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("rooflift", {}).get("gate", {})
-        found = msgspec.convert(table, _Table)
-    except FileNotFoundError:
-        return GateRules()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path}: not TOML: {error}", _FORM) from None
+        found = msgspec.convert(read_settings(path.parent).gate, _Table)
     except msgspec.ValidationError as error:
         raise CatalogError(f"{path}: [tool.rooflift.gate]: {error}", _FORM) from None
     slowdown, roof = (

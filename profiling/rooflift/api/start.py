@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 from rooflift.api.shown import short
 from rooflift.errors import CatalogError
+from rooflift.files import read_text
 from rooflift.project.operator import Operator, slug
-from rooflift.project.settings import FILE
+from rooflift.project.settings import FILE, has_settings, read_settings
 from rooflift.project.stages import stage as known_stage
 from rooflift.project.stages import stages
 from rooflift.runs import atomic
@@ -60,12 +60,9 @@ def new_project(folder: Path | str | None = None) -> Written:
         RunFault: nothing can be written there.
     """
     path = Path(folder or Path.cwd()).resolve() / FILE
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    try:
-        table = tomllib.loads(text).get("tool", {}).get("rooflift")
-    except tomllib.TOMLDecodeError as error:
-        raise CatalogError(f"{path}: not TOML: {error}", "Correct the file.") from None
-    if table is not None:
+    text = read_text(path) if path.exists() else ""
+    read_settings(path.parent)  # what is no TOML stays as it is
+    if has_settings(path.parent):
         raise CatalogError(f"{path} has [tool.rooflift]", "It is a project: `rooflift show` lists what is in it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_file(path, (f"{text.rstrip()}\n\n" * bool(text.strip()) + TABLE).encode())

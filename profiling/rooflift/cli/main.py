@@ -40,6 +40,10 @@ Without a project `rooflift show FILE.ncu-rep` prints a report. `rooflift --help
 STYLE: dict[str, Any] = {"context_settings": {"help_option_names": ["-h", "--help"]}}
 
 
+MOST_SHOWN = 300  # characters of a fault's own words
+show_traceback = False
+
+
 class Commands(typer.core.TyperGroup):
     """The commands: names and help from the table, the one that is called from its module."""
 
@@ -140,29 +144,46 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich takes longer than all the rest of --help
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 fine, 1 a check failed (`verify`, `runs --verify`, `lint`, `gate`) or `compare` found no "
-    "comparable case, 2 usage or environment, 130 stopped by Ctrl-C.",
+    "comparable case, 2 no judgement: usage, environment or a fault of rooflift itself, 130 stopped by Ctrl-C.",
     **STYLE,
 )
 
 
 @app.callback(invoke_without_command=True)
-def _main(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a fault of rooflift itself.")] = False,
+) -> None:
+    global show_traceback  # main() ends the process, and has no way to the options but this
+    show_traceback = debug
     if version:
         typer.echo(f"rooflift {__version__}")
         raise typer.Exit
 
 
 def main() -> NoReturn:
-    """Run the command line; an expected failure prints its message and remedy."""
+    """Run the command line; a failure prints its message and remedy, and leaves with 2: no judgement was made."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children end with this process
     try:
         app(prog_name="rooflift", standalone_mode=True)
     except RoofliftError as error:
-        if "--json" in sys.argv:
-            print_json({"error": type(error).__name__, "message": error.message, "remedy": error.remedy})
-        note(f"rooflift: {error.message}\n  {error.remedy}")
-        sys.exit(error.exit_code)
+        _end(type(error).__name__, error.message, error.remedy, error.exit_code)
     except OSError as error:
-        note(f"rooflift: {error}\n  Name a place that can be written.")
-        sys.exit(2)
+        _end(type(error).__name__, str(error), "Name a place that can be read and written.")
+    except Exception as error:  # a script must not take a fault of ours, which would leave with 1, for a judgement
+        if show_traceback:
+            raise
+        text = str(error)
+        what = (
+            f"a fault of rooflift itself: {type(error).__name__}: {text[:MOST_SHOWN]}{'…' * (len(text) > MOST_SHOWN)}"
+        )
+        remedy = f"Please report it with the traceback, which `rooflift --debug {' '.join(sys.argv[1:])}` shows."
+        _end("InternalFault", what, remedy)
     sys.exit(0)
+
+
+def _end(error: str, message: str, remedy: str, code: int = 2) -> NoReturn:
+    if "--json" in sys.argv:
+        print_json({"error": error, "message": message, "remedy": remedy})
+    note(f"rooflift: {message}\n  {remedy}")
+    sys.exit(code)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rooflift.errors import RoofliftError
+from rooflift.files import read_regular
 
 MAX_BYTES = 1 << 20  # the longest kernel file seen in the field is a tenth of this
 # Python obeys one in the first two lines, and code in a fenced block begins on any line
@@ -45,9 +46,9 @@ def read_candidate(path: Path) -> Candidate:
             "Hand in the kernel file alone.",
         )
     try:
-        raw = path.read_bytes()
-    except PermissionError:
-        raise CandidateFault(f"{where} cannot be read", "Give yourself the right to read it.") from None
+        raw = read_regular(path, MAX_BYTES)
+    except OSError as error:
+        raise CandidateFault(f"{where} cannot be read: {error.strerror}", "Name a file that you may read.") from None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -6,35 +6,33 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from rooflift.errors import RunFault
-from rooflift.ncu.instructions import COLUMNS
+from rooflift.ncu.instructions import COLUMNS, TEXTS
 from rooflift.project.git import text_at
 from rooflift.project.settings import kernels_folder
+from rooflift.runs.parquet import read_parquet
 from rooflift.runs.run import SOURCE_TABLE, Run
 from rooflift.runs.verify import KERNELS, sha256
 
 if TYPE_CHECKING:
     import pandas as pd
+MOST = 1e18  # of a count of one instruction
 
 
 def stored_instructions(run: Run) -> pd.DataFrame | None:
     """Return source.parquet, columns as `rooflift.ncu.instructions`; None where the run has none.
 
     Raises:
-        RunFault: it cannot be read, or lacks a column.
+        RunFault: it cannot be read, lacks a column, or holds what is no count.
     """
-    import pandas as pd
-
     path = run.folder / SOURCE_TABLE
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return None
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise RunFault(f"{path}: cannot be read: {error}", "Restore the file.") from None
-    lacking = [column for column in COLUMNS if column not in frame]
-    if lacking:
-        raise RunFault(f"{path}: it has no column {', '.join(lacking)}", "Restore the file.")
-    return frame
+    columns = dict.fromkeys(COLUMNS, "number") | dict.fromkeys((*TEXTS, "sass", "ptx"), "text")
+    frame = read_parquet(path, columns | dict.fromkeys(("launch", "line", "offset"), "whole"))
+    numbers = frame[[name for name in COLUMNS if columns[name] == "number"]]
+    if not ((numbers >= 0) & (numbers <= MOST)).all(axis=None):
+        raise RunFault(f"{path}: a count is negative, not finite or too large", "Restore the file.")
+    return frame.astype(dict.fromkeys(TEXTS, "category"))
 
 
 def source_texts(run: Run) -> dict[str, str]:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 SEEDS = 2  # of an evaluation
 REPAIRABLE = ("candidate", "lint", "evaluation")
+# A fault of rooflift that a candidate brings about ends its iteration: the stored candidate would bring it about again
+# whenever the loop is resumed.
+UNFORESEEN = (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,10 @@ class Attempt:
             try:
                 file = self.asked(question, name, failed, spent)
                 code, title, untried = self._checked(file)
-            except NotKept as fault:
+            except (NotKept, *UNFORESEEN) as error:
+                fault = (
+                    error if isinstance(error, NotKept) else NotKept("candidate", [f"{type(error).__name__}: {error}"])
+                )
                 fault.found = {**spent, **fault.found, **self._written(name)}
                 failed.append(fault)
                 again = len(failed) <= self.setting.repairs and fault.at in REPAIRABLE and not self._searches

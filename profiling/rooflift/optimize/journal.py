@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -16,11 +16,13 @@ from rooflift.errors import CatalogError
 from rooflift.escape import bounded, printable
 from rooflift.lint.candidate import CandidateFault
 from rooflift.project.header import parse_header
+from rooflift.schema import Amount, Count, FileName, Microseconds, Positive, Several
 
 Criterion = Literal[
     "agent", "candidate", "lint", "evaluation", "interpreter", "profile", "sol", "traffic", "verdict", "again"
 ]
 MOST_WHY = 2000  # characters of one reason
+Kept = Annotated[str, msgspec.Meta(pattern=r"^(?:v[0-9]{1,6}_[a-z0-9_]{1,100})?\Z")]
 REPEATED = 6  # earlier iterations that a prompt repeats; the journal has them all
 # A device copy is no bound of a kernel that mostly reads, and small ones differ: the recorded H100 suite goes to 103.8.
 IMPOSSIBLE_PCT = 105.0
@@ -30,12 +32,12 @@ class Started(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """The first line of a journal: what a resumed loop must agree with."""
 
     operator: str
-    base: str
+    base: FileName
     base_sha256: str
     stages: list[str]
-    iterations: int
-    candidates: int = 1  # an iteration
-    beam: int = 1  # versions that the candidates of an iteration start from
+    iterations: Several
+    candidates: Several = 1  # an iteration
+    beam: Several = 1  # versions that the candidates of an iteration start from
     gpu: str | None  # None: nothing is timed
     seed: int  # the inputs of the evaluations come from it
 
@@ -45,21 +47,21 @@ class Iteration(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
     number: int  # from 1
     stage: str
-    base: str
+    base: FileName
     at: Criterion | None  # the step that it failed at
     why: list[str]
-    version: str = ""
+    version: Kept = ""
     title: str = ""
     candidate_sha256: str = ""
-    time_us: float | None = None
-    time_x: float | None = None  # time relative to the base
-    sol_pct: float | None = None
+    time_us: Microseconds | None = None
+    time_x: Positive | None = None  # time relative to the base
+    sol_pct: Amount | None = None
     flag: str = ""  # what a reader should look at, such as a result above the roof
-    repairs: int = 0  # times that the agent was asked to repair it
-    agent_s: float | None = None
-    tokens_in: int | None = None  # None: the agent does not say
-    tokens_out: int | None = None
-    cost_usd: float | None = None
+    repairs: Count = 0  # times that the agent was asked to repair it
+    agent_s: Amount | None = None
+    tokens_in: Count | None = None  # None: the agent does not say
+    tokens_out: Count | None = None
+    cost_usd: Amount | None = None
     untried: list[str] = []  # sizes that the evaluation did not vary, as they never vary in cases.toml
 
 
@@ -139,7 +141,7 @@ def read_journal(data: bytes) -> tuple[list[Entry], int]:
         msgspec.DecodeError: a whole line is no entry.
     """
     whole = data[: data.rfind(b"\n") + 1]
-    return [msgspec.json.decode(line, type=Entry) for line in whole.splitlines()], len(whole)
+    return [msgspec.json.decode(line, type=Entry) for line in whole.split(b"\n")[:-1]], len(whole)
 
 
 def state_of(entries: Sequence[Entry]) -> State:
@@ -202,7 +204,7 @@ def with_header(code: str, stage: str, number: int) -> tuple[str, str]:
         lines = code.split("\n")  # Python's lines: splitlines() knows more ends of them
         code = "\n".join([*lines[: node.lineno - 1], *lines[node.end_lineno :]])
     said = re.sub(r'["\\]', "'", own.strip().splitlines()[0] if own.strip() else "")
-    title = said.strip() or f"candidate of iteration {number}"
+    title = said.encode("utf-8", "replace").decode().strip() or f"candidate of iteration {number}"  # half a character
     headed = f'"""{title}\n\nStage:   {stage}\nChange:  not told\nWhy:     not told\nExpect:  none\n"""\n\n{code}'
     if _without_docstring(ast.parse(headed)) != _without_docstring(tree):
         raise CandidateFault("a header would change the code", "Begin with a docstring of plain lines.")

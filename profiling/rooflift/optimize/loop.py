@@ -23,6 +23,7 @@ import msgspec
 from rooflift import pipeline
 from rooflift.analysis.selection import Selection, advise, figures, of, select
 from rooflift.errors import CatalogError, KernelFault, RunFault, WrongResult
+from rooflift.files import read_regular
 from rooflift.measure.request import Request, command_line
 from rooflift.optimize.agent import SEARCH
 from rooflift.optimize.attempt import Accepted, Attempt, read_text
@@ -53,6 +54,7 @@ from rooflift.runs.find import newest_on
 from rooflift.runs.roofs import newest_roofs
 from rooflift.runs.run import Run, read_run
 from rooflift.runs.verify import sha256
+from rooflift.schema import reason
 
 JOURNAL = "journal.jsonl"
 
@@ -74,7 +76,7 @@ class Loop:
             CatalogError: the loop in the folder was started with other options.
         """
         folder, journal = self.setting.folder, self.setting.folder / JOURNAL
-        if not journal.exists() or b"\n" not in journal.read_bytes():  # killed before the first line was whole
+        if not journal.exists() or b"\n" not in _read(journal):  # killed before the first line was whole
             own = ("kernels", ".lock", JOURNAL)
             foreign = [p.name for p in folder.iterdir() if p.name not in own and not p.name.startswith(atomic.PREFIX)]
             if foreign:
@@ -85,12 +87,12 @@ class Loop:
                     shutil.copy(path, folder / "kernels" / self.setting.operator.name)
             shutil.copy(self.setting.base.path, self.kernels / f"{started.base}.py")
             atomic.write_file(journal, _line(started))
-        data = journal.read_bytes()
+        data = _read(journal)
         try:
             entries, whole = read_journal(data)
             state = state_of(entries)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise RunFault(f"{journal}: {error}", "Name a new folder with --out, or fix the journal.") from None
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise RunFault(f"{journal}: {reason(error)}", "Name a new folder with --out, or fix the journal.") from None
         os.truncate(journal, whole)
         asked = msgspec.structs.replace(started, seed=state.started.seed)
         for name in asked.__struct_fields__:
@@ -169,7 +171,7 @@ class Loop:
             measured = self._timed(step, candidate, place) if self.state.started.gpu else {"flag": "not timed"}
             atomic.write_file(self.kernels / candidate.name, made.code)
         except NotKept as end:
-            why = [redact.redact_text(text, self.hidden) for text in end.why]  # a traceback holds paths
+            why = [redact.redact_text(_encodable(text), self.hidden) for text in end.why]  # a traceback holds paths
             found = {**({} if isinstance(made, NotKept) else {**made.found, "title": made.title}), **end.found}
             return Iteration(**common, at=end.at, why=why, **found)  # type: ignore[arg-type]
         found = {**made.found, **measured, "version": name, "title": made.title}
@@ -341,6 +343,17 @@ class Loop:
             atomic.write_file(target, source.read_bytes(), replace=False)
             written.append(target)
         return written
+
+
+def _read(journal: Path) -> bytes:
+    try:
+        return read_regular(journal, within=journal.parent)
+    except OSError as error:
+        raise RunFault(f"{journal}: {error.strerror}", "Name a new folder with --out.") from None
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()  # halves of characters are no UTF-8
 
 
 def _line(entry: Entry) -> bytes:

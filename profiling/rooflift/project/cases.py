@@ -10,11 +10,13 @@ import msgspec
 
 from rooflift.dtypes import DTYPES, STANDARD
 from rooflift.errors import CatalogError, did_you_mean
+from rooflift.files import read_regular
 from rooflift.project.formula import whole
 from rooflift.project.inputs import Entry, read_inputs, shapes
 from rooflift.project.stated import Stated, bytes_by_direction, flop_by_unit
 
 DtypeName = Annotated[str, msgspec.Meta(pattern=rf"^({'|'.join(DTYPES)})\Z")]
+MOST_BYTES = 2**22  # of cases.toml
 LADDER = "ladder"  # the table of ladders; no case can have this name
 MAIN = "main"  # the case that the general ladder is about
 OWN = "reference"  # the inputs that reference.py makes itself
@@ -166,8 +168,12 @@ _LADDER_FORM = "A ladder is a table [ladder.<folder>] with case = '...', dtypes 
 
 def _tables(path: Path) -> dict[str, Any]:
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.toml.decode(read_regular(path, MOST_BYTES), type=dict[str, Any])
+    except OSError as error:
+        raise CatalogError(f"{path}: {error.strerror}", _FORM) from None
+    except RecursionError:
+        raise CatalogError(f"{path}: its tables are too many in each other", _FORM) from None
+    except (msgspec.DecodeError, ValueError) as error:  # no UTF-8, or a number of too many digits
         raise CatalogError(f"{path}: not TOML: {error}", _FORM) from None
 
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rooflift.errors import CatalogError, did_you_mean
+from rooflift.files import read_text
 from rooflift.project.cases import MAIN, Case, ladder_cases, read_cases
 from rooflift.project.header import Header, parse_header
 from rooflift.project.settings import has_settings, kernels_folder
 from rooflift.project.stages import stages
 
+MOST_BYTES = 2**22  # of a Python file; the longest kernel file seen in the field has 100 KiB
 _VERSION_FILE = re.compile(r"^v(?P<number>0|[1-9]\d*)_[a-z0-9_]+\.py$")
 
 NEXT = (
@@ -224,18 +226,23 @@ def _require_known(header: Header, path: Path, number: int, cases: Mapping[str, 
 
 def _parse(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        return ast.parse(read_text(path, MOST_BYTES), filename=str(path))
+    except OSError as error:
+        raise CatalogError(f"{path}: {error.strerror}", "Name a Python file of at most 4 MiB.") from None
     except SyntaxError as error:
         raise CatalogError(f"{path}:{error.lineno or 1}: {error.msg}", "Correct the syntax.") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise CatalogError(f"{path}:{line}: not UTF-8 text: {error}", "Save the file as UTF-8.") from None
+    except (ValueError, RecursionError, MemoryError) as error:  # a NUL character, or what Python's parser gives up at
+        what = str(error) or "it nests too deeply"
+        raise CatalogError(f"{path}: {what}", "Python cannot parse the file; simplify it.") from None
 
 
 def _require_entry(tree: ast.Module, path: Path) -> None:
     """Refuse a version with neither the class ModelNew nor `run`, a function, an alias or an import."""
     if not {"ModelNew", RUN} & {name for node in tree.body for name in bound(node)}:
-        last = max(1, len(path.read_text(encoding="utf-8").splitlines()))
+        last = max(1, len(read_text(path, MOST_BYTES).splitlines()))
         raise CatalogError(
             f"{path}:{last}: the file ends without the class ModelNew or the function {RUN}",
             "Define class ModelNew(torch.nn.Module) at module level, or run(*inputs) where there are no parameters.",
@@ -260,7 +267,7 @@ def _require(tree: ast.Module, path: Path, names: Iterable[str]) -> None:
     defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     for name in names:
         if name not in defined:
-            last = max(1, len(path.read_text(encoding="utf-8").splitlines()))
+            last = max(1, len(read_text(path, MOST_BYTES).splitlines()))
             kind = "function" if name.islower() else "class"
             raise CatalogError(
                 f"{path}:{last}: the file ends without the {kind} {name}", f"Define {name} at module level."

@@ -13,8 +13,11 @@ from typing import Annotated, Any
 import msgspec
 
 from rooflift.errors import CatalogError, did_you_mean
+from rooflift.files import read_regular, read_text
+from rooflift.schema import Positive
 
 FILE = "pyproject.toml"
+MOST_BYTES = 2**20  # of that file
 Folder = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -22,9 +25,9 @@ class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """[tool.rooflift.defaults]: what an option of these names is in every command that has it; None says nothing."""
 
     metrics: str | None = None
-    precision: str | float | None = None
-    budget: float | None = None
-    timeout: float | None = None
+    precision: str | Positive | None = None
+    budget: Positive | None = None
+    timeout: Positive | None = None
     target: list[str | int] | None = None
     gpu: str | None = None
 
@@ -67,22 +70,32 @@ def has_settings(folder: Path) -> bool:
         state = path.stat()
         return _read(path, (state.st_mtime_ns, state.st_size)) is not None
     except (OSError, CatalogError):  # a broken file of somebody else's project hides no project above
-        return path.is_file() and b"[tool.rooflift" in path.read_bytes()
+        try:
+            return b"[tool.rooflift" in read_regular(path, MOST_BYTES)
+        except OSError:
+            return False
 
 
 @lru_cache(maxsize=64)
 def _read(path: Path, _: tuple[int, int]) -> Settings | None:
     """Return the table of a file in this state; None without one."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("rooflift")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tool = tomllib.loads(read_text(path, MOST_BYTES)).get("tool", {})
+    except OSError as error:
+        raise CatalogError(f"{path}: {error.strerror}", "Correct the file.") from None
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, no UTF-8, a number of too many digits
         raise CatalogError(f"{path}: not TOML: {error}", "Correct the file.") from None
+    if not isinstance(tool, dict):
+        raise CatalogError(f"{path}: tool is no table", "Correct the file.")
+    table = tool.get("rooflift")
     if table is None:
         return None
     try:
         found = msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
-        raise CatalogError(f"{path}: [tool.rooflift]: {error}", _remedy(table)) from None
+        raise CatalogError(
+            f"{path}: [tool.rooflift]: {error}", _remedy(table) if isinstance(table, dict) else _FORM
+        ) from None
     for key in ("kernels", "reports", "build", "imports"):
         for place in [getattr(found, key)] if key != "imports" else found.imports:
             if Path(place).is_absolute() or ".." in Path(place).parts:

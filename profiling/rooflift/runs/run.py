@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
-import math
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import msgspec
 
+from rooflift.dtypes import UNITS
 from rooflift.errors import RunFault
+from rooflift.escape import plain
+from rooflift.files import read_regular
 from rooflift.runs import atomic
-from rooflift.schema import SCHEMA_VERSION, CompiledRow, Manifest, MetricRow, TimingRow
+from rooflift.runs.parquet import read_parquet
+from rooflift.schema import LONGEST_US, SCHEMA_VERSION, SHORTEST_US, CompiledRow, Manifest, MetricRow, TimingRow, reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +26,12 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", bound=msgspec.Struct)
 REPORTS = (".ncu-rep", ".ncu-rep.gz")
 SOURCE_TABLE = "source.parquet"  # the instructions of a run with the metric set source or full
-SAMPLE_COLUMNS = ("provider", "repeat", "case", "dtype", "round", "position", "time_us")
+SAMPLES = {"provider": "text", "repeat": "whole", "case": "text", "dtype": "text"}
+SAMPLES |= {"round": "whole", "position": "whole", "time_us": "number"}
+SAMPLE_COLUMNS = tuple(SAMPLES)
+TIMED = ("provider", "case", "dtype")  # what a row of timings.csv is of
+COUNTED = ("version", "case", "dtype", "launch", "metric")  # what a row of metrics.csv is of
+SAME, ROUNDED_US = 1e-3, 0.0006  # medians: less than any verdict needs, and timings.csv has three places
 
 
 @dataclass(frozen=True)
@@ -42,50 +51,51 @@ class Run:
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """metrics.csv; empty for a run without metrics."""
-        return self._table("metrics.csv", MetricRow, required=self.manifest.metric_set != "none")
+        return self._table("metrics.csv", MetricRow, COUNTED, required=self.manifest.metric_set != "none")
 
     @cached_property
     def timings(self) -> pd.DataFrame:
         """timings.csv."""
-        return self._table("timings.csv", TimingRow, required=True)
+        return self._table("timings.csv", TimingRow, TIMED, required=True)
 
     @cached_property
     def compiled(self) -> pd.DataFrame:
         """compiled.csv; empty when the run has none."""
-        return self._table("compiled.csv", CompiledRow, required=False)
+        return self._table("compiled.csv", CompiledRow, (), required=False)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
         """samples.parquet: every time that stands behind timings.csv, columns as SAMPLE_COLUMNS.
 
         Raises:
-            RunFault: the file cannot be read, lacks a column, or holds what is no time.
+            RunFault: the file cannot be read, lacks a column, holds what is no time, or has other medians than
+                timings.csv.
         """
         import pandas as pd
 
         path = self.folder / "samples.parquet"
         if not path.exists() and self.timings.empty:  # a report from elsewhere holds metrics alone
             return pd.DataFrame(columns=list(SAMPLE_COLUMNS))
-        try:
-            frame = pd.read_parquet(path)
-        except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-            raise RunFault(f"{path}: cannot be read: {error}", "Restore the file.") from None
-        lacking = [column for column in SAMPLE_COLUMNS if column not in frame]
-        if lacking:
-            raise RunFault(f"{path}: it has no column {', '.join(lacking)}", "Restore the file.")
-        times = pd.to_numeric(frame["time_us"], errors="coerce")
-        wrong = ~((times > 0) & (times < float("inf")))
+        frame = read_parquet(path, SAMPLES)
+        wrong = ~frame["time_us"].between(SHORTEST_US, LONGEST_US)  # NaN is not between
         if wrong.any():
             row = int(wrong.to_numpy().argmax())
             what = f"time_us of row {row} is {frame['time_us'].iloc[row]}"
-            raise RunFault(f"{path}: {what}", "A time is above 0; rows are counted from 0. Measure again.")
+            remedy = f"A time is from {SHORTEST_US:g} to {LONGEST_US:g} us; rows are counted from 0. Measure again."
+            raise RunFault(f"{path}: {what}", remedy)
+        first = frame[frame["repeat"] == 0].groupby(list(TIMED), sort=False)["time_us"].median()
+        stated = self.timings.set_index(list(TIMED))["median_us"]
+        for key, median_us in first.items():
+            if key in stated.index and abs(stated[key] - median_us) > ROUNDED_US + SAME * median_us:
+                what = f"the median of {' '.join(key)} is {median_us:.3f} us, in timings.csv {stated[key]:.3f} us"
+                raise RunFault(f"{path}: {what}", "One of the two was altered: restore them from version control.")
         return frame[list(SAMPLE_COLUMNS)]
 
-    def _table(self, name: str, row: type[Row], *, required: bool) -> pd.DataFrame:
+    def _table(self, name: str, row: type[Row], key: Sequence[str], *, required: bool) -> pd.DataFrame:
         path = self.folder / name
-        if not path.exists() and not required:
+        if not required and not path.exists() and not path.is_symlink():
             return to_frame([], row)
-        return read_table(path, row)
+        return read_table(path, row, key)
 
 
 def to_frame(rows: Sequence[Row], row: type[Row]) -> pd.DataFrame:
@@ -97,19 +107,23 @@ def to_frame(rows: Sequence[Row], row: type[Row]) -> pd.DataFrame:
     )
 
 
-def read_table(path: Path, row: type[Row]) -> pd.DataFrame:
-    """Read a CSV and check every row against `row`.
+def read_table(path: Path, row: type[Row], key: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a CSV and check every row against `row`; no two have the same `key`.
 
     Raises:
-        RunFault: the file is missing or empty, or a row lacks a field or holds a value of another type.
+        RunFault: the file is missing, empty or no regular file, a row lacks a field or holds a value of another type
+            or out of its range, or one stands twice.
     """
-    columns = [field.name for field in msgspec.structs.fields(row)]
-    optional = {field.name for field in msgspec.structs.fields(row) if field.type == float | None}
+    fields = msgspec.structs.fields(row)
+    columns = [field.name for field in fields]
+    optional = {field.name for field in fields if type(None) in get_args(field.type)}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *lines = list(csv.reader(file)) or [[]]
+        text = read_regular(path, within=path.parent).decode("utf-8")
+        header, *lines = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
     except FileNotFoundError:
         raise RunFault(f"{path}: the run folder lacks it", "Restore it, or measure again.") from None
+    except OSError as error:
+        raise RunFault(f"{path}: {error.strerror}", "Restore the file, or measure again.") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise RunFault(f"{path}: not a table: {error}", "Restore the file, or measure again.") from None
     if header != columns:
@@ -124,12 +138,14 @@ def read_table(path: Path, row: type[Row]) -> pd.DataFrame:
     try:
         rows = msgspec.convert(records, list[row], strict=False)  # type: ignore[valid-type]  # a list of the given row type
     except msgspec.ValidationError as error:
-        raise RunFault(f"{path}: {error}", "The number in $[...] is the row, from 0. Restore the file.") from None
+        raise RunFault(
+            f"{path}: {reason(error)}", "The number in $[...] is the row, from 0. Restore the file."
+        ) from None
     frame = to_frame(rows, row)
-    for name in (field.name for field in msgspec.structs.fields(row) if field.type is float or field.name in optional):
-        for number, value in enumerate(getattr(record, name) for record in rows):
-            if value is not None and not math.isfinite(value):
-                raise RunFault(f"{path}: {name} of row {number} is {value}", "Rows are counted from 0. Measure again.")
+    if key and frame.duplicated(list(key)).any():
+        number = int(frame.duplicated(list(key)).to_numpy().argmax())
+        what = f"row {number} is a second one of {' '.join(map(str, frame.loc[number, list(key)]))}"
+        raise RunFault(f"{path}: {what}", "Rows are counted from 0. Restore the file.")
     return frame
 
 
@@ -142,9 +158,15 @@ def read_run(folder: Path, root: Path | None = None) -> Run:
     path = folder / "run.json"
     if folder.name.startswith(atomic.PREFIX):
         raise RunFault(f"{folder}: it is being written, or was left by a killed process", "Take a whole one.")
-    if not path.is_file():
+    if not path.exists() and not path.is_symlink():
         raise RunFault(f"{folder}: not a run folder, it has no run.json", "`rooflift runs` lists the runs.")
-    return Run(folder, read_record(path, Manifest), root)
+    manifest = read_record(path, Manifest)
+    for case in manifest.cases:
+        unknown = [unit for unit in case.flop_by_unit if unit not in UNITS]
+        if unknown:
+            remedy = f"The units are {', '.join(UNITS)}."
+            raise RunFault(f"{path}: {case.case}: flop_by_unit names no unit: {plain(unknown[0])[:40]}", remedy)
+    return Run(folder, manifest, root)
 
 
 class _Schema(msgspec.Struct):
@@ -160,15 +182,25 @@ def read_record(path: Path, record: type[Row]) -> Row:
         RunFault: it cannot be read, is of another schema version, or a field is missing or wrong.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, within=path.parent)
         schema = msgspec.json.decode(data, type=_Schema).schema
-        if schema != SCHEMA_VERSION:
+        if schema != SCHEMA_VERSION or type(schema) is not int:
             script = "`python scripts/migrate_runs.py FOLDER` rewrites version 1"
             remedy = f"This rooflift reads version {SCHEMA_VERSION}: {script}."
-            raise RunFault(f"{path}: schema is {schema!r}", remedy)
+            raise RunFault(f"{path}: schema is {_short(schema)}", remedy)
         return msgspec.json.decode(data, type=record)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RunFault(f"{path}: {error}", "Restore the file, or measure again.") from None
+    except OSError as error:
+        raise RunFault(f"{path}: {error.strerror}", "Restore the file, or measure again.") from None
+    except RecursionError:
+        raise RunFault(
+            f"{path}: its tables are too many in each other", "Restore the file, or measure again."
+        ) from None
+    except (msgspec.DecodeError, ValueError) as error:  # no UTF-8, or a number of too many digits
+        raise RunFault(f"{path}: {reason(error)}", "Restore the file, or measure again.") from None
+
+
+def _short(value: object) -> str:
+    return f"{value!r:.40}" if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
 
 
 def to_json(record: msgspec.Struct) -> bytes:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     pass
 
 
+MOST_BYTES = 8 * 2**30  # of a file of a run; reports have at most 2 GiB
 KERNELS = "kernels/"  # the sha256 of a file of the project, not of the run folder, is under such a name
 
 
@@ -71,7 +72,7 @@ def verify(folder: Path, root: Path | None = None) -> Verified:
     try:
         manifest = read_run(folder).manifest
     except RunFault as fault:
-        if not (folder / "run.json").exists():
+        if not (folder / "run.json").is_file():
             raise
         return Verified(folder, [("run.json", fault.message.removeprefix(f"{folder / 'run.json'}: "))], [])
     faults, notes = [], []
@@ -100,6 +101,8 @@ def _wrong(path: Path | None, digest: str | None) -> str:
     if path.is_symlink() or not path.is_file():  # a pipe is never opened
         return "no regular file"
     try:
+        if path.stat().st_size > MOST_BYTES:
+            return f"larger than {MOST_BYTES // 2**30} GiB"
         return "" if sha256(path) == digest else "altered"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
