@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import rooflift as rl
 from rooflift.analysis.suite import kind
 from rooflift.compile.module import load_module
 from rooflift.ncu.metrics import ncu_names
@@ -284,3 +285,26 @@ def test_a_candidate_in_cuda_is_verified_and_judged_as_kernelbench_does(rooflift
     (found,) = json.loads(said.out)
     assert (found["case"], found["correctness"], found["runtime_stats"]["num_trials"]) == ("main", True, 100)
     assert 0.1 < found["ref_runtime"] / found["runtime"] < 10
+
+
+def test_configurations_are_timed_and_a_wrong_one_and_one_beyond_its_memory_are_named(
+    make_operator: Callable[..., Operator], version_text: Callable[..., str]
+) -> None:
+    """Of 32 elements BLOCK=8 leaves most unwritten; FAR writes far behind them, which ends the CUDA context."""
+    text = version_text(
+        store="tl.store(y_ptr + at + far, y.to(y_ptr.dtype.element_ty), mask=at < n)",
+        launch="FAR = 0\n        twice[(1,)](x, y, x.numel(), FAR, BLOCK=64)",
+    ).replace("n, BLOCK: tl.constexpr", "n, far, BLOCK: tl.constexpr")
+    found = rl.tune(
+        "twice",
+        "v0",
+        values={"BLOCK": [8, 32, 64], "num_warps": [1, 2], "FAR": [0, 2**45]},
+        metrics="none",
+        root=make_operator(text).folder,
+    )
+    status = found.table().set_index("configuration")["status"]
+    assert status["BLOCK=32 num_warps=1 FAR=0"] == "timed"
+    assert status["BLOCK=8 num_warps=1 FAR=0"] == "wrong result"
+    assert status["BLOCK=64 num_warps=2 FAR=35184372088832"] == "does not run"
+    assert found.measured
+    assert "triton.Config" in found.keep
