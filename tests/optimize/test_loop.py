@@ -279,6 +279,7 @@ def test_on_a_gpu_exactly_the_right_ones_of_a_list_are_kept(checkout: Path, roof
     assert "of SOL" in told["stopped"]
 
 
+@pytest.mark.slow
 def test_a_killed_loop_goes_on_where_it_stopped(
     project: Path,
     checkout: Path,
