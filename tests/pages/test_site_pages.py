@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+import rooflift as rl
 from rooflift.site.build import site
 
 ROOT = Path(__file__).parents[2]
-RUN = "runs/depthwise_conv2d/2026-11-22-h100-7b66539/index.html"
+RUN = f"runs/depthwise_conv2d/{rl.latest('depthwise_conv2d', root=ROOT).name}/index.html"
 
 
 @pytest.fixture(scope="module")

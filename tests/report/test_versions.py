@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -21,10 +22,12 @@ from rooflift.report.html import write_page
 from rooflift.report.kernels import MOST_LINES
 from rooflift.report.versions import Code, sections
 from rooflift.runs.run import read_run
+from rooflift.schema import MachineCode
 
 ROOT = Path(__file__).parents[2]
-LADDER = ROOT / "reports" / "depthwise_conv2d" / "2026-11-22-h100-7b66539"
+LADDER = max(ROOT.glob("reports/*/*/metrics.csv"), key=lambda path: len(read_run(path.parent).manifest.versions)).parent
 SAMPLED = ROOT / "tests" / "fixtures" / "h100_source"
+NAMES = ("v1_grid", "v7_sectors", "v10_shapes")
 
 
 def bare(lines: str) -> str:
@@ -94,13 +97,14 @@ def test_every_link_of_a_page_leads_to_a_place_on_it(tmp_path: Path) -> None:
 
 
 def test_versions_of_the_same_machine_code_share_the_row_of_the_first() -> None:
-    run = read_run(LADDER)
-    data = report_data(run.manifest, run.metrics, run.timings, run.compiled, run.samples)
-    found = sections(data, Code({}))
-    assert [one.row for one in found if one.row is not None] == list(range(len(data.stepped)))
-    shared = [one for one in found if one.row is None]
-    assert all(one.figures for one in shared)
-    assert all(one.notes == ["The file that was measured is not in this repository."] for one in found)
+    run = read_run(SAMPLED)
+    codes = [MachineCode(name, "main", "float32", sha) for name, sha in zip(NAMES, "abb", strict=True)]
+    manifest = msgspec.structs.replace(run.manifest, machine_code=codes)
+    data = report_data(manifest, run.metrics, run.timings, run.compiled, run.samples)
+    first, second, third = sections(data, Code({}))
+    assert (first.row, second.row, third.row) == (0, 1, None)
+    assert third.figures == second.figures != first.figures
+    assert third.notes == ["The file that was measured is not in this repository."]
 
 
 def test_a_page_of_21_long_versions_with_all_their_sass_stays_below_3_mb(tmp_path: Path) -> None:
