@@ -118,7 +118,7 @@ def test_runs_are_a_sequence_and_a_table() -> None:
 
 
 def test_runs_can_be_asked_for_by_what_they_hold() -> None:
-    runs = rl.runs(gpu="H100", metrics=True, versions=["v0", "v7"], cases=["main/float32"])
+    runs = rl.runs("depthwise_conv2d", gpu="H100", metrics=True, versions=["v0", "v7"], cases=["main/float32"])
     assert runs
     for run in runs:
         assert {"v0_baseline", "v7_sectors"} <= {*run.versions}
