@@ -339,23 +339,23 @@ class TuneManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """tune.json: what was tried, where and how; tune.csv beside it says what came of it."""
 
     schema: int = SCHEMA_VERSION
-    operator: str
-    ladder: str = ""
+    operator: FileName
+    ladder: Ladder = ""
     version: str
-    created: str  # UTC, ISO 8601
+    created: Created  # UTC, ISO 8601
     machine: Machine
     command: list[str]
     commit: str | None
     dirty: bool
     parameters: dict[str, list[bool | int | float | str]]  # the values of each
-    sizes: dict[str, int]  # how many configurations there are, by "case/dtype"
+    sizes: dict[str, Count]  # how many configurations there are, by "case/dtype"
     method: str  # all, tpe or random
-    evaluations: int
+    evaluations: Count
     sampling: Sampling
     metric_set: str
     ncu_command: list[str] = []
     notes: list[str] = []
-    sha256: dict[str, str]  # kernel files by "kernels/..."
+    sha256: dict[RunFile, Sha256]  # kernel files by "kernels/..."
 
 
 class RoofRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
