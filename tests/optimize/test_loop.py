@@ -264,6 +264,36 @@ def test_a_wrong_candidate_goes_back_with_the_evidence(
     assert "`````text" in repair  # the candidate cannot close the fence around it
 
 
+def test_several_operators_end_in_one_summary_and_resume(
+    project: Path,
+    checkout: Path,
+    candidates: Callable[..., str],
+    rooflift: Rooflift,
+    recorded: Callable[[str], int],
+    tmp_path: Path,
+) -> None:
+    broken = project / "kernels" / "broken"
+    shutil.copytree(project / "kernels" / "depthwise_conv2d", broken)
+    (broken / "cases.toml").write_text("[main\n")
+    agent = candidates(right(checkout) + "# takes 1000 us\n")
+    words = ["optimize", "depthwise_conv2d,broken", "--agent", agent, "--root", project, "--out", tmp_path / "all"]
+    assert rooflift(*words, "--keep", tmp_path).code == 2
+    said = rooflift(*words, "--stages", "grid", "--iterations", "1", "--json")
+    assert said.code == 0, said.err
+    told = json.loads(said.out)
+    first, second = told["operators"]
+    assert (first["operator"], first["correct"], first["kept"]) == ("depthwise_conv2d", True, 1)
+    assert first["time_us"] == pytest.approx(1000, rel=0.01)
+    assert first["over_eager"] > 1
+    assert second["ended"].startswith("failed: ")
+    assert told["fast_p"]["0"] == told["fast_p"]["1"] == 0.5
+    assert "| depthwise" in (tmp_path / "all" / "summary.md").read_text()
+    before = recorded("v1_grid")
+    again = rooflift(*words, "--stages", "grid", "--iterations", "1", "--json")
+    assert json.loads(again.out) == told
+    assert recorded("v1_grid") == before  # nothing is measured twice
+
+
 @pytest.mark.gpu
 @pytest.mark.ncu
 @pytest.mark.timeout(1500)

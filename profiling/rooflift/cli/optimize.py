@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rooflift.cli import completion
 from rooflift.cli.console import note, print_view, progress_shown
-from rooflift.cli.options import AsJson, Metrics, OperatorName, Root, SomeGpu, Timeout
+from rooflift.cli.options import AsJson, Metrics, Root, SomeGpu, Timeout
+
+if TYPE_CHECKING:
+    from rooflift.optimize.optimize import Finished
+    from rooflift.optimize.several import Summary
 
 
 def optimize(
-    operator: OperatorName,
+    operator: Annotated[
+        str,
+        typer.Argument(
+            metavar="OPERATOR",
+            help="An operator, several with commas between, or: all. Several end in one summary.",
+            autocompletion=completion.operators,
+        ),
+    ],
     agent: Annotated[
         str, typer.Option(help="The command that gets a prompt and prints a candidate; search; or openai:MODEL.")
     ],
@@ -61,32 +72,37 @@ def optimize(
     from rooflift.api.shown import short
     from rooflift.optimize import ask
 
+    options = {
+        "base": base,
+        "stages": [name.strip() for name in stages.split(",")] if stages else (),
+        "iterations": iterations,
+        "candidates": candidates,
+        "beam": beam,
+        "repairs": repairs,
+        "gpu": gpu,
+        "timed": not no_gpu,
+        "trust": trust,
+        "base_url": base_url,
+        "agent_timeout_s": agent_timeout,
+        "memory_bytes": int(memory_gib * 2**30),
+        "evaluation_timeout_s": evaluation_timeout,
+        "metrics": metrics,
+        "timeout_s": timeout,
+        "say": note,
+        "progress": progress_shown,
+    }
+    several = operator == "all" or "," in operator
+    finished: Finished | Summary
     try:
-        finished = ask.optimize(
-            operator,
-            agent,
-            base=base,
-            stages=[name.strip() for name in stages.split(",")] if stages else (),
-            iterations=iterations,
-            candidates=candidates,
-            beam=beam,
-            repairs=repairs,
-            gpu=gpu,
-            timed=not no_gpu,
-            out=out,
-            keep=keep,
-            trust=trust,
-            base_url=base_url,
-            agent_timeout_s=agent_timeout,
-            memory_bytes=int(memory_gib * 2**30),
-            evaluation_timeout_s=evaluation_timeout,
-            metrics=metrics,
-            timeout_s=timeout,
-            say=note,
-            progress=progress_shown,
-            root=root,
-        )
+        if several:
+            if keep:
+                raise typer.BadParameter("--keep takes one operator", param_hint="--keep")
+            names = [name.strip() for name in operator.split(",")] if operator != "all" else []
+            finished = ask.optimize_all(names, agent, out=out, root=root, **options)
+        else:
+            finished = ask.optimize(operator, agent, out=out, keep=keep, root=root, **options)  # type: ignore[arg-type]
     except KeyboardInterrupt:
-        note(f"rooflift: stopped; the same command resumes it in {short(ask.loop_folder(operator, out, root))}")
+        folder = ask.loop_folder("" if several else operator, out, root)
+        note(f"rooflift: stopped; the same command resumes it in {short(folder)}")
         raise typer.Exit(130) from None
     print_view(finished, as_json)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rooflift.analysis.selection import select
 from rooflift.api.first_look import first_look
@@ -15,7 +15,7 @@ from rooflift.api.project import project_root, silent
 from rooflift.api.run import Run
 from rooflift.errors import NoRun, RunFault
 from rooflift.optimize import prompt as data
-from rooflift.project.operator import load_operator
+from rooflift.project.operator import load_operator, operator_names
 from rooflift.project.settings import build_folder, reports_folder
 from rooflift.runs.find import newest_on
 from rooflift.runs.roofs import newest_roofs
@@ -24,6 +24,7 @@ from rooflift.schema import UNKNOWN
 if TYPE_CHECKING:
     from rooflift.optimize.optimize import Finished
     from rooflift.optimize.setting import Notes, Progresses
+    from rooflift.optimize.several import Summary
 
 
 def prompt(
@@ -84,6 +85,7 @@ def optimize(
     timed: bool = True,
     out: Path | str | None = None,
     keep: Path | str | None = None,
+    baselines: bool = False,
     trust: bool = False,
     base_url: str | None = None,
     agent_timeout_s: float | None = None,
@@ -105,9 +107,9 @@ def optimize(
     those about products of matrices where an earlier run of the operator had enough of them. `timed` False:
     candidates are linted and interpreted, none is timed. `out` is the loop's folder, by default below
     build/optimize/: an unfinished loop in it is resumed. Kept versions are copied to `keep` as the next numbers.
-    `trust` runs candidates also where they cannot be sandboxed. One candidate may hold `memory_bytes` on the host
-    and take `evaluation_timeout_s` on all test cases. `say` is told what happens, `progress` shows what is being
-    done.
+    With `baselines` the last run times torch_compile, too. `trust` runs candidates also where they cannot be
+    sandboxed. One candidate may hold `memory_bytes` on the host and take `evaluation_timeout_s` on all test cases.
+    `say` is told what happens, `progress` shows what is being done.
 
     >>> import rooflift as rl
     >>> rl.optimize("rms_norm", "agents/mine.py", stages=["memory"], say=print)  # doctest: +SKIP
@@ -138,6 +140,7 @@ def optimize(
         base=base,
         gpu=gpu,
         timed=timed,
+        baselines=baselines,
         trust=trust,
         limits=Limits(evaluation_timeout_s, memory_bytes),
         base_url=base_url,
@@ -146,6 +149,36 @@ def optimize(
         metric_set=known_metric_set(metrics),
     )
     return loops.optimize(top, options, say, progress, Path(keep) if keep else None)
+
+
+def optimize_all(
+    operators: Sequence[str] = (),
+    agent: str | Sequence[str] = "search",
+    *,
+    out: Path | str | None = None,
+    **options: Any,
+) -> Summary:
+    """Run the loop of several operators in turn, by default all of the project's; return one summary.
+
+    `options` are those of `optimize`, but `keep`. The loops and the summary lie in `out`, by default build/optimize/;
+    the same call resumes what was interrupted, and passes over what is finished.
+
+    Raises:
+        CatalogError: no project is found, or it has no such operator.
+    """
+    from rooflift.optimize.several import optimize_each
+
+    top = project_root(options.pop("root", None))
+    folder = Path(out or build_folder(top) / "optimize").resolve()
+    known = operator_names(top)
+    for name in operators:
+        if name.partition("/")[0] not in known:
+            load_operator(top, name)  # says which there are
+    return optimize_each(
+        operators or known,
+        folder,
+        lambda name: optimize(name, agent, out=folder / name, root=top, baselines=True, **options),
+    )
 
 
 def loop_folder(operator: str, out: Path | str | None = None, root: Path | str | None = None) -> Path:

@@ -54,7 +54,7 @@ from rooflift.runs.find import newest_on
 from rooflift.runs.roofs import newest_roofs
 from rooflift.runs.run import Run, read_run
 from rooflift.runs.verify import sha256
-from rooflift.schema import reason
+from rooflift.schema import MeasureOptions, reason
 
 JOURNAL = "journal.jsonl"
 
@@ -281,7 +281,7 @@ class Loop:
         run = self._profiled(operator, [version], setting.folder / "iterations" / "000" / "run")
         return run, select(run, base)
 
-    def _profiled(self, operator: Operator, versions: Sequence[Version], out: Path) -> Run:
+    def _profiled(self, operator: Operator, versions: Sequence[Version], out: Path, *, baselines: bool = False) -> Run:
         """Return the run in `out`, measured now unless it is there."""
         if not out.exists():
             started = self.state.started
@@ -302,6 +302,7 @@ class Loop:
                     metrics=self.setting.metric_set,
                 ),
                 about=f"Versions of an optimize loop: {started.base} is {self.setting.base.name} of the project.",
+                options=MeasureOptions(slow_baselines=baselines),
                 sandbox=self.setting.sandbox,
             )
             with self.setting.progress() as progress:
@@ -326,7 +327,7 @@ class Loop:
             return ""
         place = Path("reports", self.setting.operator.name, "optimize")
         operator = self.operator()
-        self._profiled(operator, operator.versions, self.setting.folder / place)
+        self._profiled(operator, operator.versions, self.setting.folder / place, baselines=self.setting.baselines)
         return place.as_posix()
 
     def hand_over(self, folder: Path) -> list[Path]:

@@ -48,6 +48,7 @@ class Options:
     base: str = "v0"
     gpu: str | None = None  # a GPU spec's key; None: the GPU here
     timed: bool = True  # False: candidates run in Triton's interpreter, and none is timed
+    baselines: bool = False  # torch's slow ones are timed in the last run
     trust: bool = False  # candidates run also where they cannot be sandboxed
     limits: Limits = field(default_factory=Limits)  # of one candidate
     base_url: str | None = None  # of an endpoint; None: the provider's
@@ -105,6 +106,7 @@ def optimize(root: Path, options: Options, note: Notes, progress: Progresses, ke
         base_url=options.base_url,
         agent_timeout_s=options.agent_timeout_s,
         repairs=options.repairs,
+        baselines=options.baselines,
         sandbox=sandbox,
         timeout_s=options.timeout_s,
         metric_set=options.metric_set,

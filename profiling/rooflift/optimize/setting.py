@@ -32,6 +32,7 @@ class Setting:
     base_url: str | None  # of an endpoint
     agent_timeout_s: float | None
     repairs: int  # of one candidate
+    baselines: bool  # torch's slow ones are timed in the last run
     sandbox: Sandbox
     timeout_s: float  # of a profile
     metric_set: str
