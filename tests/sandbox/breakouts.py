@@ -1,9 +1,16 @@
 # What a hostile kernel file tries beyond its scratch folder: `tries` says for each attempt `done`, or why not.
+import ctypes
 import json
 import os
 import pwd
+import resource
 import socket
 from pathlib import Path
+
+
+def user_namespace():
+    if ctypes.CDLL(None, use_errno=True).unshare(0x10000000) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
 
 
 def tries(outside, port, process):
@@ -54,6 +61,10 @@ def tries(outside, port, process):
         "send a datagram": datagram,
         "talk to a UNIX socket": lambda: operator_of_sockets(socket.AF_UNIX, str(outside / "socket")),
         "reach another process": lambda: os.kill(process, 0),
+        "limit another process": lambda: resource.prlimit(process, resource.RLIMIT_CORE),
+        "move another process": lambda: os.sched_setaffinity(process, os.sched_getaffinity(process)),
+        "send a UNIX datagram": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).close(),
+        "make a user namespace": user_namespace,
         "leave the process group": leave_the_group,
     }
     found = {}

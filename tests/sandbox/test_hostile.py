@@ -166,6 +166,7 @@ def test_what_ncu_profiles_is_kept_off_files_and_the_rest_off_all(extent: Extent
         *("open a file to others", "set a file's times", "write to shared memory"),
         *("open a TCP connection", "send a datagram", "talk to a UNIX socket"),
         *("reach another process", "leave the process group"),
+        *("limit another process", "move another process", "send a UNIX datagram", "make a user namespace"),
     }
     assert found == (open_to_ncu if extent == "profiled" else set())
     if extent == "profiled":

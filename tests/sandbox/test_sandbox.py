@@ -11,6 +11,7 @@ import pytest
 
 from rooflift.errors import EnvironmentFault
 from rooflift.process import Ended
+from rooflift.sandbox import enter
 from rooflift.sandbox import sandbox as module
 from rooflift.sandbox.enter import ROWS, VARIABLE
 from rooflift.sandbox.sandbox import (
@@ -19,6 +20,7 @@ from rooflift.sandbox.sandbox import (
     Sandbox,
     bare_environment,
     find_sandbox,
+    remove,
     require_sandbox,
     resident_bytes,
     watch,
@@ -118,3 +120,35 @@ def test_a_process_whose_parent_ended_counts_with_its_group() -> None:
         assert len(list(resident_bytes(said.pid))) == 1
     finally:
         os.kill(orphan, 9)
+
+
+def test_removal_follows_no_link_and_knows_no_depth(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "scratch"
+    outside.write_text("kept")
+    outside.chmod(0o600)
+    (folder / "closed").mkdir(parents=True)
+    (folder / "closed" / "link").symlink_to(outside)
+    (folder / "closed").chmod(0o555)
+    at = os.open(folder, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    remove(folder)
+    assert not folder.exists()
+    assert (outside.read_text(), outside.stat().st_mode & 0o777) == ("kept", 0o600)
+
+
+def test_home_that_a_variable_names_stays_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, tools = tmp_path / "user", tmp_path / "tools"
+    for folder in (home, tools):
+        folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PATH", f"{home}:{tmp_path}:{tools}")
+    for name, value in bare_environment(tmp_path / "scratch").items():
+        monkeypatch.setenv(name, value)
+    opened = {path for path, _ in enter._allowed(tmp_path / "scratch", "all")}
+    assert tools in opened
+    assert not {home, tmp_path} & opened

@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,7 @@ from rooflift.measure.odd_sizes import odd_sizes
 from rooflift.process import Ended, run_to_end
 from rooflift.project.cases import Case
 from rooflift.project.operator import Operator
-from rooflift.sandbox.sandbox import OverLimit, Sandbox
+from rooflift.sandbox.sandbox import OverLimit, Sandbox, scratch
 from rooflift.worker.protocol import LOG, Fault, Judgement, Prepared, Task, Trial, Trials, read_event, worker_command
 
 REMEDIES = {
@@ -125,8 +124,8 @@ def _evaluated(
 ) -> Evaluation:
     environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if interpret else {}
     tasks: list[Task] = [*(["replay"] if asked.called else []), *(["recompile"] if interpret else [])]  # type: ignore[list-item]
-    with tempfile.TemporaryDirectory(prefix="rooflift-", ignore_cleanup_errors=True) as name:
-        folders = _Folders(*(Path(name, part) for part in ("candidate", "judge", "kernels")))
+    with scratch() as place:
+        folders = _Folders(*(place / part for part in ("candidate", "judge", "kernels")))
         folders.fill(operator.reference, candidate, asked)
         return run_to_end(_evaluation(folders, sandbox, environment, progress, tasks))
 

@@ -20,8 +20,9 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+CLOSED = "ROOFLIFT_CLOSED"  # the user's home and the folder of the call: never opened, nor what holds them
 VARIABLE = "ROOFLIFT_SANDBOX"  # a child that finds it sandboxes itself, as its value says
 Extent = Literal["all", "profiled"]  # what ncu profiles needs a way to ncu
 ROWS = ("network", "processes", "files written", "files read")
@@ -51,24 +52,49 @@ LEAST_ABI = 3  # Linux 6.2; before, files outside could be emptied, or none rena
 TCP, SCOPES = 0b11, 0b11  # bind and connect, from ABI 4; abstract UNIX sockets and signals, from ABI 6
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 
-# by architecture: its number in a filter, socket, connect, and what else is refused
-CALLS: dict[str, tuple[int, int, int, tuple[int, ...]]] = {
-    "x86_64": (
-        0xC000003E, 41, 42,
+
+class Calls(NamedTuple):
+    """The numbers of an architecture's calls; `others` are refused whatever their arguments."""
+
+    architecture: int
+    sockets: tuple[int, int]  # socket, socketpair
+    connect: int
+    clone: int
+    of_a_process: tuple[
+        int, ...
+    ]  # prlimit64, sched_setparam, _setscheduler, _setaffinity, _setattr: allowed for itself
+    others: tuple[int, ...]
+
+
+CALLS = {
+    "x86_64": Calls(
+        0xC000003E, (41, 53), 42, 56, (302, 142, 144, 203, 314),
         (
             109, 112,  # setpgid, setsid: all stay in the group that is ended
             90, 91, 92, 93, 94, 260, 268,  # chmod and chown: Landlock knows neither
             132, 235, 261, 280,  # utime
             188, 189, 190, 197, 198, 199,  # extended attributes
             248, 249, 250,  # keys that the kernel keeps for the user
+            141, 251,  # setpriority, ioprio_set
+            29, 30, 31, 67, 64, 65, 66, 220, 68, 69, 70, 71,  # shared memory, semaphores, messages of System V
+            240, 241, 242, 243, 244, 245,  # message queues of POSIX
+            272, 308, 165, 166, 155, 161,  # unshare, setns, mount, umount, pivot_root, chroot
         ),
     ),
-    "aarch64": (
-        0xC00000B7, 198, 203,
-        (154, 157, 52, 53, 54, 55, 88, 5, 6, 7, 14, 15, 16, 217, 218, 219),
+    "aarch64": Calls(
+        0xC00000B7, (198, 199), 203, 220, (261, 118, 119, 122, 274),
+        (
+            154, 157, 52, 53, 54, 55, 88, 5, 6, 7, 14, 15, 16, 217, 218, 219,
+            140, 30, *range(186, 198), *range(180, 186), 97, 268, 40, 39, 41, 51,
+        ),
     ),
 }  # fmt: skip
-EVERYWHERE = (425, 452, 463, 466, 469)  # io_uring_setup, fchmodat2, setxattrat, removexattrat, file_setattr
+NEW_NAMESPACES = 0x7E020080  # flags of clone
+CLONE3 = 435  # its flags lie in memory, where a filter cannot look: glibc takes clone where there is none
+EVERYWHERE = (
+    *(425, 452, 463, 466, 469),  # io_uring_setup, fchmodat2, setxattrat, removexattrat, file_setattr
+    *(428, 429, 430, 431, 432, 433, 442),  # mounts by file descriptors
+)
 OTHER_ABI = 0x40000000  # x86-64's second table of calls begins here
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -164,8 +190,12 @@ def _allowed(scratch: Path, extent: Extent) -> Iterator[tuple[Path, int]]:
     package = Path(__file__).absolute().parents[2]
     own = map(Path, (sys.prefix, sys.base_prefix, *sys.path))
     kernel = [place for place in Path("/proc").iterdir() if not place.name.isdigit()]  # of the processes `self` alone
-    for path in (place.resolve() for place in (*map(Path, SYSTEM), *kernel, package, *own, *named)):
-        if str(path) not in TOO_WIDE and str(path.parent) != "/home":
+    closed = [Path(x).resolve() for x in os.environ.get(CLOSED, "").split(os.pathsep) if x]
+    yield package.resolve(), READ
+    yield from ((place.resolve(), READ) for place in (*map(Path, SYSTEM), *kernel))
+    for path in (place.resolve() for place in (*own, *named)):
+        holds = any(one.is_relative_to(path) for one in closed)
+        if not holds and str(path) not in TOO_WIDE and str(path.parent) != "/home":
             yield path, READ
 
 
@@ -181,29 +211,42 @@ def _filter_calls() -> None:
     machine = CALLS.get(platform.machine())
     if machine is None or not Path("/proc/sys/kernel/seccomp/actions_avail").exists():
         return
-    architecture, open_socket, connect, others = machine
-    load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06
+    load, equal, at_least, any_of, give, both = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
+    first, second = 16, 24  # where a call's arguments lie
     allow, kill, refuse = 0x7FFF0000, 0x80000000, 0x00050000  # `refuse` with an errno
     program = [
         (load, 0, 0, 4),  # the architecture
-        (equal, 1, 0, architecture),
+        (equal, 1, 0, machine.architecture),
         (give, 0, 0, kill),
         (load, 0, 0, 0),  # the call's number
         (at_least, 0, 1, OTHER_ABI),
         (give, 0, 0, refuse | errno.EPERM),
         # a path that nobody listens at: CUDA asks for its multi-process service so
-        (equal, 0, 1, connect),
+        (equal, 0, 1, machine.connect),
         (give, 0, 0, refuse | errno.ENOENT),
     ]
-    for number in (*others, *EVERYWHERE):
+    for number in (*machine.others, *EVERYWHERE):
         program += [(equal, 0, 1, number), (give, 0, 0, refuse | errno.EPERM)]
-    program += [
-        (equal, 0, 3, open_socket),
-        (load, 0, 0, 16),  # its first argument: the family; CUDA opens UNIX sockets of its own
-        (equal, 1, 0, socket.AF_UNIX),
-        (give, 0, 0, refuse | errno.EACCES),
-        (give, 0, 0, allow),
-    ]
+    program += [(equal, 0, 1, CLONE3), (give, 0, 0, refuse | errno.ENOSYS)]
+    program += [(equal, 0, 4, machine.clone), (load, 0, 0, first), (any_of, 0, 1, NEW_NAMESPACES)]
+    program += [(give, 0, 0, refuse | errno.EPERM), (give, 0, 0, allow)]
+    for number in machine.of_a_process:
+        program += [(equal, 0, 4, number), (load, 0, 0, first), (equal, 1, 0, 0)]  # 0: this process
+        program += [(give, 0, 0, refuse | errno.EPERM), (give, 0, 0, allow)]
+    for number in machine.sockets:
+        program += [
+            (equal, 0, 9, number),
+            (load, 0, 0, first),  # the family; CUDA opens UNIX sockets of its own
+            (equal, 1, 0, socket.AF_UNIX),
+            (give, 0, 0, refuse | errno.EACCES),
+            (load, 0, 0, second),  # datagrams, and what is called raw, need no connection to leave
+            (both, 0, 0, 0xF),
+            (equal, 2, 0, socket.SOCK_STREAM),
+            (equal, 1, 0, socket.SOCK_SEQPACKET),
+            (give, 0, 0, refuse | errno.EACCES),
+            (give, 0, 0, allow),
+        ]
+    program += [(give, 0, 0, allow)]
     lines = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
     fields = struct.pack("@HP", len(program), ctypes.addressof(lines))
     _call(_libc.prctl, 22, 2, fields, 0, 0)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
@@ -216,6 +259,11 @@ def open_still(folder: Path) -> list[str]:
 
 
 def _on_the_network() -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM):  # datagrams leave without a connection
+            return True
+    except OSError:
+        pass
     try:
         return any(name != "lo" for _, name in socket.if_nameindex())
     except OSError:
@@ -234,11 +282,26 @@ def _leaves() -> bool:
             os._exit(0)
         os._exit(1)
     left = os.waitpid(child, 0)[1] != 0
+    return left or any(_succeeds(attempt) for attempt in REACHING)
+
+
+def _succeeds(attempt: Callable[[], object]) -> bool:
     try:
-        os.kill(os.getppid(), 0)
+        attempt()
     except OSError:
-        return left
+        return False
     return True
+
+
+# at the process that started this one, and into the kernel: none does harm where it succeeds
+REACHING: tuple[Callable[[], object], ...] = (
+    lambda: os.kill(os.getppid(), 0),
+    lambda: resource.prlimit(os.getppid(), resource.RLIMIT_CORE),
+    lambda: os.sched_setaffinity(os.getppid(), os.sched_getaffinity(os.getppid())),
+    lambda: os.setpriority(os.PRIO_PROCESS, os.getppid(), os.getpriority(os.PRIO_PROCESS, os.getppid())),
+    lambda: _call(_libc.shmctl, _call(_libc.shmget, 0, 4096, 0o1600), 0, 0),  # a private segment, and its removal
+    lambda: _call(_libc.unshare, 0x10000000),  # CLONE_NEWUSER
+)
 
 
 def _writes(folder: Path) -> bool:

@@ -8,10 +8,12 @@ the child's: what the child and all below it hold is looked at instead, five tim
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,7 +21,7 @@ from pathlib import Path
 from rooflift.errors import EnvironmentFault, KernelFault
 from rooflift.process import Ended, capture, child_environment, stream
 from rooflift.sandbox import enter
-from rooflift.sandbox.enter import ROWS, VARIABLE, Extent
+from rooflift.sandbox.enter import CLOSED, ROWS, VARIABLE, Extent
 
 # a user namespace allows the others to who is not root; the PID namespace ends with the process that made it, and with
 # the /proc of another one CUDA does not find its threads
@@ -80,6 +82,27 @@ class Sandbox:
         return await stream([*self.words, *command], folder, around, on_line, inherit=False, watch=look)
 
 
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Make a folder for untrusted children, and remove it when they have ended, whatever they left in it."""
+    folder = Path(tempfile.mkdtemp(prefix="rooflift-"))
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder as `rm` does: no link is followed, no depth is too much; what cannot be removed stays.
+
+    Python's own removal is recursive, and in 3.11.7 and 3.12.0 it changed the mode of what a link leads to
+    (CVE-2023-6597).
+    """
+    if capture(["rm", "-rf", "--", str(folder)], timeout_s=600).returncode != 0:
+        capture(["chmod", "-R", "u+rwX", "--", str(folder)], timeout_s=600)  # it follows no link either
+        capture(["rm", "-rf", "--", str(folder)], timeout_s=600)
+
+
 @cache
 def find_sandbox() -> Sandbox:
     """Return what can be had here, by trying to break out of it."""
@@ -111,6 +134,7 @@ def bare_environment(folder: Path) -> dict[str, str]:
     A compiled kernel of its own cache cannot be taken for another's later.
     """
     places = {"HOME": str(folder), "TMPDIR": str(folder), "TRITON_CACHE_DIR": str(folder / "triton")}
+    places[CLOSED] = os.pathsep.join(map(str, {Path.home(), Path(pwd.getpwuid(os.getuid()).pw_dir), Path.cwd()}))
     return {name: os.environ[name] for name in KEPT if name in os.environ} | child_environment() | places
 
 
