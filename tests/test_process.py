@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from rooflift import process
+from rooflift.errors import KernelFault
 from rooflift.process import Ended, capture, run_to_end, stream
 
 PARENT = """
@@ -271,3 +273,18 @@ def test_interrupting_a_notebook_ends_the_child(tmp_path: Path, ends: Callable[[
     finally:
         loop.close()
     assert ends(int(seen[0]))
+
+
+def test_what_a_long_command_prints_is_kept_to_its_end(tmp_path: Path) -> None:
+    program = "for n in range(60_000): print(n)"
+    heard: list[str] = []
+    ended = asyncio.run(process.stream([sys.executable, "-c", program], tmp_path, {}, heard.append))
+    assert len(heard) == 60_000
+    assert ended.output.splitlines() == heard[-process.MOST_LINES :]
+
+
+def test_line_without_end_is_a_fault_of_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "LONGEST_LINE", 2**20)
+    program = "print('x' * 2**22)"
+    with pytest.raises(KernelFault, match="a line of more than 1 MiB"):
+        asyncio.run(process.stream([sys.executable, "-c", program], tmp_path, {}, lambda _: None))

@@ -8,16 +8,20 @@ import os
 import shutil
 import signal
 import subprocess
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
+from rooflift.errors import KernelFault
+
 Result = TypeVar("Result")
 
 PACKAGE = Path(__file__).parent  # of this program
 LAST_WORDS_S = 5  # a grandchild may hold the output open after its parent has ended
+MOST_KEPT, MOST_LINES = 4 * 2**20, 20_000  # characters and lines of the end of what a long command prints
 LONGEST_LINE = 64 * 2**20  # bytes; the samples of one subject are one line
 
 
@@ -98,8 +102,12 @@ async def stream(
 ) -> Ended:
     """Run a long command, hand over its lines as they come, and end its whole group when this task is cancelled.
 
+    Of what it printed the end is returned, MOST_KEPT characters at most: this process does not grow with it.
     Without `inherit` it has this environment and no other. `watch` is called with its process id five times a second
     and ends it by raising. Where the system has `setpriv`, the command also ends when this process is killed.
+
+    Raises:
+        KernelFault: it printed a line of more than 64 MiB.
     """
     # a task group that fails, a time limit and the end of the loop may each cancel; what starts and ends the child may
     # be stopped once
@@ -138,13 +146,23 @@ async def _stream(
         limit=LONGEST_LINE,
     )
     assert process.stdout is not None
-    output, lines = process.stdout, list[str]()
+    output, lines, held = process.stdout, deque[str](maxlen=MOST_LINES), 0
 
     async def read() -> None:
-        async for raw in output:
-            line = raw.decode(errors="replace").rstrip("\n")
-            lines.append(line)
-            on_line(line)
+        nonlocal held
+        try:
+            async for raw in output:
+                line = raw.decode(errors="replace").rstrip("\n")
+                held += len(line) - (len(lines[0]) if len(lines) == MOST_LINES else 0)
+                lines.append(line)
+                while held > MOST_KEPT and len(lines) > 1:
+                    held -= len(lines.popleft())
+                on_line(line)
+        except ValueError as error:  # asyncio's, of a line beyond its limit
+            if not str(error).startswith("Separator is"):
+                raise
+            what = f"it printed a line of more than {LONGEST_LINE // 2**20} MiB"
+            raise KernelFault(what, "Print less.") from None
 
     reading, ending = asyncio.create_task(read()), asyncio.create_task(process.wait())
     try:
