@@ -15,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 KILLING = Path(__file__).parent / "killing.py"
-KILLS = {"profile": 30, "compare": 25, "optimize": 25}  # `make reliability` kills each 150 times
+KILLS = {"profile": 45, "compare": 25, "optimize": 25}  # `make reliability` kills each 150 times
 
 
 @pytest.mark.timeout(900)  # about half a minute on two cores that have nothing else to do
