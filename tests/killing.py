@@ -286,10 +286,12 @@ class Killer:
         return [manifest, *tables, run.samples.to_csv()]
 
     def looped(self, number: int) -> Any:
-        """Return what a loop came to: journal without its seed, kept versions, handed-over files, runs."""
+        """Return what a loop came to: journal without its seed and times, kept versions, handed-over files, runs."""
         folder = self.stage.folder / f"loop-{number}"
         journal = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
         journal[0].pop("seed")
+        for entry in journal:
+            entry.pop("agent_s", None)
         places = (folder / "kernels", self.stage.folder / f"kept-{number}")
         files = [(p.name, p.read_text()) for place in places for p in sorted(place.rglob("[!.]*")) if p.is_file()]
         return [journal, files, [self.outcome(path.parent) for path in sorted(folder.rglob("run.json"))]]
