@@ -38,7 +38,7 @@ reliability: ## drive the readers with strange reports, and write the table of d
 
 lock: ## pin again what CI installs; needs uv
 	mkdir -p build
-	uv pip compile pyproject.toml --extra gpu --extra notebooks --extra agents --extra batch --extra tune --extra search --extra openai --extra docs --extra dev --constraint constraints-cpu.txt \
+	uv pip compile pyproject.toml --extra gpu --extra notebooks --extra agents --extra search --extra openai --extra batch --extra tune --extra docs --extra dev --constraint constraints-cpu.txt \
 		--python-version 3.11 --python-platform x86_64-unknown-linux-gnu $(addprefix --find-links ,$(PIP_FIND_LINKS)) \
 		--no-emit-find-links --no-emit-package torch --no-emit-package triton --no-header --upgrade --quiet \
 		--output-file build/lock.txt
