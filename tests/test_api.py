@@ -103,7 +103,7 @@ def test_the_page_of_the_api_runs_and_has_every_name() -> None:
     text = PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     quick = [block for block in blocks if not block.startswith(("# needs a GPU", "# takes a while"))]
-    assert len(blocks) - len(quick) == 7
+    assert len(blocks) - len(quick) == 8
     exec("".join(quick), {})
     assert {f"rl.{name}" for name in rl.__all__} <= {*re.findall(r"rl\.\w+", text)}
 
