@@ -116,6 +116,34 @@ def test_cancelling_twice_leaves_nothing_of_the_child(tmp_path: Path, rounds: in
     assert [str(warning.message) for warning in caught] == []
 
 
+def test_a_limit_and_then_a_cancellation_leave_nothing_of_the_child(tmp_path: Path) -> None:
+    """What ends the child is not ended itself: a watch that raises, and whoever awaits the child is cancelled then."""
+    ended: list[int] = []
+
+    def over(pid: int) -> None:
+        ended.append(pid)
+        raise KernelFault("it held more than it may", "Hold less.")
+
+    async def stop_when_it_is_over() -> None:
+        command = [sys.executable, "-c", "import time; time.sleep(600)"]
+        task = asyncio.create_task(stream(command, tmp_path, {}, lambda line: None, watch=over))
+        while not ended:
+            await asyncio.sleep(0)
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises((KernelFault, asyncio.CancelledError)):
+            await task
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(stop_when_it_is_over())
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+    with pytest.raises(ChildProcessError):
+        os.waitpid(ended[0], os.WNOHANG)
+
+
 def test_cancelling_does_not_wait_for_a_process_that_left_the_group(tmp_path: Path) -> None:
     left = "subprocess.Popen(['sleep', '20'], start_new_session=True).pid"  # it holds the output open
 

@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 
 PACKAGE = Path(__file__).parent  # of this program
 LAST_WORDS_S = 5  # a grandchild may hold the output open after its parent has ended
+WATCH_S, FIRST_PAUSE_S = 0.2, 0.002  # between two looks at a child; when its output has ended it is about to end, too
 MOST_KEPT, MOST_LINES = 4 * 2**20, 20_000  # characters and lines of the end of what a long command prints
 LONGEST_LINE = 64 * 2**20  # bytes; the samples of one subject are one line
 
@@ -109,44 +110,30 @@ async def stream(
     Raises:
         KernelFault: it printed a line of more than 64 MiB.
     """
-    # a task group that fails, a time limit and the end of the loop may each cancel; what starts and ends the child may
-    # be stopped once
-    work = asyncio.create_task(_stream(command, folder, environment, on_line, inherit=inherit, watch=watch))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        if not work.cancelling():
-            work.cancel()
-        while not work.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({work})
-        raise
-
-
-async def _stream(
-    command: Sequence[str],
-    folder: Path,
-    environment: Mapping[str, str],
-    on_line: Callable[[str], None],
-    *,
-    inherit: bool,
-    watch: Callable[[int], None],
-) -> Ended:
     setpriv = shutil.which("setpriv")
     guard = (setpriv, "--pdeathsig", "KILL") if setpriv else ()
-    process = await asyncio.create_subprocess_exec(
-        *guard,
-        *command,
+    process = subprocess.Popen(
+        (*guard, *command),
         cwd=folder,
         env={**(os.environ if inherit else {}), **environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
-        limit=LONGEST_LINE,
     )
-    assert process.stdout is not None
-    output, lines, held = process.stdout, deque[str](maxlen=MOST_LINES), 0
+    try:
+        return await _hear(process, on_line, watch)
+    finally:  # awaits nothing: whatever cancels, how often and when, cannot come between
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # it leads its process group because it began a session
+        process.wait()
+
+
+async def _hear(
+    process: subprocess.Popen[bytes], on_line: Callable[[str], None], watch: Callable[[int], None]
+) -> Ended:
+    """Read what a process prints and wait for its end; a grandchild that holds the output open is not waited for."""
+    output, lines, held = asyncio.StreamReader(limit=LONGEST_LINE), deque[str](maxlen=MOST_LINES), 0
 
     async def read() -> None:
         nonlocal held
@@ -164,22 +151,25 @@ async def _stream(
             what = f"it printed a line of more than {LONGEST_LINE // 2**20} MiB"
             raise KernelFault(what, "Print less.") from None
 
-    reading, ending = asyncio.create_task(read()), asyncio.create_task(process.wait())
-    try:
-        while process.returncode is None:  # wait() would wait for the end of the output, too, and may come to it later
-            await asyncio.wait({ending} if reading.done() else {reading}, timeout=0.2)
+    assert process.stdout is not None
+    with process.stdout:
+        protocol = asyncio.StreamReaderProtocol(output)
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, process.stdout)
+        reading, pause_s = asyncio.create_task(read()), FIRST_PAUSE_S
+        try:
+            while process.poll() is None:
+                await asyncio.wait({reading}, timeout=WATCH_S)
+                if reading.done():  # as a rule it ends with its output
+                    reading.result()
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, WATCH_S)
+                watch(process.pid)
+            await asyncio.wait({reading}, timeout=LAST_WORDS_S)
             if reading.done():
                 reading.result()
-            watch(process.pid)
-        await asyncio.wait({reading}, timeout=LAST_WORDS_S)
-        if reading.done():
-            reading.result()
-            await process.wait()
-    finally:
-        reading.cancel()
-        ending.cancel()
-        await _end_group(process)
-    assert process.returncode is not None  # it has been waited for
+        finally:
+            reading.cancel()
+            pipe.close()
     return Ended(process.returncode, "\n".join(lines))
 
 
@@ -207,17 +197,6 @@ def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:
         finally:
             if not ended.done():
                 begun.result()()
-
-
-async def _end_group(process: asyncio.subprocess.Process) -> None:
-    """End the child and its children; it leads its process group because it began a session."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    transport: Any = process._transport  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio closes no unread pipe
-    transport.get_pipe_transport(1).close()  # wait() would wait for its end, and who left the group may hold it open
-    await process.wait()  # also when the group is gone: the event loop may not have heard of it yet
-    transport.close()
-    await asyncio.sleep(0)  # the loop closes it on its next round
 
 
 def child_environment() -> dict[str, str]:

@@ -199,8 +199,7 @@ async def _evaluation(
     finally:
         waiting.cancel()
         judge.cancel()
-        with suppress(asyncio.CancelledError):
-            await judge
+        await asyncio.gather(judge, waiting, return_exceptions=True)  # Ctrl-C that comes meanwhile goes on
 
 
 def _move(folder: Path, to: Path) -> bool:
