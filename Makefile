@@ -1,6 +1,7 @@
 PYTHON := .venv/bin/python
+PAGES := build/pages
 
-.PHONY: check fix test docs verified reports notebooks readme metrics reliability lock audit
+.PHONY: check fix test docs pages verified reports notebooks readme metrics reliability lock audit
 
 check: ## look, and rewrite nothing
 	$(PYTHON) -m ruff check
@@ -29,6 +30,11 @@ readme: ## write the README's table and picture again from the newest run
 
 docs: ## the documentation as a site in build/docs
 	PYTHONPATH=profiling NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
+
+pages: ## docs and all runs as the site that is published: in build/pages, the runs below runs/
+	ROOFLIFT_RUNS=runs/index.html PYTHONPATH=profiling NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet \
+		--site-dir $(abspath $(PAGES))
+	PYTHONPATH=profiling $(PYTHON) -m rooflift site $(PAGES)/runs $(if $(REPOSITORY),--repository $(REPOSITORY))
 
 metrics: ## write docs/metrics.md again from the metric registry
 	$(PYTHON) scripts/metrics.py

@@ -8,6 +8,7 @@ from typing import Any
 
 import griffe
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.nav import Link, Navigation
 
 ROOT = Path(__file__).parents[1]
 DOCTEST = re.compile(r"^(>>> (?:.+\n?)+)", re.MULTILINE)
@@ -21,6 +22,14 @@ def on_files(files: Files, config: Any) -> Files:
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files
+
+
+def on_nav(nav: Navigation, config: Any, files: Files) -> Navigation:
+    """Lead to the pages of all runs, where they are published beside these."""
+    del files
+    if config.extra["runs"]:
+        nav.items.append(Link("All runs", config.extra["runs"]))
+    return nav
 
 
 class Examples(griffe.Extension):
