@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rooflift.errors import CatalogError
-from rooflift.ncu.capture import capture_command, kernel_pattern, split_launcher
+from rooflift.ncu.capture import capture_command, function_name, kernel_pattern, split_launcher
 from rooflift.region import region
 from rooflift.runs.find import find_runs
 from rooflift.runs.run import read_run
@@ -86,24 +86,73 @@ def test_kernels_that_take_the_time_are_recorded_and_become_a_run(place: Place) 
     assert command[-3:] == [sys.executable, "train.py", "--lr", "3"][-3:]
     assert (after(command, "--clock-control"), after(command, "--target-processes")) == ("none", "all")
     assert after(command, "--graph-profiling") == "node"
+    assert after(command, "--kernel-name-base") == "function"
     _, _, operator, pattern, which = after(command, "--kernel-id").split(":")
     assert (operator, which) == ("regex", "^(2|3|4)$")  # the first launch is a warm-up
-    recorded = "void at::native::vectorized_elementwise_kernel<(int)4, at::native::CUDAFunctor_add<float>>(int, T2)"
-    assert [bool(re.search(pattern, name)) for name in ("softmax", recorded, "set_up", "log_softmax")] == [
-        True,
-        True,
-        False,
-        False,
-    ]
+    names = ("softmax", "vectorized_elementwise_kernel", "set_up", "log_softmax", "softmax_2")
+    assert [bool(re.search(pattern, name)) for name in names] == [True, True, False, False, False]
     (folder,) = place.runs
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-train", folder.name)
     run = read_run(folder)
     assert [version.version for version in run.manifest.versions] == ["v0_depthwise_conv2d_kernel"]
-    assert "First run, by CUPTI: 3 kernels; the 2 recorded take 99 % of their time." in run.manifest.notes[2]
+    assert "First run, by CUPTI: 3 kernels; the 2 asked for take 99 % of their time." in run.manifest.notes[2]
     assert run.manifest.ncu_command[0] == "ncu"
     assert str(place.folder) not in " ".join(run.manifest.ncu_command)
     assert "vectorized_elementwise_kernel<4, CUDAFunctor_add<float>>" in said.out
     assert not (place.folder / "trace").exists()
+    assert "no such launch of softmax, vectorized_elementwise_kernel<4, CUDAFunctor_add" in " ".join(said.out.split())
+
+
+def test_kernel_counts_as_recorded_when_a_report_has_it(place: Place) -> None:
+    said = place.capture(
+        "--json", "--", sys.executable, place.program(PROGRAM + "launch('depthwise_conv2d_kernel', 5)")
+    )
+    kernels = {kernel["kernel"]: kernel["recorded"] for kernel in json.loads(said.out)["kernels"]}
+    assert (kernels["softmax"], kernels["depthwise_conv2d_kernel"]) == (False, True)
+
+
+def test_instances_of_a_template_are_told_apart_by_their_demangled_names(place: Place) -> None:
+    other = ADD.replace("CUDAFunctor_add", "BUnaryFunctor_m")
+    program = place.program(PROGRAM + f"launch('{other}', 10)")
+    assert place.capture("--top", "2", "--", sys.executable, program).code == 0
+    (command,) = place.commands
+    assert after(command, "--kernel-name-base") == "demangled"
+    pattern = after(command, "--kernel-id").split(":")[3]
+    recorded = "void at::native::vectorized_elementwise_kernel<(int)4, at::native::CUDAFunctor_add<float>>(int, T2)"
+    names = ("softmax", recorded, recorded.replace("CUDAFunctor_add", "BUnaryFunctor_m"), "log_softmax")
+    assert [bool(re.search(pattern, name)) for name in names] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "which"),
+    [
+        pytest.param("for n in range(6): launch('k', 9, grid=n + 1)", "^(1|2|3)$", id="a grid each"),
+        pytest.param("for n in range(6): launch('k', 9, grid=8 + n // 5)", "^(2|3|4)$", id="one grid often"),
+        pytest.param(
+            "import subprocess, sys\none = 'from cupti.cupti import launch; launch(\"k\", 9)'\n"
+            "for _ in range(6): subprocess.run([sys.executable, '-c', one], check=True)",
+            "^(1|2|3)$",
+            id="a process each",
+        ),
+    ],
+)
+def test_launches_are_numbered_as_ncu_counts_them(place: Place, text: str, which: str) -> None:
+    program = place.program(f"from cupti.cupti import launch\n{text}\n")
+    assert place.capture("--", sys.executable, program).code == 0
+    assert after(place.commands[0], "--kernel-id") == f"::regex:^k$:{which}"
+
+
+def test_graph_that_is_taken_whole_is_asked_for_by_its_name(place: Place) -> None:
+    assert place.capture("--graphs", "graph", "--", sys.executable, place.program(PROGRAM)).code == 0
+    assert "^graph$" in after(place.commands[0], "--kernel-id")
+
+
+@pytest.mark.parametrize("report", ["h100_flat_depthwise.ncu-rep", "h100_run/ncu/depthwise_conv2d.ncu-rep"])
+def test_function_is_called_as_in_reports_of_ncu(report: str) -> None:
+    ncu_report = pytest.importorskip("ncu_report")
+    loaded = ncu_report.load_report(str(FIXTURES / report))
+    for action in (action for part in loaded for action in part):
+        assert function_name(action.name(action.NameBase_DEMANGLED)) == action.name(action.NameBase_FUNCTION)
 
 
 def test_second_capture_of_a_program_stands_beside_the_first(place: Place) -> None:
@@ -287,6 +336,17 @@ def test_launcher_whose_program_cannot_be_told_is_refused_with_the_remedy() -> N
             "void gemm::warptiling<(int)64, (int)64, (bool)1>(int, const float *)",
         ),
         ("triton_poi_fused_0", "triton_poi_fused_0", "triton_poi_fused_01"),
+        ("void at::native::<unnamed>::f<4>(int)", "void at::native::<unnamed>::f<(int)4>(int)", "void f2<(int)4>(int)"),
+        (
+            "std::enable_if<!(false), void>::type internal::gemvx::kernel<int, __half>(Params<int>)",
+            "std::enable_if<!(T7), void>::type internal::gemvx::kernel<int, __half>(T13)",
+            "std::enable_if<!(T7), void>::type internal::gemvx::kernel<int, float>(T13)",
+        ),
+        (
+            "__main__::mul[abi:v1,cw51](Array<float>)",
+            "__main__::mul[abi:v1,cw51](Array<float>)",
+            "__main__::mul2[abi:v1]()",
+        ),
         (
             "void at::native::elementwise_kernel<4, at::native::FillFunctor<float>, std::array<char*, 1ul> >(int)",
             (

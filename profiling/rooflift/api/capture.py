@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from rooflift.api.run import Run
 from rooflift.api.shown import Part, Titled, short
 from rooflift.errors import CatalogError
 from rooflift.measure.first_run import FirstRun, Kernel, as_metrics
+from rooflift.ncu.capture import kernel_pattern
 from rooflift.ncu.names import short_name
 from rooflift.project.operator import find_root
 from rooflift.project.settings import reports_folder
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 FOLDER = "captured"
 RANK_OF_THIS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
 LISTED = 20  # kernels in the table
+WHOLE = ("range", "graph")  # what ncu calls the workload where it takes several kernels as one
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,20 @@ class Captured:
     runs: Sequence[Run]
     refused: str  # why there are no metrics
 
+    def _recorded(self, kernel: Kernel) -> bool:
+        """Tell whether a report has launches of a kernel of the first run."""
+        expression = re.compile(kernel_pattern(kernel.name))
+        return not self.refused and any(map(expression.search, self._names()))
+
+    def _names(self) -> set[str]:
+        return {name for run in self.runs for name in run.metrics["kernel"]}
+
+    def _missed(self) -> list[str]:
+        """Return the kernels that were asked for and of which no report has a launch."""
+        whole = self.refused or self.first.regions or self._names() & set(WHOLE)
+        return [] if whole else [short_name(kernel.name) for kernel in self.chosen if not self._recorded(kernel)]
+
     def _rows(self) -> list[dict[str, Any]]:
-        names = {kernel.name for kernel in self.chosen}
         return [
             {
                 "kernel": kernel.name,
@@ -49,7 +64,7 @@ class Captured:
                 "total_us": kernel.total_ns / 1e3,
                 "mean_us": kernel.total_ns / kernel.count / 1e3,
                 "share_pct": 100 * kernel.share,
-                "recorded": kernel.name in names and not self.refused,
+                "recorded": self._recorded(kernel),
             }
             for kernel in self.first.kernels()
         ]
@@ -67,6 +82,8 @@ class Captured:
         told: list[Part] = [Titled(title, table_of(rows[:LISTED], columns)), *more]
         if self.refused:
             told.append(f"No metrics: {self.refused}. The runs hold durations alone.")
+        if missed := self._missed():
+            told.append(f"ncu saw no such launch of {', '.join(missed)}; ncu_command in run.json says what was asked.")
         for run in self.runs:
             told += [*run.parts(), f"Wrote {short(run.folder)}"]
         return told
@@ -190,7 +207,7 @@ def _notes(recorded: Recorded, program: Sequence[str]) -> list[str]:
     told = " ".join(Path(word).name if word.startswith("/") else word for word in program)
     share = sum(kernel.share for kernel in chosen)
     seen = f"First run, by {first.by}: {len(first.kernels())} kernels"
-    taken = f"the {len(chosen)} recorded take {100 * share:.0f} % of their time"
+    taken = f"the {len(chosen)} asked for take {100 * share:.0f} % of their time"
     what = "what ran inside of its regions is recorded" if first.regions else taken
     return [
         f"Captured from `{told}`. {seen}; {what}.",

@@ -133,12 +133,12 @@ def _record(request: CaptureRequest, first: FirstRun, chosen: Sequence[Kernel], 
     options = {"replay": request.replay, "graphs": request.graphs, "regions": regions}
 
     def command(ncu: str, report: str) -> list[str]:
-        numbers = [] if regions else invocations(chosen, request.launches)
-        names = [kernel.name for kernel in named]
-        return [
-            *before,
-            *capture_command(ncu, behind, report, request.metric_set, kernels=names, invocations=numbers, **options),  # type: ignore[arg-type]  # as their fields are typed
-        ]
+        which = {
+            "kernels": [kernel.name for kernel in named],
+            "others": [kernel.name for kernel in first.kernels() if kernel not in chosen],
+            "invocations": [] if regions else invocations(first.groups, chosen, request.launches),
+        }
+        return [*before, *capture_command(ncu, behind, report, request.metric_set, **which, **options)]  # type: ignore[arg-type]  # as their fields are typed
 
     say(f"second run, under ncu: {len(chosen)} kernels")
     _under_ncu(

@@ -135,10 +135,16 @@ def choose(found: Sequence[Kernel], wanted: str | None, top: int) -> list[Kernel
     return chosen[:top]
 
 
-def invocations(kernels: Sequence[Kernel], launches: int) -> list[int]:
-    """Return which launches of each kernel are recorded, from 1: without the first where all have more than these."""
-    first = 2 if all(kernel.count > launches for kernel in kernels) else 1
-    return list(range(first, first + launches))
+def invocations(groups: Sequence[Group], kernels: Sequence[Kernel], launches: int) -> list[int]:
+    """Return which launches of each kernel are recorded, from 1: without the first where all have more than these.
+
+    ncu counts them in each process by kernel, grid and block, as groups do; of a kernel the group of most time decides.
+    """
+    heaviest: dict[str, Group] = {}
+    for group in sorted(groups, key=lambda group: sum(group.durations_ns)):
+        heaviest[group.kernel] = group
+    many = all(len(heaviest[kernel.name].durations_ns) > launches for kernel in kernels)
+    return list(range(1 + many, 1 + many + launches))
 
 
 def as_metrics(groups: Sequence[Group]) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 from rooflift.errors import CatalogError
 from rooflift.ncu.command import collected
 from rooflift.ncu.metrics import BY_NAME, PER_LAUNCH, ncu_names, ncu_sections
-from rooflift.ncu.names import short_name, without_parameters
+from rooflift.ncu.names import without_parameters
 from rooflift.region import RANGE
 
 Replay = Literal["kernel", "application", "range", "app-range"]
@@ -28,26 +28,62 @@ _WRITTEN_OTHERWISE |= {"unsigned", "void", "anonymous", "namespace", "unnamed"}
 MOST_WORDS = 12
 
 
+def function_name(name: str) -> str:
+    """Return the name of a kernel's function as ncu has it: no return type, namespace, template argument or parameter.
+
+    >>> function_name("std::enable_if<true, void>::type internal::gemvx::kernel<int, float>(Params<int>)")
+    'kernel'
+    >>> function_name("void at::native::<unnamed>::softmax<(int)8, c10::Half>(T1 *)")
+    'softmax'
+    """
+    whole = without_parameters(name.strip())
+    depth, end = 0, len(whole)
+    while whole.endswith(">") and end:
+        end -= 1
+        depth += (whole[end] == ">" and whole[end - 1 : end] != "-") - (whole[end] == "<")
+        if depth == 0:
+            break
+    found = re.search(r"(\w+)(\[.*\])?$", whole[:end])
+    return found[0] if found else whole
+
+
 def kernel_pattern(name: str) -> str:
-    """Return a regular expression that finds a kernel by its demangled name, whoever demangled it.
+    r"""Return a regular expression that finds a kernel by its demangled name, whoever demangled it.
 
     It is the function's own name and, in their order, the words of its template arguments; without colons, which part
     the fields of ncu's --kernel-id.
 
     >>> kernel_pattern("void at::native::vectorized_elementwise_kernel<4, at::native::FillFunctor<float> >(int)")
-    'vectorized_elementwise_kernel<.*native.*FillFunctor.*float'
+    '\\bvectorized_elementwise_kernel\\b<.*native.*FillFunctor.*float'
     >>> kernel_pattern("add_kernel")
-    '(^|[^A-Za-z0-9_])add_kernel([^A-Za-z0-9_]|$)'
+    '^add_kernel$'
     """
-    whole = without_parameters(name)
-    base, _, arguments = whole.partition("<")
-    function = re.findall(r"\w+", base)[-1] if re.search(r"\w", base) else ""
-    if not function:
-        return ".*".join(re.findall(r"\w+", short_name(name)))
-    if not arguments:
-        return f"(^|[^A-Za-z0-9_]){function}([^A-Za-z0-9_]|$)"
+    function = function_name(name)
+    if function == name:
+        return f"^{re.escape(function)}$"
+    _, _, arguments = without_parameters(name).partition(f"{function}<")
     words = [word for word in _SAME_EVERYWHERE.findall(arguments) if word not in _WRITTEN_OTHERWISE]
-    return ".*".join([f"{function}<", *words[:MOST_WORDS]])
+    return ".*".join([rf"\b{_escaped(function)}{'<' if arguments else ''}", *words[:MOST_WORDS]])
+
+
+def _escaped(function: str) -> str:
+    """Return a function's name as the end of a regular expression, without the tags of numba, which have colons."""
+    name, tagged, _ = function.partition("[")
+    return re.escape(name) + (r"\[" if tagged else r"\b")
+
+
+def kernel_options(kernels: Sequence[str], others: Sequence[str], invocations: Sequence[int]) -> list[str]:
+    """Return the options that have ncu record some launches of each kernel, and none of the others of the program.
+
+    The function's name alone is what ncu matches by itself, in every release. Where one function is several kernels,
+    instances of a template, their demangled names tell them apart.
+    """
+    functions = list(dict.fromkeys(map(function_name, kernels)))
+    alone = len(functions) == len(set(kernels)) and not set(functions) & set(map(function_name, others))
+    patterns = [f"^{_escaped(name)}" if "[" in name else f"^{re.escape(name)}$" for name in functions]
+    either = "|".join(patterns if alone else dict.fromkeys(map(kernel_pattern, kernels)))
+    which = f"^({'|'.join(map(str, invocations))})$" if invocations else ""
+    return ["--kernel-name-base", "function" if alone else "demangled", "--kernel-id", f"::regex:{either}:{which}"]
 
 
 def capture_command(
@@ -57,6 +93,7 @@ def capture_command(
     metric_set: str,
     *,
     kernels: Sequence[str] = (),
+    others: Sequence[str] = (),
     invocations: Sequence[int] = (),
     replay: Replay = "kernel",
     graphs: Graphs = "node",
@@ -64,21 +101,18 @@ def capture_command(
 ) -> list[str]:
     """Return the command that profiles kernels of a program, of its children, too.
 
-    `kernels` are demangled names, `invocations` the numbers, from 1, of the launches of each; none for all. In a range
-    replay everything inside a region, or between cudaProfilerStart and cudaProfilerStop, is measured at once.
+    `kernels` are demangled names, `others` those of the kernels beside them, `invocations` the numbers, from 1, of the
+    launches of each, which ncu counts by kernel, grid and block; none for all. In a range replay everything inside a
+    region, or between cudaProfilerStart and cudaProfilerStop, is measured at once.
     """
     ranges = replay in ("range", "app-range")
     names = [name for name in ncu_names(metric_set) if not (ranges and name.startswith(PER_LAUNCH))]
     sections = () if ranges else ncu_sections(metric_set)
-    chosen: list[str] = []
-    if kernels and not ranges:
-        which = f"^({'|'.join(map(str, invocations))})$" if invocations else ""
-        either = "|".join(dict.fromkeys(map(kernel_pattern, kernels)))
-        chosen = ["--kernel-name-base", "demangled", "--kernel-id", f"::regex:{either}:{which}"]
+    named = [*kernels, *(["graph"] if graphs == "graph" else [])]  # what ncu calls a graph that it takes whole
     return [
         *_launch(ncu, replay, graphs),
         *(["--nvtx-include", f"{RANGE}/"] if regions else []),
-        *chosen,
+        *(kernel_options(named, others, invocations) if kernels and not ranges else []),
         *collected(names, sections, metric_set == "full" and not ranges),
         "--force-overwrite",
         "--export",
