@@ -1,4 +1,4 @@
-"""Rules of a candidate's form: sections, imports, module level, ModelNew, and names that have no place in it.
+"""Rules of a candidate's form: sections, imports, module level, and names that have no place in it.
 
 They are the seed's output rules and what makes a file easy to read and to record a plan from. That a candidate is
 honest is not decided here: what ran decides (docs/trust.md). A name that is refused is an early word about it.
@@ -7,11 +7,13 @@ honest is not decided here: what ran decides (docs/trust.md). A name that is ref
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 
 from rooflift.lint import vocabulary
 from rooflift.lint.findings import Findings
+from rooflift.lint.model_new import judge_model
+from rooflift.lint.names import decorators, dotted, is_kernel
 
 _TESTING = ("get_inputs", "get_init_inputs", "Model", "main", "benchmark")
 _PARTS = (*(ast.Assign, ast.AnnAssign, ast.AugAssign), *(ast.For, ast.If, ast.Pass, ast.Import, ast.ImportFrom))
@@ -29,52 +31,13 @@ class Section(IntEnum):
 _SECTION_NAMES = ("imports", "kernels", "wrappers", "class ModelNew")
 
 
-def imports(tree: ast.Module) -> dict[str, str]:
-    """Return the names that the imports bind, each with the full dotted name behind it."""
-    found: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                first = alias.name.split(".")[0]
-                found[alias.asname or first] = alias.name if alias.asname else first
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
-    return found
-
-
-def dotted(node: ast.AST, aliases: Mapping[str, str]) -> str:
-    """Return "torch.nn.Module" of a name or an attribute, "" of anything else.
-
-    >>> dotted(ast.parse("nn.Module", mode="eval").body, {"nn": "torch.nn"})
-    'torch.nn.Module'
-    """
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if not isinstance(node, ast.Name):
-        return ""
-    return ".".join([aliases.get(node.id, node.id), *reversed(parts)])
-
-
-def decorators(node: ast.FunctionDef | ast.ClassDef, aliases: Mapping[str, str]) -> Iterator[tuple[str, ast.expr]]:
-    """Return the decorators by their dotted names."""
-    for decorator in node.decorator_list:
-        yield dotted(decorator.func if isinstance(decorator, ast.Call) else decorator, aliases), decorator
-
-
-def is_kernel(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
-    """Tell whether a statement is a function under `@triton.jit`."""
-    return isinstance(node, ast.FunctionDef) and any(name == "triton.jit" for name, _ in decorators(node, aliases))
-
-
 def judge_layout(tree: ast.Module, reference: ast.Module, findings: Findings, aliases: Mapping[str, str]) -> None:
     """Judge the form of a candidate."""
     _sections(tree, findings, aliases)
     _imports(tree, findings)
     _undefined(tree, findings)
     _words(tree, findings, aliases)
-    _model(tree, reference, findings, aliases)
+    judge_model(tree, reference, findings, aliases)
 
 
 def _sections(tree: ast.Module, findings: Findings, aliases: Mapping[str, str]) -> None:
@@ -225,70 +188,3 @@ def _triton_attribute(node: ast.AST, path: str, findings: Findings) -> None:
     near = difflib.get_close_matches(name, vocabulary.triton_names(module) or (), n=3, cutoff=0.6)
     remedy = f"Did you mean {', '.join(near)}?" if near else f"See the documentation of {module}."
     findings.add("triton_attribute", node, f"{module} has no {name}", remedy)
-
-
-def model_class(tree: ast.Module, name: str) -> ast.ClassDef | None:
-    """Return a class at module level."""
-    return next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
-
-
-def _model(tree: ast.Module, reference: ast.Module, findings: Findings, aliases: Mapping[str, str]) -> None:
-    """Judge the class ModelNew against the reference's Model: bases, methods, parameters."""
-    model, original = model_class(tree, "ModelNew"), model_class(reference, "Model")
-    if model is None:
-        last = tree.body[-1] if tree.body else None
-        findings.add("model_new", last, "there is no class ModelNew", "End the file with class ModelNew(nn.Module).")
-        return
-    if [dotted(base, aliases) for base in model.bases] != ["torch.nn.Module"] or model.keywords or model.decorator_list:
-        what = "ModelNew is not plainly `class ModelNew(nn.Module)`"
-        findings.add("model_new", model, what, "Inherit nn.Module alone.")
-    for node in model.body:
-        names = [t.id for t in _targets(node) if isinstance(t, ast.Name)] + [getattr(node, "name", "")]
-        for name in names:
-            if name.startswith("__") and name != "__init__":
-                findings.add("class_body", node, f"ModelNew defines {name}", "Leave Python's machinery alone.")
-        plain = isinstance(node, ast.FunctionDef | ast.Pass | ast.Assign | ast.AnnAssign)
-        if not plain and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
-            what = "a statement in ModelNew that is no method or constant"
-            findings.add("class_body", node, what, "Leave it out.")
-    for method in ("__init__", "forward"):
-        if original is not None:
-            _same_parameters(original, model, method, findings)
-
-
-def _targets(node: ast.stmt) -> list[ast.expr]:
-    if isinstance(node, ast.Assign):
-        return node.targets
-    return [node.target] if isinstance(node, ast.AnnAssign) else []
-
-
-def _same_parameters(original: ast.ClassDef, model: ast.ClassDef, method: str, findings: Findings) -> None:
-    """Ask for the reference's parameters in their order; more of them need defaults."""
-    wanted, found = _parameters(original, method), _parameters(model, method)
-    taken = [text.partition("=")[0] for text, _ in found]
-    names = [text.partition("=")[0] for text, _ in wanted]
-    defaults = all(own == said or own[0].partition("=")[0] == said[0] for own, said in zip(found, wanted, strict=False))
-    if taken[: len(names)] != names or not defaults or not all(optional for _, optional in found[len(names) :]):
-        node = _method(model, method) or model
-        said, own = (", ".join(text for text, _ in every) for every in (wanted, found))
-        what = f"ModelNew.{method}({own}) is not the reference's ({said})"
-        findings.add("signature", node, what, "Keep names and order of the reference; more parameters need defaults.")
-
-
-def _method(model: ast.ClassDef, name: str) -> ast.FunctionDef | None:
-    return next((node for node in model.body if isinstance(node, ast.FunctionDef) and node.name == name), None)
-
-
-def _parameters(model: ast.ClassDef, name: str) -> list[tuple[str, bool]]:
-    """Return each parameter as "name=default", and whether it may be left out."""
-    method = _method(model, name)
-    if method is None:
-        return [("self", False)] if name == "__init__" else []
-    args = method.args
-    every = [*args.posonlyargs, *args.args]
-    defaults: list[ast.expr | None] = [None] * (len(every) - len(args.defaults))
-    found = list(zip(every, [*defaults, *args.defaults], strict=True))
-    found += list(zip(args.kwonlyargs, args.kw_defaults, strict=True))
-    texts = [(arg.arg + (f"={ast.unparse(value)}" if value else ""), value is not None) for arg, value in found]
-    starred = [(f"{star}{arg.arg}", True) for star, arg in (("*", args.vararg), ("**", args.kwarg)) if arg]
-    return texts + starred

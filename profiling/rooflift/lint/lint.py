@@ -17,8 +17,10 @@ import msgspec
 
 from rooflift.lint.candidate import Candidate, CandidateFault, read_candidate
 from rooflift.lint.findings import Finding, Findings
-from rooflift.lint.launches import Launches, judge_base, judge_launches, read_launches
-from rooflift.lint.layout import imports, judge_layout
+from rooflift.lint.launch_rules import judge_base, judge_launches
+from rooflift.lint.launches import Launches, read_launches
+from rooflift.lint.layout import judge_layout
+from rooflift.lint.names import imports
 from rooflift.lint.vocabulary import triton_names
 from rooflift.process import ask, child_environment
 from rooflift.project.stages import stage as stage_named
