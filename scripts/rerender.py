@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from rooflift import pipeline
+from rooflift import rerender as again
 from rooflift.ncu.report import read_reports
 from rooflift.report.pictures import PICTURES
 from rooflift.runs.find import find_runs
@@ -43,7 +43,7 @@ def drop_reports(folder: Path) -> None:
     """
     run = require_whole(folder)
     with tempfile.TemporaryDirectory() as out:
-        pipeline.rerender(run, Path(out))  # refuses a report that its table contradicts
+        again.rerender(run, Path(out))  # refuses a report that its table contradicts
     notes = [*run.manifest.notes]
     for path in run.reports:
         notes.append(f"Its Nsight Compute report {path.name} is not kept here (SHA-256 {sha256(path)}).")
@@ -64,7 +64,7 @@ def read_metrics(folder: Path) -> None:
     if not run.reports:
         return
     metrics = read_reports(run.reports, folder)
-    difference = pipeline.disagreement(metrics, run.metrics)
+    difference = again.disagreement(metrics, run.metrics)
     if difference:
         raise SystemExit(f"{folder}: {difference}")
     metrics.to_csv(folder / "metrics.csv", index=False)
@@ -81,7 +81,7 @@ def rerender(folder: Path) -> None:
     run = require_whole(folder)
     before = measured(folder)
     with tempfile.TemporaryDirectory() as out:
-        told = pipeline.rerender(run, Path(out))
+        told = again.rerender(run, Path(out))
         written = {path.name: path.read_bytes() for path in told.written}
     for name in FIGURES:
         for kind in ("svg", "png"):

@@ -17,8 +17,9 @@ from rooflift.errors import ReportFault, RunFault
 from rooflift.measure.children import Measurement
 from rooflift.measure.request import Request
 from rooflift.ncu.report import read_reports
-from rooflift.pipeline import default_folder, disagreement, rerender, timing_tables
+from rooflift.pipeline import default_folder, timing_tables
 from rooflift.project.operator import Operator
+from rooflift.rerender import disagreement, rerender
 from rooflift.runs.roofs import write_roofs
 from rooflift.runs.run import Run, read_run
 from rooflift.schema import Roofs, TimingRow
@@ -95,7 +96,7 @@ def test_broken_report_of_a_run_is_named(run_copy: Path, tmp_path: Path) -> None
 def test_run_whose_reports_were_not_kept_is_told_from_its_table(
     run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rooflift.pipeline.draw", lambda *_, **__: [])  # drawing takes seconds
+    monkeypatch.setattr("rooflift.rerender.draw", lambda *_, **__: [])  # drawing takes seconds
     shutil.rmtree(run_copy / "ncu")
     again = rerender(read_run(run_copy), tmp_path / "out")
     assert list(again.data.summary["sm_pct"].round(2)) == [82.14, 86.32]

@@ -18,7 +18,7 @@ import pytest
 from rooflift.errors import RunFault
 from rooflift.ncu.report import read_reports
 from rooflift.optimize.journal import Iteration, read_journal
-from rooflift.pipeline import disagreement
+from rooflift.rerender import disagreement
 from rooflift.runs import find, verify
 from rooflift.runs import run as runs
 

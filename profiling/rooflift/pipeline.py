@@ -1,11 +1,10 @@
-"""The pipeline: measure, write the run folder, report; or re-render a recorded run, which needs no GPU."""
+"""The pipeline: measure, write the run folder, report."""
 
 from __future__ import annotations
 
 import datetime
 import io
 import threading
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rooflift.analysis.compare import Side, noise_of
+from rooflift.analysis.compare import noise_of
 from rooflift.analysis.hotspots import lines_by_version, with_functions
-from rooflift.errors import CatalogError, EnvironmentFault, KernelFault, ReportFault, RunFault
+from rooflift.errors import KernelFault, ReportFault, RunFault
 from rooflift.measure import environment, offline, sanitizer
 from rooflift.measure.checkpoint import Start, open_checkpoint, record
 from rooflift.measure.children import Measurement, Progress
@@ -27,7 +26,6 @@ from rooflift.ncu import metrics as registry
 from rooflift.ncu.command import find_ncu
 from rooflift.ncu.instructions import read_source
 from rooflift.ncu.report import NOT_COLLECTED, read_reports
-from rooflift.ncu.stored import source_texts, stored_instructions
 from rooflift.ncu.timeline import read_timeline
 from rooflift.project.git import git_state
 from rooflift.project.imports import imported_modules
@@ -36,14 +34,12 @@ from rooflift.project.operator import load_operator, operator_names
 from rooflift.project.settings import reports_folder
 from rooflift.report.data import ReportData, report_data
 from rooflift.report.figures.style import page
-from rooflift.report.html import page_html, write_page
 from rooflift.report.markdown import write_report
-from rooflift.report.pictures import PICTURES, draw
-from rooflift.report.versions import Code
+from rooflift.report.pictures import draw
 from rooflift.runs import atomic, redact
 from rooflift.runs import run as runs
-from rooflift.runs.find import dated_name, ladder_label, recorded_cases
-from rooflift.runs.roofs import newest_roofs, roofs_of
+from rooflift.runs.find import dated_name, recorded_cases
+from rooflift.runs.roofs import newest_roofs
 from rooflift.runs.verify import KERNELS, sha256, write_manifest
 from rooflift.schema import (
     CompiledRow,
@@ -175,7 +171,7 @@ def _write(
             manifest = msgspec.structs.replace(manifest, notes=[*manifest.notes, *filter(None, [note])])
     else:
         try:
-            compiled = compile_tables(request, [_target(manifest)], progress)
+            compiled = compile_tables(request, [target_of(manifest)], progress)
         except KernelFault as fault:  # CUDA C++ takes no meta tensors; the times are not lost for it
             note = f"Not compiled without running: {fault.message.splitlines()[0]}"
             manifest = msgspec.structs.replace(manifest, notes=[*manifest.notes, note])
@@ -225,123 +221,6 @@ def _unknown_metrics(metrics: pd.DataFrame, metric_set: str) -> list[str]:
     )
     unknown = environment.metrics_unknown_to_ncu(sorted(missing)) if missing else []
     return [f"This ncu does not know {', '.join(unknown)} (`ncu --query-metrics`)."] if unknown else []
-
-
-def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool = False, png: bool = False) -> Rendered:
-    """Read a run's reports again and redraw everything into `out`; nothing of the run itself is touched.
-
-    Its last version is compared with `base`, by default with the version before it. With `page` there is a
-    report.html, too, and with `png` each figure as PNG beside its SVG. A run whose report was not kept is rendered
-    from its metrics.csv.
-
-    Raises:
-        RunFault: the reports and metrics.csv disagree, or `out` cannot be written.
-    """
-    metrics = run.metrics
-    if run.reports and not (run.manifest.origin and run.manifest.origin.repeats):  # their launches are named anew there
-        metrics = read_reports(run.reports, run.folder)
-        difference = disagreement(metrics, run.metrics)
-        if difference:
-            remedy = "One of the two was altered: restore them from version control."
-            raise RunFault(f"{run.folder}: its reports and metrics.csv disagree: {difference}", remedy)
-    data = report_data(run.manifest, metrics, run.timings, run.compiled, run.samples, base, measured=roofs_of(run))
-    data, code = _with_code(run, data)
-    if run.reports and run.manifest.metric_set in registry.SAMPLED_SETS:
-        data = replace(data, timeline=timeline_or_note(run.reports)[0])
-    with atomic.refreshing(out) as folder:
-        files = [*draw(data, folder, png=png), write_report(data, folder)]
-        files += [write_page(data, folder, code)] if page else []
-        written = [out / path.relative_to(folder) for path in files]
-    for name in PICTURES:  # of a run that was rendered here before
-        if out / f"{name}.svg" not in written:
-            (out / f"{name}.svg").unlink(missing_ok=True)
-    return Rendered(run.folder, data, written)
-
-
-def page_of(run: runs.Run) -> str:
-    """Return report.html of a run by its tables, with the figures that lie in its folder; its reports stay closed.
-
-    Raises:
-        RunFault: a table of the run cannot be read.
-    """
-    data = report_data(run.manifest, run.metrics, run.timings, run.compiled, run.samples, measured=roofs_of(run))
-    data, code = _with_code(run, data)
-    return page_html(data, run.folder, code)
-
-
-def _with_code(run: runs.Run, data: ReportData) -> tuple[ReportData, Code]:
-    """Return the data with the source lines of a run that sampled them, and the files that were measured."""
-    source, texts = stored_instructions(run), source_texts(run)
-    if source is not None:
-        data = replace(data, lines=lines_by_version(source, texts, data.case.case, data.case.dtype))
-    return data, Code(texts, source)
-
-
-def bundle(run: runs.Run, out: Path, told: Sequence[Path]) -> Path:
-    """Write one zip of what was told, files in `out`, and of the run's data and .ncu-rep files; return its path.
-
-    Whatever else lies in `out` stays out of it. The same files give the same bytes.
-    """
-    files = {path.relative_to(out): path for path in told}
-    kept = ("run.json", "metrics.csv", "timings.csv", "compiled.csv", "samples.parquet", runs.SOURCE_TABLE)
-    data = [path for path in (*(run.folder / name for name in kept), *run.reports) if path.exists()]
-    files |= {path.relative_to(run.folder): path for path in data}
-    target = out / f"{run.folder.name}.zip"
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(files):
-            about = zipfile.ZipInfo(f"{run.folder.name}/{name.as_posix()}")
-            archive.writestr(about, files[name].read_bytes(), zipfile.ZIP_DEFLATED)
-    atomic.write_file(target, whole.getvalue())
-    return target
-
-
-def compiled_kernels(run: runs.Run) -> pd.DataFrame | None:
-    """Return compiled.csv, or of a run without one what the compiler makes here of the same files for the run's GPU.
-
-    None when a file has changed since, is gone or belongs to no project, or triton is not installed.
-    """
-    if not run.compiled.empty:
-        return run.compiled
-    manifest, root = run.manifest, run.root
-    if root is None:
-        return None
-    try:
-        operator = load_operator(root, ladder_label(manifest))
-    except CatalogError:
-        return None
-    versions = [v for v in operator.versions if v.name in {record.version for record in manifest.versions}]
-    files = [operator.reference, *(version.path for version in versions)]
-    same = {operator.file_name(path): sha256(path) for path in files}
-    if len(versions) != len(manifest.versions) or not same.items() <= manifest.sha256.items():
-        return None
-    cases = [case for case in operator.select_cases([], "bench") if case.name in {c.case for c in manifest.cases}]
-    request = Request(root, operator, versions, cases, [], "none", 600, [], suite=True)  # all that ncu would profile
-    try:
-        return compile_tables(request, [_target(manifest)], lambda _: None)
-    except EnvironmentFault:
-        return None
-
-
-def disagreement(read: pd.DataFrame, stored: pd.DataFrame) -> str:
-    """Return the first difference between two metric frames in words, "" when there is none.
-
-    Rows of metrics that only one of the two registries knows do not count, nor do kernel names, which older tables
-    hold without their template arguments.
-    """
-    key = ["version", "case", "dtype", "launch", "metric"]
-    both = read.merge(stored, on=key, how="inner", suffixes=("_report", "_table"))
-    shared = set(read["metric"]) & set(stored["metric"])
-    expected = max(frame["metric"].isin(shared).sum() for frame in (read, stored))
-    if len(both) != expected:
-        return f"{len(both)} of {expected} rows are in both"
-    same = both["value_report"].eq(both["value_table"]) | (both["value_report"].isna() & both["value_table"].isna())
-    if same.all():
-        return ""
-    row = both[~same].iloc[0]
-    return (
-        f"{row['version']} {row['metric']} is {row['value_report']} in the report and {row['value_table']} in the table"
-    )
 
 
 def known_cases(request: Request) -> list[ResolvedCase]:
@@ -473,7 +352,8 @@ def _notes(request: Request, seen: Measurement) -> list[str]:
     ]
 
 
-def _target(manifest: Manifest) -> int:
+def target_of(manifest: Manifest) -> int:
+    """Return what a run's GPU compiles for, such as 90."""
     return int(manifest.machine.compute_capability.replace(".", ""))
 
 

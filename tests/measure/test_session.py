@@ -16,7 +16,7 @@ import msgspec
 import pandas as pd
 import pytest
 
-from rooflift import pipeline
+from rooflift import pipeline, rerender
 from rooflift.errors import CounterPermission, KernelFault, NcuFault, ReportFault, RoofliftError, RunFault, WrongResult
 from rooflift.measure import checking, children, environment, sanitizer
 from rooflift.measure.checkpoint import record
@@ -180,7 +180,7 @@ def test_measurement_leaves_a_whole_run_folder(stand: Stand, request_: Request, 
     assert "ncu recorded depthwise_conv2d_kernel in 9 passes" in said
 
     run, measured = read_run(told.folder), read_run(h100_run)
-    assert pipeline.disagreement(read_reports(run.reports, run.folder), run.metrics) == ""
+    assert rerender.disagreement(read_reports(run.reports, run.folder), run.metrics) == ""
     known = run.metrics["metric"].isin(measured.metrics["metric"])  # metrics came to the registry since that run
     pd.testing.assert_frame_equal(
         run.metrics[known].sort_values(["version", "metric"]).reset_index(drop=True),

@@ -28,13 +28,13 @@ from rooflift.analysis.summary import summarize
 from rooflift.cli.console import drawn
 from rooflift.cli.layout import blocks
 from rooflift.escape import code, emphasised, escaped, plain
-from rooflift.pipeline import bundle, rerender
 from rooflift.report import cells
 from rooflift.report.data import ReportData, report_data
 from rooflift.report.html import write_page
 from rooflift.report.markdown import write_report
 from rooflift.report.pictures import draw
 from rooflift.report.terminal import titled
+from rooflift.rerender import bundle, rerender
 from rooflift.runs.run import Run, read_run, to_frame
 from rooflift.runs.verify import write_manifest
 from rooflift.schema import CompiledRow, Manifest, ResolvedCase, SanitizerRecord
@@ -272,7 +272,7 @@ def test_run_with_such_names_is_stored_and_told_again(
     pd.testing.assert_frame_equal(run.metrics, frames["metrics"].reset_index(drop=True), check_dtype=False)
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
         assert {len(row) for row in csv.reader(file)} == {len(frames["metrics"].columns)}
-    monkeypatch.setattr("rooflift.pipeline.draw", lambda *_, **__: [])  # drawn above
+    monkeypatch.setattr("rooflift.rerender.draw", lambda *_, **__: [])  # drawn above
     again = rerender(run, tmp_path / "told", page=True)
     assert bundle(run, tmp_path / "told", again.written).stat().st_size > 10_000
 

@@ -159,7 +159,7 @@ class Run(Contents):
         """
         import msgspec
 
-        from rooflift import pipeline
+        from rooflift import rerender
         from rooflift.analysis.gate import judge_gate
         from rooflift.analysis.thresholds import GateRules, read_rules
 
@@ -174,7 +174,7 @@ class Run(Contents):
             run = other or self
             one = selection.select(run, base or (None if other else before[-1])).version
             comparison = compare.compare(compare.side(run, one), head)
-        compiled = pipeline.compiled_kernels(self) if rules.max_spills is not None else self.compiled
+        compiled = rerender.compiled_kernels(self) if rules.max_spills is not None else self.compiled
         return Gate(head.name, judge_gate(rules, head.version, selection.figures(self), compiled, comparison))
 
     def advice(self, version: str | None = None, case: str | None = None, dtype: str | None = None) -> Advice:
@@ -234,7 +234,7 @@ class Run(Contents):
             RunFault: the run was imported and has no times, its reports and metrics.csv disagree, or `out` is a run or
                 cannot be written.
         """
-        from rooflift import pipeline
+        from rooflift import rerender
 
         self._require_cases("report")
         build = build_folder(self.root or Path.cwd())
@@ -243,8 +243,8 @@ class Run(Contents):
             raise RunFault(f"{folder} is a run", "Name another folder; what was measured is never overwritten.")
         run = other or self
         side = compare.side(run, selection.select(run, base).version) if base or other else None
-        found = pipeline.rerender(self, folder, side, page=page, png=png)
-        zipped = [pipeline.bundle(self, folder, found.written)] if bundle else []
+        found = rerender.rerender(self, folder, side, page=page, png=png)
+        zipped = [rerender.bundle(self, folder, found.written)] if bundle else []
         return Report([*found.written, *zipped], self.folder, found.data)
 
     def overview(self, *, base: str | None = None, other: stored.Run | None = None) -> Overview:

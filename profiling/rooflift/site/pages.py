@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rooflift import pipeline
+from rooflift import rerender
 from rooflift.errors import RunFault
 from rooflift.escape import environment, printable
 from rooflift.project.gpus import spec_for_name
@@ -242,7 +242,7 @@ class Pages:
 
         def report() -> str:
             try:
-                return pipeline.page_of(read_run(folder, self._project.root))
+                return rerender.page_of(read_run(folder, self._project.root))
             except RunFault as fault:
                 told = fault.message.replace(f"{self._project.root}/", "")
                 return self._render("message.html.j2", f"runs/{run.place}/report.html", run.run, text=told)
