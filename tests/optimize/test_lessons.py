@@ -9,7 +9,7 @@ import pytest
 from rooflift.optimize.classes import class_of
 from rooflift.optimize.example import MOST_LINES, example_text
 from rooflift.optimize.lessons import MOST, Lesson, add_lesson, lessons_text, read_lessons
-from rooflift.optimize.prompt import within
+from rooflift.optimize.written import within
 from rooflift.project.gpus import spec_for_key
 from rooflift.project.operator import load_operator
 

@@ -16,7 +16,9 @@ from rooflift.analysis.selection import Selection, figures, missing, of, select
 from rooflift.cli import completion
 from rooflift.lint.rules import rules
 from rooflift.optimize.optimize import default_stages
-from rooflift.optimize.prompt import NOT_PUBLISHED, Prompt, markdown, output_rules, prompt, sheet_figures, stage_metrics
+from rooflift.optimize.prompt import Prompt, output_rules, prompt, stage_metrics
+from rooflift.optimize.spec import NOT_PUBLISHED, sheet_figures
+from rooflift.optimize.written import markdown
 from rooflift.project.gpus import spec_for_key, specs
 from rooflift.project.operator import load_operator
 from rooflift.project.stages import stage, stages

@@ -7,26 +7,23 @@ moment.
 
 from __future__ import annotations
 
-import ast
 import os
 import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
-from rooflift import pipeline
-from rooflift.analysis.selection import Selection, advise, figures, of, select
-from rooflift.errors import CatalogError, KernelFault, RunFault, WrongResult
+from rooflift.analysis.selection import figures, of, select
+from rooflift.errors import CatalogError, RunFault
 from rooflift.files import read_regular
-from rooflift.measure.request import Request, command_line
 from rooflift.optimize.agent import SEARCH
 from rooflift.optimize.attempt import Accepted, Attempt, read_text
+from rooflift.optimize.bench import Bench
 from rooflift.optimize.classes import class_of, classes
 from rooflift.optimize.example import example_text
 from rooflift.optimize.journal import (
@@ -42,19 +39,17 @@ from rooflift.optimize.journal import (
     state_of,
 )
 from rooflift.optimize.lessons import Lesson, add_lesson, changes, lessons_text, read_lessons
-from rooflift.optimize.prompt import markdown, prompt, within
+from rooflift.optimize.prompt import prompt
 from rooflift.optimize.question import Question, Tried, title_of
 from rooflift.optimize.setting import Setting
-from rooflift.optimize.verdict import NotKept, require_faster
-from rooflift.project.header import parse_header
-from rooflift.project.operator import Operator, Version, load_operator
+from rooflift.optimize.verdict import NotKept
+from rooflift.optimize.written import markdown, within
 from rooflift.project.settings import build_folder, reports_folder
 from rooflift.runs import atomic, redact
-from rooflift.runs.find import newest_on
 from rooflift.runs.roofs import newest_roofs
-from rooflift.runs.run import Run, read_run
+from rooflift.runs.run import read_run
 from rooflift.runs.verify import sha256
-from rooflift.schema import MeasureOptions, reason
+from rooflift.schema import reason
 
 JOURNAL = "journal.jsonl"
 
@@ -111,17 +106,16 @@ class Loop:
             os.fsync(file.fileno())
         self.state = state_of(read_journal(path.read_bytes())[0])
 
-    def operator(self) -> Operator:
-        """Return the loop's operator: the base and what was kept, and no version that the journal lacks."""
-        found = load_operator(self.setting.folder, self.setting.operator.label)
-        return replace(found, versions=found.versions[: self.state.next_version])
+    @property
+    def _bench(self) -> Bench:
+        return Bench(self.setting, self.state)
 
     def run(self) -> None:
         """Do the iterations that are left, then measure all kept versions in one run."""
         while not self.state.stopped:
-            reason, steps = self._reached(), self.state.next_steps()
+            reason, steps = self._bench.reached(), self.state.next_steps()
             if reason or not steps:
-                self._record(Stopped(reason or "every stage had its iterations", self._last_run()))
+                self._record(Stopped(reason or "every stage had its iterations", self._bench.last_run()))
                 break
             for step, made in zip(steps, self._made(steps), strict=True):
                 done = self.judged(step, made)
@@ -141,7 +135,7 @@ class Loop:
             attempt = Attempt(
                 setting=self.setting,
                 step=step,
-                base=self._version(step.base)[1],
+                base=self._bench.version(step.base)[1],
                 place=place,
                 interpret=started.gpu is None,
                 seed=started.seed,
@@ -168,7 +162,7 @@ class Loop:
             name = f"v{self.state.next_version}_{step.stage}"
             candidate = place / f"{name}.py"
             candidate.write_text(made.code, encoding="utf-8")
-            measured = self._timed(step, candidate, place) if self.state.started.gpu else {"flag": "not timed"}
+            measured = self._bench.timed(step, candidate, place) if self.state.started.gpu else {"flag": "not timed"}
             atomic.write_file(self.kernels / candidate.name, made.code)
         except NotKept as end:
             why = [redact.redact_text(_encodable(text), self.hidden) for text in end.why]  # a traceback holds paths
@@ -182,8 +176,8 @@ class Loop:
 
         `beside` are the titles of candidates of the same iteration.
         """
-        run, about = self._measured(step.base)
-        operator, version = self._version(step.base)
+        run, about = self._bench.measured(step.base)
+        operator, version = self._bench.version(step.base)
         root, spec = self.setting.root, self.setting.spec
         there = newest_roofs(reports_folder(root), spec.matches[0])
         operator_class = class_of(self.setting.operator.reference)
@@ -243,92 +237,6 @@ class Loop:
     def _title(self, one: Iteration | Step) -> str:
         candidate = self.setting.folder / "iterations" / f"{one.number:03}" / "candidate.txt"
         return title_of(read_text(candidate)) if candidate.exists() else ""
-
-    def _timed(self, step: Step, candidate: Path, place: Path) -> dict[str, object]:
-        """Profile a candidate beside its base, twice; return its figures if it is faster both times.
-
-        Raises:
-            NotKept: it cannot be profiled, needs less than the work of the case does, or is not faster.
-        """
-        header = parse_header(ast.parse(candidate.read_text(encoding="utf-8")), candidate)
-        own = Version(self.state.next_version, candidate.stem, candidate, header)
-        operator, base = self._version(step.base)
-        both = replace(operator, versions=(*operator.versions, own))
-        try:
-            found = require_faster(self._profiled(both, [base, own], place / "run"), base.name, own.name)
-            # a second time, in processes of their own: what was lucky or found its moment is not kept
-            require_faster(self._profiled(both, [base, own], place / "again"), base.name, own.name, "again")
-        except (KernelFault, WrongResult) as fault:
-            raise NotKept("profile", [str(fault)]) from None
-        return found
-
-    def _version(self, name: str) -> tuple[Operator, Version]:
-        """Return the operator and one of its versions."""
-        operator = self.operator()
-        return operator, next(version for version in operator.versions if version.name == name)
-
-    def _measured(self, base: str) -> tuple[Run, Selection]:
-        """Return a run with a version, and where in it; without a GPU a recorded run of the project."""
-        setting = self.setting
-        if self.state.started.gpu is None:
-            run = newest_on(setting.root, setting.operator.label, setting.spec.matches)
-            return run, select(run, setting.base.name)
-        for one in self.state.kept:
-            if one.version == base:
-                run = read_run(setting.folder / "iterations" / f"{one.number:03}" / "run", setting.root)
-                return run, select(run, base)
-        operator, version = self._version(base)
-        run = self._profiled(operator, [version], setting.folder / "iterations" / "000" / "run")
-        return run, select(run, base)
-
-    def _profiled(self, operator: Operator, versions: Sequence[Version], out: Path, *, baselines: bool = False) -> Run:
-        """Return the run in `out`, measured now unless it is there."""
-        if not out.exists():
-            started = self.state.started
-            request = Request(
-                root=self.setting.root,
-                operator=operator,
-                versions=versions,
-                cases=operator.select_cases([], "bench"),
-                dtypes=[],
-                metric_set=self.setting.metric_set,
-                timeout_s=self.setting.timeout_s,
-                command=command_line(
-                    "optimize",
-                    operator.label,
-                    base=self.setting.base.name,
-                    stages=",".join(started.stages),
-                    iterations=started.iterations,
-                    metrics=self.setting.metric_set,
-                ),
-                about=f"Versions of an optimize loop: {started.base} is {self.setting.base.name} of the project.",
-                options=MeasureOptions(slow_baselines=baselines),
-                sandbox=self.setting.sandbox,
-            )
-            with self.setting.progress() as progress:
-                told = pipeline.profile(request, out, progress)
-            if told.resumed:
-                self.setting.note(told.resumed)
-        return read_run(out, self.setting.root)
-
-    def _reached(self) -> str:
-        """Return the stop rule's reason, "" while there is something to gain."""
-        run, about = self._measured(self.state.base)
-        found = advise(run, about)
-        if not found.stop:
-            return ""
-        if found.sol_pct is None:
-            return f"{about} keeps {found.bottleneck} at its peak with the compulsory bytes"
-        return f"{about} is at {found.sol_pct:.1f} % of SOL ({found.sol_binds})"
-
-    def _last_run(self) -> str:
-        """Measure all versions of the loop in one run and return its folder, relative to the loop's; "" untimed."""
-        if self.state.started.gpu is None:
-            return ""
-        place = Path("reports", self.setting.operator.name, "optimize")
-        operator = self.operator()
-        self._profiled(operator, operator.versions, self.setting.folder / place, baselines=self.setting.baselines)
-        return place.as_posix()
 
     def hand_over(self, folder: Path) -> list[Path]:
         """Copy the kept versions into an operator's folder under the next free numbers, each content once."""

@@ -1,10 +1,9 @@
-"""The prompt: what a writer of kernels needs for the next version, as data and as Markdown. Runs nothing."""
+"""The prompt: what a writer of kernels needs for the next version, as data. Runs nothing."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -16,10 +15,11 @@ from rooflift.analysis.predictions import judge
 from rooflift.analysis.selection import Selection
 from rooflift.analysis.summary import KEY
 from rooflift.errors import RunFault
-from rooflift.escape import environment
 from rooflift.lint.rules import rules
 from rooflift.ncu.metrics import BY_NAME
 from rooflift.ncu.report import report_device
+from rooflift.optimize.spec import Figure, sheet_figures
+from rooflift.optimize.written import markdown
 from rooflift.project.cases import Case
 from rooflift.project.gpus import GpuSpec, overruled, spec_for_name
 from rooflift.project.operator import Operator, Version
@@ -31,18 +31,6 @@ from rooflift.runs.find import ladder_label
 from rooflift.runs.run import Run
 from rooflift.runs.verify import sha256
 from rooflift.schema import CompiledKernel, Roofs
-
-MOST_PROMPT = 120_000  # characters; what is beyond them is left out, and named
-NOT_PUBLISHED = "not published"
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """One line of the target's spec."""
-
-    name: str
-    value: float | str
-    unit: str
-    source: str
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -198,67 +186,10 @@ def _hot_lines(run: Run, about: Selection) -> list[str]:
     return [] if found is None else [behind(found), *map(str, queries.symptoms(run, about)), *sentences(found)]
 
 
-def markdown(told: Prompt) -> str:
-    """Return a prompt as Markdown."""
-    templates = environment("rooflift.optimize")
-    templates.filters["figure"] = figure
-    templates.filters["json"] = lambda value: json.dumps(value, indent=2)
-    return templates.get_template("prompt.md.j2").render(msgspec.structs.asdict(told))
-
-
-def within(text: str, parts: Mapping[str, str], most: int = MOST_PROMPT) -> str:
-    r"""Return a prompt with those parts that fit into so many characters, in their order, and what was left out.
-
-    >>> within("prompt", {"lessons": " a", "example": " much longer"}, most=10)
-    'prompt a\nLeft out, as the prompt would be too long: example.\n'
-    """
-    left = []
-    for name, part in parts.items():
-        if len(text) + len(part) <= most:
-            text += part
-        else:
-            left.append(name)
-    return text + (f"\nLeft out, as the prompt would be too long: {', '.join(left)}.\n" if left else "")
-
-
 def output_rules(stage_name: str) -> list[str]:
     """Return what `rooflift lint` will ask of the candidate: its general rules, and those of the stage."""
     others = {rule for found in stages().values() for rule in found.lint_rules} - {*stage(stage_name).lint_rules}
     return [f"{text} ({name})" for name, text in rules().items() if name not in others]
-
-
-def sheet_figures(spec: GpuSpec) -> list[Figure]:
-    """Return a GPU's spec as lines, each with its source; a figure that is not published says so."""
-    lines = (
-        ("architecture", "Architecture", 1, ""),
-        ("compute_capability", "Compute capability", 1, ""),
-        ("sm_count", "Number of SMs", 1, ""),
-        ("dram_bytes_per_s", "Memory bandwidth", 1e9, "GB/s"),
-        ("fp32_flops_per_s", "FP32 rate", 1e12, "TFLOP/s"),
-        ("tf32_flops_per_s", "TF32 tensor rate, dense", 1e12, "TFLOP/s"),
-        ("bf16_flops_per_s", "BF16 tensor rate, dense", 1e12, "TFLOP/s"),
-        ("fp16_flops_per_s", "FP16 tensor rate, dense", 1e12, "TFLOP/s"),
-        ("boost_clock_hz", "Boost clock", 1e6, "MHz"),
-        ("registers_per_sm", "Registers per SM", 1, ""),
-        ("max_registers_per_thread", "Most registers per thread", 1, ""),
-        ("max_threads_per_block", "Most threads per block", 1, ""),
-        ("max_threads_per_sm", "Most threads per SM", 1, ""),
-        ("warp_size", "Warp size", 1, ""),
-        ("max_warps_per_sm", "Most warps per SM", 1, ""),
-        ("max_blocks_per_sm", "Most blocks per SM", 1, ""),
-        ("shared_bytes_per_sm", "Shared memory per SM", 1024, "KB"),
-        ("max_shared_bytes_per_block", "Most shared memory per block", 1024, "KB"),
-        ("l2_bytes", "L2 cache, of all SMs", 2**20, "MB"),
-    )
-    found = []
-    for field, name, factor, unit in lines:
-        value = getattr(spec, field)
-        if value is None:
-            found.append(Figure(name, NOT_PUBLISHED, "", spec.source))
-        else:
-            shown = value if isinstance(value, str) else float(f"{value / factor:.6g}")
-            found.append(Figure(name, shown, unit, spec.source_of(field)))
-    return found
 
 
 def stage_metrics(stage_name: str, row: dict[str, Any], missing: dict[str, str]) -> list[Metric]:
@@ -275,11 +206,6 @@ def stage_metrics(stage_name: str, row: dict[str, Any], missing: dict[str, str])
         ncu_name = BY_NAME[wanted.name].ncu[0]
         found.append(Metric(wanted.name, ncu_name, shown, wanted.want or "any value", verdict, wanted.why))
     return found
-
-
-def figure(value: float | str) -> str:
-    """Return a number as people read it, a text as it stands."""
-    return value if isinstance(value, str) else f"{value:.10g}"
 
 
 def _metrics(run: Run, about: Selection) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
