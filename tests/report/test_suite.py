@@ -137,7 +137,7 @@ def columns_of(panel: Any) -> dict[str, list[str]]:
 
 def test_figure_has_a_panel_a_dtype_and_every_share_in_its_cell(suite_run: Path) -> None:
     panels = figure_of(suite_run).axes
-    assert [panel.get_xlabel() for panel in panels] == ["float32", "float16", "bfloat16"]
+    assert [panel.get_title("left") for panel in panels] == ["float32", "float16", "bfloat16"]
     float16 = columns_of(panels[1])
     assert list(float16) == ["v0", "v1", "best baseline"]
     assert float16["v1"] == [f"{100 / (1.6 + 0.01 * place):.0f}" for place in range(12)]
@@ -158,6 +158,18 @@ def test_figure_of_many_versions_shows_the_last_and_those_that_are_the_fastest_s
     many = [own.assign(provider=f"v{n}_more", sol_pct=own["sol_pct"] - n) for n in range(2, 12)]
     figure = suite_figure(pd.concat([frame, *many]), title="", footnote="")
     assert list(columns_of(figure.axes[0])) == ["v1", "v11", "best baseline"]
+
+
+def test_panel_has_only_the_rows_of_cases_that_have_its_dtype(suite_run: Path) -> None:
+    run = read_run(suite_run)
+    frame = shares(run.manifest, run.timings)
+    many = [frame.assign(provider=frame["provider"] + f"_{n}") for n in range(3)]  # wide: a dtype a line of panels
+    frame = pd.concat([frame, *many])
+    frame = frame[(frame["dtype"] != "float16") | frame["case"].isin(["k7_56", "k5_28"])]
+    panels = suite_figure(frame, title="", footnote="").axes
+    rows = {panel.get_title("left"): [label.get_text() for label in panel.get_yticklabels()] for panel in panels}
+    assert {dtype: len(names) for dtype, names in rows.items()} == {"float32": 12, "bfloat16": 12, "float16": 2}
+    assert {name.replace(" ", "_") for name in rows["float16"]} == {"k7_56", "k5_28"}
 
 
 def test_figure_fits_its_names_and_is_small(suite_run: Path, tmp_path: Path) -> None:

@@ -22,22 +22,26 @@ ON_PALE, ON_DARK = "#10151b", "#fdfdfd"  # the numbers on them
 
 @styled()
 def suite_figure(shares: pd.DataFrame, *, title: str, footnote: str) -> Figure:
-    """Draw a panel a dtype, a row a case, a column a version and one for the best baseline, each cell its SOL %.
+    """Draw a panel a dtype, a row a case it has, a column a version and one for the best baseline, each cell its SOL %.
 
-    `shares` has one row a provider, case and dtype: provider, case, dtype, is_version and sol_pct. A cell is framed
-    where the best baseline is faster than all that is shown. Of many versions those are shown that are the fastest
+    `shares` has one row a provider, case and dtype: provider, case, dtype, is_version and sol_pct. The fastest version
+    of a case is framed where the best baseline is faster. Of many versions those are shown that are the fastest
     somewhere, and the last.
     """
-    cases, dtypes = (list(dict.fromkeys(shares[column])) for column in ("case", "dtype"))
+    dtypes = list(dict.fromkeys(shares["dtype"]))
     versions = _shown(shares)
     baselines = shares[~shares["is_version"].astype(bool)]
     best = baselines.groupby(["dtype", "case"])["sol_pct"].max()
     places = shares.set_index(["dtype", "provider", "case"])["sol_pct"].astype(float)
     a_row = max(1, min(len(dtypes), 12 // (len(versions) + 1)))
-    rows = math.ceil(len(dtypes) / a_row)
-    spec = page(title, _with_names(footnote, baselines), height_in=0.75 + rows * (0.85 + ROW_IN * len(cases)))
+    rows = [dtypes[first : first + a_row] for first in range(0, len(dtypes), a_row)]
+    cases_of = [list(dict.fromkeys(shares.loc[shares["dtype"].isin(row), "case"])) for row in rows]
+    heights = [0.85 + ROW_IN * len(cases) for cases in cases_of]
+    spec = page(title, _with_names(footnote, baselines), height_in=0.75 + sum(heights))
+    grid = spec.add_gridspec(len(rows), a_row, height_ratios=[len(cases) for cases in cases_of])
     for place, dtype in enumerate(dtypes):
-        axes = spec.add_subplot(rows, a_row, place + 1)
+        cases = cases_of[place // a_row]
+        axes = spec.add_subplot(grid[place // a_row, place % a_row])
         columns = [[float(places.get((dtype, version, case), math.nan)) for case in cases] for version in versions]
         beside = [float(best.get((dtype, case), math.nan)) for case in cases]
         for across, column in enumerate([*columns, beside]):
@@ -52,7 +56,7 @@ def suite_figure(shares: pd.DataFrame, *, title: str, footnote: str) -> Figure:
         for side in axes.spines.values():
             side.set_visible(False)
         name_rows(axes, cases)
-        axes.set_xlabel(dtype, fontsize=FONT_PT, color=INK, fontweight="bold")
+        axes.set_title(dtype, fontsize=FONT_PT, color=INK, fontweight="bold", loc="left")
         if place % a_row:
             axes.tick_params(axis="y", labelleft=False)
     return spec
@@ -90,5 +94,9 @@ def _draw_cell(axes: Axes, across: int, down: int, share: float, *, behind: bool
 
 def _with_names(footnote: str, baselines: pd.DataFrame) -> str:
     names = ", ".join(dict.fromkeys(map(str, baselines["provider"])))
-    about = f"SOL % in each case; framed where the best baseline ({names}) is faster. " if names else "SOL %. "
+    about = (
+        f"SOL % in each case; the fastest version is framed where the best baseline ({names}) is faster. "
+        if names
+        else "SOL %. "
+    )
     return about + footnote
