@@ -303,6 +303,12 @@ def test_version_without_dram_counters_is_left_out_and_named_in_the_footnote() -
     assert any("Not drawn, no DRAM metrics: v1_grid." in text and "Measured on" in text for text in words(figure))
 
 
+def test_version_without_flop_metrics_is_left_out_for_these_though_its_dram_bytes_are_known() -> None:
+    summary = trail([35, 70]).assign(dram_bytes=2e9)
+    summary.loc[1, ["flop", "intensity", "flops_per_s"]] = math.nan
+    assert any("Not drawn, no FLOP metrics: v1_grid." in text for text in words(roofline(summary)))
+
+
 def test_version_that_counted_no_flop_is_left_out_and_named_in_the_footnote() -> None:
     summary = trail([35, 70])
     summary.loc[0, ["intensity", "flops_per_s"]] = 0.0

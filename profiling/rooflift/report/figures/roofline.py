@@ -92,7 +92,8 @@ def _points(rows: pd.DataFrame) -> tuple[list[_Point], list[str]]:
     for place, row in enumerate(rows.to_dict("records")):
         version, flops_per_s, sol_pct = str(row["version"]), float(row["flops_per_s"]), float(row["sol_pct"])
         if math.isnan(row["intensity"]):
-            left_out.setdefault("no DRAM metrics", []).append(version)
+            missing = "FLOP" if row.get("dram_bytes", math.nan) > 0 else "DRAM"
+            left_out.setdefault(f"no {missing} metrics", []).append(version)
             continue
         if not (row["intensity"] > 0 and flops_per_s > 0):
             left_out.setdefault("no FLOP/s", []).append(version)
