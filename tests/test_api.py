@@ -178,7 +178,8 @@ def test_figures_are_those_that_the_run_has_values_for() -> None:
 def test_objects_show_themselves_as_pictures_and_tables() -> None:
     run = rl.latest("depthwise_conv2d", gpu="H100", suite=True)
     first, last = run.versions[0], run.versions[-1]
-    for shown in (run, run.compare(first, last), run.advice(first), rl.operator("rms_norm")):
+    report = rl.launches(rl.latest("rms_norm").reports[0])
+    for shown in (run, run.compare(first, last), run.advice(first), rl.operator("rms_norm"), report):
         assert "<table" in shown._repr_html_()
         assert len(repr(shown)) < 200
     assert rl.latest("rms_norm").roofline()._repr_png_().startswith(b"\x89PNG")

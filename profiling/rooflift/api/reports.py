@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rooflift.analysis import launches as found_launches
-from rooflift.api.shown import Part, Titled, records
+from rooflift.api.shown import Part, Titled, html_table, records
 from rooflift.errors import CatalogError
 from rooflift.report.launches import detail_parts, kernel_table, rest_line, summary_line, values_table
 
@@ -53,7 +53,7 @@ def is_file(what: str) -> bool:
     return not (path / "run.json").exists() and (path.is_file() or path.suffix.lower() in SUFFIXES)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Launches:
     """The launches of a file, by kernel: the largest share of time first, and the metrics of the first one."""
 
@@ -69,8 +69,7 @@ class Launches:
     def parts(self) -> list[Part]:
         """Return what a terminal shows: the kernels by share of time, then the metrics of the first."""
         kernels, frame = self.table(), self.metrics.frame
-        title = summary_line(self.file.name, self.metrics, self.chosen)
-        table = Titled(title, kernel_table(kernels, full_names=self.full_names))
+        table = Titled(self._title, kernel_table(kernels, full_names=self.full_names))
         first = kernels.iloc[0]
         others = [] if len(kernels) == 1 else ["`--kernel REGEX` or `--launch N` shows another one."]
         details = detail_parts(first, frame, self.chosen, self.file, self.metrics, full_names=self.full_names)
@@ -82,6 +81,16 @@ class Launches:
         frame = self.metrics.frame
         keys = self.chosen[found_launches.LAUNCH]
         return records(frame.merge(keys, on=found_launches.LAUNCH, how="inner"))
+
+    @property
+    def _title(self) -> str:
+        return summary_line(self.file.name, self.metrics, self.chosen)
+
+    def __repr__(self) -> str:
+        return f"<Launches {self._title}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(kernel_table(self.table(), full_names=self.full_names), self._title)
 
 
 @dataclass(frozen=True)
