@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from rooflift.api.history import History
+from rooflift.api.ladders import Ladders
 from rooflift.api.run import Run
 from rooflift.api.shown import Part, Titled, html_table, short, texts
 from rooflift.errors import CatalogError, RunFault, did_you_mean
@@ -126,6 +127,15 @@ class Runs(Sequence[Run]):
                 f"no run timed a version {version!r}", did_you_mean(version, sorted({row["version"] for row in found}))
             )
         return History(own, version=version)
+
+    def ladders(self) -> Ladders:
+        """Return the ladders of these runs side by side: SOL % by version on the case that each is about.
+
+        >>> import rooflift as rl
+        >>> rl.runs("softmax", "cumsum", gpu="H100", metrics=True).ladders().table()["operator"].tolist()
+        ['cumsum', 'softmax']
+        """
+        return Ladders(self)
 
     def compress(self) -> Packed:
         """Put the reports of these runs into gzip; everything that opens a run reads them so.

@@ -21,15 +21,15 @@ ON_PALE, ON_DARK = "#10151b", "#fdfdfd"  # the numbers on them
 
 
 @styled()
-def suite_figure(shares: pd.DataFrame, *, title: str, footnote: str) -> Figure:
+def suite_figure(shares: pd.DataFrame, *, title: str, footnote: str, most: int | None = MOST_VERSIONS) -> Figure:
     """Draw a panel a dtype, a row a case it has, a column a version and one for the best baseline, each cell its SOL %.
 
     `shares` has one row a provider, case and dtype: provider, case, dtype, is_version and sol_pct. The fastest version
-    of a case is framed where the best baseline is faster. Of many versions those are shown that are the fastest
-    somewhere, and the last.
+    of a case is framed where the best baseline is faster. Of more than `most` versions those are shown that are the
+    fastest somewhere, and the last.
     """
     dtypes = list(dict.fromkeys(shares["dtype"]))
-    versions = _shown(shares)
+    versions = _shown(shares, most)
     baselines = shares[~shares["is_version"].astype(bool)]
     best = baselines.groupby(["dtype", "case"])["sol_pct"].max()
     places = shares.set_index(["dtype", "provider", "case"])["sol_pct"].astype(float)
@@ -62,14 +62,14 @@ def suite_figure(shares: pd.DataFrame, *, title: str, footnote: str) -> Figure:
     return spec
 
 
-def _shown(shares: pd.DataFrame) -> list[str]:
+def _shown(shares: pd.DataFrame, most: int | None) -> list[str]:
     """Return the versions, or of many the last and those that are the fastest most often."""
     own = shares[shares["is_version"].astype(bool)]
     versions = list(dict.fromkeys(map(str, own["provider"])))
-    if len(versions) <= MOST_VERSIONS:
+    if most is None or len(versions) <= most:
         return versions
     fastest = own.sort_values("sol_pct", ascending=False).drop_duplicates(["case", "dtype"])["provider"]
-    kept = {versions[-1], *fastest.value_counts().index[: MOST_VERSIONS - 1]}
+    kept = {versions[-1], *fastest.value_counts().index[: most - 1]}
     return [version for version in versions if version in kept]
 
 
