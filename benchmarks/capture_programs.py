@@ -23,6 +23,7 @@ from rooflift.runs.run import read_run
 
 PROGRAMS = Path(__file__).parent / "programs"
 SOURCE = str(Path(rl.__file__).parents[1])
+FILTERS = ("--kernel-name-base", "--kernel-id", "--nvtx-include")
 Found = dict[str, Any]
 
 
@@ -41,6 +42,9 @@ def capture(folder: Path, options: Sequence[str], program: Sequence[str], **vari
     for kernel in found["kernels"][:5]:
         print(f"  by {found['by']}: {kernel['kernel'][:70]} x{kernel['launches']} {kernel['share_pct']:.1f} %")
     found["read"] = [read_run(folder / name) for name in found["runs"]]
+    for run in found["read"][:1]:
+        asked = run.manifest.ncu_command
+        print("  asked", *(f"{word} {asked[asked.index(word) + 1]}" for word in FILTERS if word in asked))
     for run in found["read"]:
         print("  ", run.folder.name, *(f"{row.provider} {row.median_us:.1f} us;" for row in run.timings.itertuples()))
     return found
