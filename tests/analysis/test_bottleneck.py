@@ -125,17 +125,17 @@ def test_small_grid_that_keeps_a_resource_busy_is_bound_by_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "counters",
+    ("counters", "lacking"),
     [
-        pytest.param({}, id="nothing"),
-        pytest.param(dict.fromkeys(BY_NAME, math.nan), id="all missing"),
-        pytest.param({"dram_pct": 93.0, "l2_hit_pct": 50.0}, id="no compute"),
-        pytest.param({"sm_pct": 93.0, "l2_hit_pct": 50.0}, id="compute alone"),
-        pytest.param(QUIET | {"dram_pct": math.nan, "alu_pct": 90.0}, id="no memory"),
+        pytest.param({}, "memory and compute", id="nothing"),
+        pytest.param(dict.fromkeys(BY_NAME, math.nan), "memory and compute", id="all missing"),
+        pytest.param({"dram_pct": 93.0, "l2_hit_pct": 50.0}, "compute; dram_pct 93 is there", id="no compute"),
+        pytest.param({"sm_pct": 93.0, "l2_hit_pct": 50.0}, "memory; sm_pct 93 is there", id="compute alone"),
+        pytest.param(QUIET | {"dram_pct": math.nan, "alu_pct": 90.0}, "memory; alu_pct 90 is there", id="no memory"),
     ],
 )
-def test_without_the_counters_nothing_is_claimed(counters: dict[str, float]) -> None:
-    assert find_bottleneck(counters) == Bottleneck("unknown", "the metrics of memory and pipes were not collected")
+def test_without_the_counters_nothing_is_claimed(counters: dict[str, float], lacking: str) -> None:
+    assert find_bottleneck(counters) == Bottleneck("unknown", f"no metrics were collected of {lacking}")
 
 
 def test_one_missing_pipe_does_not_hide_the_others() -> None:

@@ -39,7 +39,17 @@ OTHERS = {
     "printed": (b"==PROF== Connected\n  k (1, 1, 1)\n    Section: GPU", "what ncu prints", "--csv --page raw"),
     "half of gzip": (gzip.compress(DATA)[:2000], "cut off", "again"),
     "damaged gzip": (gzip.compress(DATA)[:-8] + bytes(8), "damaged", "again"),
-    "gzip in gzip": (gzip.compress(gzip.compress(DATA)), "no Nsight Compute report", "ncu-rep"),
+    "gzip in gzip": (gzip.compress(gzip.compress(DATA)), "gzip twice", "Unpack"),
+    "annex": (b"/annex/objects/MD5E-s3--0.ncu-rep\n", "a pointer of git-annex", "git annex get"),
+    "refusal": (b"404: Not Found", "a server's refusal", "Download"),
+    "nvprof": (b'==7== NVPROF is profiling process 7\n"Type","Time(%)","Time"\n', "nvprof", "ncu --csv"),
+    "nvprof metrics": (
+        b'"Device","Kernel","Invocations","Metric Name","Metric Description","Min"\n',
+        "nvprof",
+        "ncu -o",
+    ),
+    "nsys stats": (b"Processing\n\nTime (%),Total Time (ns),Instances,Name\n99,1,1,k\n", "`nsys stats`", "ncu -o"),
+    "source page": (b'"#","Address","Source","# Samples"\n', "the source page", "rooflift hotspots"),
 }
 
 

@@ -255,3 +255,9 @@ def test_csv_that_is_damaged_or_empty_is_refused(tmp_path: Path, line: str) -> N
     (tmp_path / "a.csv").write_text(LONG.splitlines()[1] + "\n" + line + "\n")
     with pytest.raises(RunFault, match=r"line 2 of the table|no kernel launch"):
         read_file(tmp_path / "a.csv")
+
+
+def test_metric_that_is_marked_is_not_called_absent() -> None:
+    told = " ".join(part for part in rl.launches(case("j08")).parts() if isinstance(part, str))
+    assert "Doubtful: SM Throughput (sm_pct) 250" in told
+    assert "86 of rooflift's 91 metrics are not in it: L2 Throughput," in told

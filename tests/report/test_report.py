@@ -95,7 +95,7 @@ def test_without_counters_one_line_says_that_no_limit_is_known(
 ) -> None:
     uncounted = told_with(metrics=h100.metrics.iloc[:0])
     assert section(written(uncounted), "## Bottlenecks").strip() == (
-        "- **v0_baseline, v1_grid**: unknown (the metrics of memory and pipes were not collected)"
+        "- **v0_baseline, v1_grid**: unknown (no metrics were collected of memory and compute)"
     )
     assert headline(uncounted).endswith("GB/s).")
 

@@ -144,7 +144,7 @@ def diagnose(
 def _how(sol: SpeedOfLight, topics: Sequence[str], limit: Bottleneck, *, stop: bool) -> str:
     if stop:
         return {"": FEWER_BYTES, MEMORY: FEWER_BYTES, SPECIAL: FEWER_SPECIAL}.get(sol.binds, FEWER_FLOP)
-    if limit.resource == "unknown" and limit.evidence != NOT_COUNTED:
+    if limit.resource == "unknown" and not limit.evidence.startswith(NOT_COUNTED):
         return "what ncu says below names the cause; collect the report again"
     return remedies()[topics[0] if topics[0] in remedies() else limit.resource]
 

@@ -27,7 +27,8 @@ EXPLAINED = 2.0  # points: a throughput this near to a known unit of it is that 
 SOME_UNIT = "SM"  # the throughput of the SMs, where no unit of theirs that was collected explains it
 SOME_MEMORY = "memory"  # that of the memory system
 NO_STALL = ("stall_selected", "stall_not_selected")  # these warps were able to issue
-NOT_COUNTED = "the metrics of memory and pipes were not collected"
+NOT_COUNTED = "no metrics were collected"
+SIDES = {"memory": ("dram_pct", "memory_pct"), "compute": ("sm_pct", *PIPES)}  # one alone says nothing of the other
 MEMORY_UNITS = ("dram_pct", "l2_pct", "l1_pct", "l1_active_pct")
 
 
@@ -92,7 +93,7 @@ def find_bottleneck(metrics: Mapping[str, float], missing: Mapping[str, str] | N
     known = elapsed_shares(metrics)
     name = busiest(known)
     if not name or not _both_sides(metrics, known):
-        return Bottleneck("unknown", _why_unknown(metrics, missing or {}))
+        return Bottleneck("unknown", _why_unknown(metrics, known, missing or {}))
     if known[name] >= BUSY_PCT:
         return _busy(name, known, metrics)
     waves = metrics.get("waves", math.nan)
@@ -132,13 +133,12 @@ def _plausible(metrics: Mapping[str, float], name: str) -> float | None:
 
 def _both_sides(metrics: Mapping[str, float], known: Mapping[str, float]) -> bool:
     """Tell whether compute and memory were collected: one alone says nothing of the other."""
-    memory, compute = ("dram_pct", "memory_pct"), ("sm_pct", *PIPES)
     return any(name in SOL_UNITS for name in known) or all(
-        any(_plausible(metrics, name) is not None for name in side) for side in (memory, compute)
+        any(_plausible(metrics, name) is not None for name in side) for side in SIDES.values()
     )
 
 
-def _why_unknown(metrics: Mapping[str, float], missing: Mapping[str, str]) -> str:
+def _why_unknown(metrics: Mapping[str, float], known: Mapping[str, float], missing: Mapping[str, str]) -> str:
     needed = ("sm_pct", "memory_pct", "dram_pct")
     if any(missing.get(name, "").startswith(NOT_A_NUMBER) for name in needed):
         return "the values are not numbers: ncu could not collect them"
@@ -146,7 +146,9 @@ def _why_unknown(metrics: Mapping[str, float], missing: Mapping[str, str]) -> st
         why = reason(name, float(metrics.get(name, math.nan)), missing=missing.get(name, ""))
         if is_doubt(why):
             return f"{name} {why}"
-    return NOT_COUNTED
+    name = busiest(known)
+    lacking = [side for side, names in SIDES.items() if all(_plausible(metrics, one) is None for one in names)]
+    return f"{NOT_COUNTED} of {' and '.join(lacking)}{f'; {name} {known[name]:.0f} is there' if name else ''}"
 
 
 @cache

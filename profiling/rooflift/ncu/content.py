@@ -37,6 +37,9 @@ _UTF8 = "Write it in UTF-8: in PowerShell `ncu ... | Out-File -Encoding utf8 FIL
 _OTHERS = (  # how a file begins, what it is, what to do
     (rb"version https://git-lfs", "a Git LFS pointer, not the file itself", "Run `git lfs pull` where it lies."),
     (rb"SQLite format 3\0", "an SQLite database, such as Nsight Systems exports", _PROFILE),
+    (rb"/annex/objects/", "a pointer of git-annex, not the file itself", "Run `git annex get` where it lies."),
+    (rb"\s*(?:404|403)\b|\s*(?:not found|access denied)\b", "a server's refusal, not the file", "Download it again."),
+    (rb"\x1f\x8b", "compressed with gzip twice", _UNPACK),
     (rb"PK\x03\x04", "a zip archive", _UNPACK),
     (rb"\x28\xb5\x2f\xfd", "compressed with zstd", _UNPACK),
     (rb"\xfd7zXZ\0", "compressed with xz", _UNPACK),
@@ -50,9 +53,15 @@ _OTHERS = (  # how a file begins, what it is, what to do
     (rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head)\b", "an HTML page", "Download the file itself (GitHub: Raw)."),
 )
 _SYSTEMS = (".nsys-rep", ".qdrep", ".qdstrm")
-_CSV = re.compile(rb'^(.*[,;])?"?(Kernel Name|Function Name|Metric Name)"?[,;]', re.MULTILINE)
-_PRINTED = re.compile(rb"==PROF==|^ +Section: ", re.MULTILINE)
+_CSV = re.compile(rb'^(.*[,;\t])?"?(Kernel Name|Function Name|Metric Name)"?[,;\t]', re.MULTILINE)
 _FOR_PROGRAMS = "Have ncu print values for programs: `ncu --csv --page raw`, or keep the report with `ncu -o`."
+_LINES = "Keep the report with `ncu -o`: `rooflift hotspots` reads its lines, `rooflift show` its metrics."
+_WITHIN = (  # what stands at the beginning of some line
+    (rb'^==\d+== (NVPROF|Profiling)|Metric Description"?,|^"?Type"?,"?Time\(%\)', "what nvprof printed", _FOR_PROGRAMS),
+    (rb'^"?Time ?\(%\)"?,"?Total Time', "a table of `nsys stats`", _PROFILE),
+    (rb'^"?#"?,.*"?Address"?,"?Source"?', "the source page of ncu: lines, no metrics of a launch", _LINES),
+)
+_PRINTED = re.compile(rb"==PROF==|^ +Section: ", re.MULTILINE)
 
 
 def recognize(head: bytes, name: str = "") -> Content:
@@ -72,6 +81,9 @@ def recognize(head: bytes, name: str = "") -> Content:
     text = head.removeprefix(b"\xef\xbb\xbf")
     if text.lstrip()[:1] in (b"{", b"["):
         return Content("json")
+    for within, what, remedy in _WITHIN:
+        if re.search(within, text, re.MULTILINE):
+            return Content("", what, remedy)
     if _CSV.search(text):
         return Content("csv")
     if _PRINTED.search(text):

@@ -77,7 +77,15 @@ def _text(path: Path) -> str:
 def _notes(launches: Sequence[Held]) -> tuple[str, ...]:
     assumed = {name: unit for held in launches for name, unit in held.assumed.items()}
     names = ", ".join(f"{name} in {unit}" for name, unit in assumed.items())
-    return (f"Without a unit in the file, taken as ncu prints it: {names}.",) if assumed else ()
+    averages = sorted({held.launches for held in launches if held.launches > 1})
+    return (
+        *([f"Without a unit in the file, taken as ncu prints it: {names}."] if assumed else []),
+        *(
+            [f"Values are averages of {', '.join(map(str, averages))} launches, as ncu prints a summary."]
+            if averages
+            else []
+        ),
+    )
 
 
 def _frame(rows: Sequence[MetricRow]) -> pd.DataFrame:

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from rooflift.errors import RunFault
 from rooflift.ncu.csv_metrics import KERNEL, LAUNCH, NAME, UNIT, VALUE
-from rooflift.ncu.held import Held
-from rooflift.ncu.units import Units
+from rooflift.ncu.held import Held, is_ncu_name
+from rooflift.ncu.units import Units, is_decimal_comma, plain
 
 FORM = 'Metrics are JSON of the form {"kernel": {"ncu name": number}}; a value may be {"value": 17.4, "unit": "us"}.'
+PROFILE_BEST = "Profile the best configuration with `ncu -o NAME`, and import the report."
 WRAPPERS = ("kernels", "launches", "results", "metrics", "data", "report", "actions")
 KERNEL_KEYS = (*KERNEL, "kernel", "kernel_name", "name", "function", "demangled_name", "kernelName")
 METRIC_KEYS = ("metrics", "values")
@@ -30,16 +31,76 @@ def read_json(text: str, where: str, units: Units = "auto") -> list[Held]:
         RunFault: it is no JSON of such a form, with kernel and metric; or it is something else, which is named.
     """
     try:
-        data = json.loads(text, object_pairs_hook=Pairs)
+        data = _tabular(_parsed(text))
     except (ValueError, RecursionError) as error:
         raise RunFault(f"{where}: JSON is malformed: {error}", FORM) from None
     other = _other(data)
     if other:
         raise RunFault(f"{where}: {other[0]}", other[1])
+    if is_decimal_comma((text, "") for text in _texts(data)):
+        data = _with_points(data)
     found = [held for kernel, about in _launches(data, where) for held in _held(kernel, about, where, units)]
     if not found:
         raise RunFault(f"{where}: no kernel in it", FORM)
+    names = [name for held in found for name in held.values]
+    if not any(map(is_ncu_name, names)):
+        raise RunFault(f"{where}: no metric of ncu in it, but {', '.join(dict.fromkeys(names[:3]))}", FORM)
     return found
+
+
+def _parsed(text: str) -> Any:
+    """Return what a JSON text holds; of a text with one object a line their list."""
+    try:
+        return json.loads(text, object_pairs_hook=Pairs)
+    except ValueError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2 or not all(line.strip()[0] + line.strip()[-1] == "{}" for line in lines):
+            raise
+        objects = [json.loads(line, object_pairs_hook=Pairs) for line in lines]
+        is_record = any(name in KERNEL_KEYS for name, _ in objects[0])
+        return objects if is_record else Pairs(pair for one in objects for pair in one)
+
+
+def _tabular(data: Any) -> Any:
+    """Return a table as pandas writes it, by column or split, as records; by metric and kernel as by kernel."""
+    if not isinstance(data, Pairs):
+        return data
+    named = dict(data)
+    if isinstance(named.get("columns"), list) and isinstance(named.get("data"), list):
+        return [
+            Pairs(zip(map(str, named["columns"]), row, strict=False)) for row in named["data"] if isinstance(row, list)
+        ]
+    of_names = next((named[key] for key in KERNEL_KEYS if isinstance(named.get(key), list)), None)
+    if isinstance(of_names, Pairs):  # an object with the kernel of each row
+        objects = {name: dict(column) for name, column in data if isinstance(column, Pairs)}
+        return [Pairs((name, column.get(row)) for name, column in objects.items()) for row, _ in of_names]
+    if of_names is not None:
+        lists = {name: column for name, column in data if isinstance(column, list)}
+        return [Pairs(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=False)]
+    if data and all(is_ncu_name(name) and isinstance(column, Pairs) for name, column in data):
+        kernels = dict.fromkeys(kernel for _, column in data for kernel, _ in column)
+        if not {"value", "unit"} & kernels.keys():
+            return Pairs(
+                (kernel, Pairs((name, dict(column).get(kernel)) for name, column in data)) for kernel in kernels
+            )
+    return data
+
+
+def _texts(data: Any) -> Iterator[str]:
+    """Yield the values that are text."""
+    if isinstance(data, str):
+        yield data
+    for part in [value for _, value in data] if isinstance(data, Pairs) else data if isinstance(data, list) else []:
+        yield from _texts(part)
+
+
+def _with_points(data: Any) -> Any:
+    """Return the same with numbers that have a decimal comma as ones with a point."""
+    if isinstance(data, Pairs):
+        return Pairs((name, _with_points(value)) for name, value in data)
+    if isinstance(data, list):
+        return [_with_points(value) for value in data]
+    return plain(data, decimal_comma=True) if isinstance(data, str) else data
 
 
 def _other(data: Any) -> tuple[str, str] | None:
@@ -54,11 +115,17 @@ def _other(data: Any) -> tuple[str, str] | None:
     if any("tune_params_keys" in own or ({"kernel_name", "cache"} <= own) for own in names) or (
         len(names) > 1 and sum({"time", "times", "compile_time"} <= own for own in names) > 0
     ):
-        remedy = "Profile the best configuration with `ncu -o NAME`, and import the report."
-        return "tuning results of Kernel Tuner: times of configurations, no metrics of kernels", remedy
+        return "tuning results of Kernel Tuner: times of configurations, no metrics of kernels", PROFILE_BEST
+    if any({"configuration", "measurements"} <= own for own in names):  # of the format T4
+        return "tuning results: times of configurations, no metrics of kernels", PROFILE_BEST
+    if any({"children", "frame", "metrics"} <= own for own in names):
+        return (
+            "a tree of Proton: times of scopes, no metrics of kernels",
+            "Profile the kernel with `ncu -o NAME COMMAND`.",
+        )
     if any({"nbformat", "cells"} <= own for own in names):
         return "a Jupyter notebook", FORM
-    if any("traceEvents" in own for own in names):
+    if any("traceEvents" in own or {"ph", "ts"} <= own for own in names):
         return "a trace of a timeline (Chrome, torch.profiler)", "Profile the kernel with `ncu -o NAME COMMAND`."
     return None
 
@@ -84,7 +151,9 @@ def _launches(data: Any, where: str) -> Iterator[tuple[str, Any]]:
         if any(name in KERNEL_KEYS and isinstance(value, str) for name, value in data):
             yield from _records([data], where)
             return
-        yield from data
+        kernels = [(name, about) for name, about in data if not isinstance(about, str)]  # beside words of the file
+        for name, about in kernels or data:
+            yield (_kernel_name(about) or name) if isinstance(about, Pairs) else name, about
     elif isinstance(data, list):
         yield from _records(data, where)
     else:
@@ -97,8 +166,7 @@ def _records(records: Sequence[Any], where: str) -> Iterator[tuple[str, Any]]:
     for number, record in enumerate(records):
         if not isinstance(record, Pairs):
             raise RunFault(f"{where}: record {number} is {_what(record)}, no launch", FORM)
-        named = dict(record)
-        kernel = next((named[key] for key in KERNEL_KEYS if isinstance(named.get(key), str)), None)
+        named, kernel = dict(record), _kernel_name(record)
         if kernel is None:
             remedy = f"Each record names its kernel, as {KERNEL[0]!r} or 'kernel'. {FORM}"
             raise RunFault(f"{where}: record {number} names no kernel", remedy)
@@ -112,11 +180,18 @@ def _records(records: Sequence[Any], where: str) -> Iterator[tuple[str, Any]]:
     yield from by_launch.values()
 
 
+def _kernel_name(record: Pairs) -> str | None:
+    named = dict(record)
+    return next((named[key] for key in KERNEL_KEYS if isinstance(named.get(key), str)), None)
+
+
 def _held(kernel: str, about: Any, where: str, units: Units) -> Iterator[Held]:
     """Yield the launches of one kernel; where values are lists, the first launch has the first of each."""
     if isinstance(about, list) and not isinstance(about, Pairs):
-        if about and all(isinstance(one, Pairs) and dict(one).keys() >= {"name", "value"} for one in about):
-            about = Pairs((dict(one)["name"], Pairs(p for p in one if p[0] != "name")) for one in about)
+        of_metrics = [key for key in ("name", "metric") if all(isinstance(o, Pairs) and key in dict(o) for o in about)]
+        if about and of_metrics and all("value" in dict(one) for one in about):
+            key = of_metrics[0]
+            about = Pairs((str(dict(one)[key]), Pairs(p for p in one if p[0] != key)) for one in about)
         else:
             for one in about:
                 yield from _held(kernel, one, where, units)
@@ -128,7 +203,7 @@ def _held(kernel: str, about: Any, where: str, units: Units) -> Iterator[Held]:
         about = inner
     if not about:
         raise RunFault(f"{where}: kernel {kernel!r}: a kernel without a metric", FORM)
-    values = [(name, _value(kernel, name, value, where)) for name, value in about if name not in ABOUT]
+    values = [(name, _value(kernel, name, value, where)) for name, value in about if name not in (*ABOUT, *KERNEL_KEYS)]
     count = max((len(value) for _, (value, _) in values if isinstance(value, list)), default=1)
     for launch in range(count):
         held = Held(kernel)

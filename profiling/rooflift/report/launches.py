@@ -129,13 +129,20 @@ def detail_parts(
     else:
         parts.append(title)
     parts += _told(own)
-    lacking = [metric for metric in BY_NAME if metric not in shown.index]
+    told = {metric for reasons in own["missing"] for metric, why in reasons.items() if _is_told(why)}
+    lacking = [BY_NAME[metric].label for metric in BY_NAME if metric not in shown.index and metric not in told]
     if lacking:
-        whole = ", ".join(BY_NAME[metric].label for metric in lacking[:6])
-        parts.append(f"{len(lacking)} of rooflift's {len(BY_NAME)} metrics are not in it: {whole}, ...")
+        parts.append(
+            f"{len(lacking)} of rooflift's {len(BY_NAME)} metrics are not in it: {', '.join(lacking[:6])}, ..."
+        )
     if metrics.form == "report":
         parts.append(f"Any metric of the report: `rooflift show {file} --metrics PATTERN`.")
     return parts
+
+
+def _is_told(why: str) -> bool:
+    """Tell whether a metric is in the file with a value that is no number, or that cannot be."""
+    return why.startswith(NOT_A_NUMBER) or is_doubt(why)
 
 
 def _told(own: pd.DataFrame) -> list[str]:
