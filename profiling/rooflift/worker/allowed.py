@@ -12,19 +12,23 @@ from rooflift.worker.results import Result, is_float
 if TYPE_CHECKING:
     import torch
 
+    from rooflift.worker.lengths import Lengths
+
 BLOCK = 1024  # elements whose median a scale takes a tenth of
 SLICE = 1 << 24  # elements compared at once: 128 MiB in float64
 SAMPLE = 1 << 20  # elements of which the reference's own error takes a quantile
 FP32_STEP = 2.0**-23
 NOISE = 2.0**-24  # of the inputs' size
 STEPS = 16  # units in the last place of float32 and float64: what the functions of GPUs and short sums are off by
+EIGHT_BIT_STEP = 2.0**-13  # of the largest: what Ada's and Hopper's tensor cores cut off when they add products of fp8
+EIGHT_BIT_TERMS = 32  # that one of their instructions adds
 TF32_SHARE = 2.0**-8  # where a case allows TF32: 13 bits of both factors are cut off; five times the usual error
 
 
-def bound(result: Result, spread: torch.Tensor | None, case: Case, longest_sum: int, inputs: list[Any]) -> None:
+def bound(result: Result, spread: torch.Tensor | None, case: Case, lengths: Lengths, inputs: list[Any]) -> None:
     """Set a float result's scale and the share of it that is allowed; `spread` becomes the scale."""
     result.scale = size_of_terms(result.leaf.value, spread)
-    result.share = _share(result, case, longest_sum)
+    result.share = _share(result, case, lengths, inputs)
     result.zero = _cancelled(result, inputs)
 
 
@@ -61,7 +65,7 @@ def _cancelled(result: Result, inputs: list[Any]) -> float:
     return FP32_STEP * size
 
 
-def _share(result: Result, case: Case, length: int) -> float:
+def _share(result: Result, case: Case, lengths: Lengths, inputs: list[Any]) -> float:
     """Return the share of the scale that a result may be off by."""
     import torch
 
@@ -70,12 +74,36 @@ def _share(result: Result, case: Case, length: int) -> float:
     step = torch.finfo(result.dtype).eps
     unit = step if torch.finfo(result.dtype).bits <= 16 else STEPS * step
     if result.dtype != torch.float64:
-        unit = max(unit, math.sqrt(length) * FP32_STEP)
+        unit = max(unit, math.sqrt(lengths.sums) * FP32_STEP)
     else:
-        unit = max(unit, math.sqrt(length) * step)
+        unit = max(unit, math.sqrt(lengths.sums) * step)
+    if _multiplies_eight_bits(inputs) and lengths.products > 1:
+        unit = max(unit, _eight_bit_share(lengths.products))
     if case.allow_tf32:
         unit = max(unit, TF32_SHARE)
     return max(unit, 2 * _own_share(result))
+
+
+def _multiplies_eight_bits(inputs: list[Any]) -> bool:
+    """Whether both factors of a product can be 8-bit floats: two inputs are, or every input that is a float."""
+    import torch
+
+    floats = [x for x in tensors(inputs) if is_float(x)]
+    eight = [x for x in floats if torch.finfo(x.dtype).bits == 8]
+    return bool(eight) and (len(eight) > 1 or len(eight) == len(floats))
+
+
+def _eight_bit_share(terms: int) -> float:
+    """Return what a sum of products loses in tensor cores that keep 13 bits behind the point of its largest number.
+
+    Each instruction aligns its products and the sum so far to the largest and cuts off the rest (DeepSeek-V3,
+    arXiv:2412.19437, section 3.3.2; SageAttention2, arXiv:2411.10958): the sum loses up to a step each time and always
+    towards one side, the products one each, which add up at random where their signs are.
+
+    >>> _eight_bit_share(4096) * 2**13
+    192.0
+    """
+    return (math.ceil(terms / EIGHT_BIT_TERMS) + math.sqrt(terms)) * EIGHT_BIT_STEP
 
 
 def _own_share(result: Result) -> float:

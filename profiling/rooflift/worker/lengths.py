@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 _PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "addmv": 1, "mv": 0, "dot": 0}  # which argument has K last
@@ -12,25 +13,37 @@ _SCANS = ("cumsum", "cumprod", "logcumsumexp", "_softmax", "_log_softmax")  # al
 _SUMS = ("sum", "mean", "var", "var_mean", "norm", "linalg_vector_norm", "logsumexp", "nansum", "avg_pool")
 
 
+@dataclass(slots=True)
+class Lengths:
+    """The terms of the longest sum, and of the longest among them that tensor cores take: products, convolutions."""
+
+    sums: int = 1
+    products: int = 1
+
+
 @contextlib.contextmanager
-def longest_sum() -> Iterator[list[int]]:
-    """Yield a list of one number, which grows to the length of the longest sum computed inside.
+def longest_sum() -> Iterator[Lengths]:
+    """Yield lengths that grow to those of the longest sums computed inside.
 
     >>> import torch
     >>> with longest_sum() as length:
-    ...     _ = torch.ones(3, 50) @ torch.ones(50, 2)
+    ...     _ = (torch.ones(3, 50) @ torch.ones(50, 200)).sum(-1)
     >>> length
-    [50]
+    Lengths(sums=200, products=50)
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    longest = [1]
+    longest = Lengths()
 
     class Seen(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
-            longest[0] = max(longest[0], _terms(func.__name__.split(".")[0], args, result, torch.is_tensor))
+            name = func.__name__.split(".")[0]
+            terms = _terms(name, args, result, torch.is_tensor)
+            longest.sums = max(longest.sums, terms)
+            if name in _PRODUCTS or name == "convolution" or "attention" in name:
+                longest.products = max(longest.products, terms)
             return result
 
     with Seen():  # type: ignore[no-untyped-call]  # torch's class has no types

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rooflift.worker.allowed import SLICE
 from rooflift.worker.inputs import each_tensor, seed_everything, tensors
-from rooflift.worker.lengths import longest_sum
+from rooflift.worker.lengths import Lengths, longest_sum
 from rooflift.worker.results import Leaf, is_float, leaves
 from rooflift.worker.tensors import copy_of
 
@@ -25,29 +25,55 @@ class Wide(NamedTuple):
     """What the reference gives in float64."""
 
     true: list[Leaf]
-    spread: list[torch.Tensor | None]  # change of each element relative to that of its terms, float32; None: no float
-    longest_sum: int  # terms
+    lengths: Lengths
 
 
 def run_wide(model: Any, inputs: list[Any], seed: int, changed: frozenset[int], rows: Sequence[range] = ()) -> Wide:
-    """Run the reference in float64 as often as it takes; of `rows`, part by part of the first dimension."""
+    """Run the reference in float64; of `rows`, part by part of the first dimension."""
     wide = copy_of(model).double()
+    with longest_sum() as lengths:
+        if not rows:
+            return Wide(_call(wide, _doubles(inputs), seed, changed), lengths)
+        size = rows[-1].stop
+        found: list[Leaf] = []
+        for part in rows:
+            some = _call(wide, _doubles(sliced(inputs, size, part)), seed, changed)
+            if not found:
+                found = [leaf._replace(value=leaf.value.new_empty((size, *leaf.value.shape[1:]))) for leaf in some]
+            for own, whole in zip(some, found, strict=True):
+                whole.value[part.start : part.stop] = own.value
+    return Wide(found, lengths)
+
+
+def spread_of(
+    model: Any,
+    inputs: list[Any],
+    true: Sequence[Leaf],
+    seed: int,
+    changed: frozenset[int],
+    rows: Sequence[range] = (),
+    probes: int | None = None,
+) -> list[torch.Tensor | None]:
+    """Return how much each element changes with what it is made of, relative to the change; None of what is no float.
+
+    By default from `PROBES` runs in float64, half as many for the largest results.
+    """
+    wide = copy_of(model).double()
+    if probes is None:
+        largest = max((leaf.value.numel() for leaf in true if is_float(leaf.value)), default=0)
+        probes = PROBES if largest < LARGE else PROBES // 2
     if not rows:
-        return _run(wide, inputs, seed, changed)
-    found: Wide | None = None
+        return _spread(wide, inputs, true, seed, changed, probes)
     size = rows[-1].stop
+    whole = [_zeros(leaf.value) if is_float(leaf.value) else None for leaf in true]
     for part in rows:
-        some = _run(wide, sliced(inputs, size, part), seed, changed)
-        if found is None:
-            grown = [leaf._replace(value=leaf.value.new_empty((size, *leaf.value.shape[1:]))) for leaf in some.true]
-            spreads = [x if x is None else x.new_empty((size, *x.shape[1:])) for x in some.spread]
-            found = Wide(grown, spreads, some.longest_sum)
-        for own, whole in zip((*(x.value for x in some.true), *some.spread),
-                              (*(x.value for x in found.true), *found.spread), strict=True):  # fmt: skip
-            if whole is not None:
-                whole[part.start : part.stop] = own
-    assert found is not None
-    return found
+        own = [leaf._replace(value=leaf.value[part.start : part.stop]) for leaf in true]
+        for some, place in zip(
+            _spread(wide, sliced(inputs, size, part), own, seed, changed, probes), whole, strict=True
+        ):
+            if place is not None and some is not None:
+                place[part.start : part.stop] = some
+    return whole
 
 
 def sliced(inputs: list[Any], size: int, part: range) -> list[Any]:
@@ -57,12 +83,6 @@ def sliced(inputs: list[Any], size: int, part: range) -> list[Any]:
         return x[part.start : part.stop] if x.dim() and len(x) == size else x
 
     return [each_tensor(x, rows) for x in inputs]
-
-
-def _run(wide: Any, inputs: list[Any], seed: int, changed: frozenset[int]) -> Wide:
-    with longest_sum() as length:
-        true = _call(wide, _doubles(inputs), seed, changed)
-    return Wide(true, _spread(wide, inputs, true, seed, changed), length[0])
 
 
 def _call(model: Any, inputs: list[Any], seed: int, changed: frozenset[int]) -> list[Leaf]:
@@ -113,37 +133,37 @@ def _in_float64() -> Iterator[None]:
 
 
 def _spread(
-    wide: Any, inputs: list[Any], true: Sequence[Leaf], seed: int, changed: frozenset[int]
+    wide: Any, inputs: list[Any], true: Sequence[Leaf], seed: int, changed: frozenset[int], probes: int
 ) -> list[torch.Tensor | None]:
-    """Return how much each element changes with what it is made of, relative to the change: float32."""
+    """Return the root of the mean square of what the probes change each element by: float32."""
     import torch
 
-    sums: list[torch.Tensor | None] = [None for _ in true]
-    largest = max((leaf.value.numel() for leaf in true if is_float(leaf.value)), default=0)
-    probes = PROBES if largest < LARGE else PROBES // 2
+    sums = [_zeros(leaf.value) if is_float(leaf.value) else None for leaf in true]
     for probe in range(probes):
         torch.manual_seed(probe + 1)
         _add_probe(wide, inputs, true, seed, changed, sums)
     return [None if total is None else total.div_(math.sqrt(probes)) for total in sums]
 
 
+def _zeros(like: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return torch.zeros(like.shape, dtype=torch.float32, device=like.device)
+
+
 def _add_probe(
     wide: Any, inputs: list[Any], true: Sequence[Leaf], seed: int, changed: frozenset[int], sums: list[Any]
 ) -> None:
     """Run the reference with everything changed a little; its tensors, the largest there are, go with this call."""
-    import torch
-
     model = copy_of(wide)
     for tensor in (*model.parameters(), *model.buffers()):
         _shake(tensor)
     given = _doubles(inputs)
     for tensor in tensors(given):
         _shake(tensor)
-    for place, (leaf, base) in enumerate(zip(_call(model, given, seed, changed), true, strict=True)):
-        if is_float(base.value) and leaf.value.shape == base.value.shape:
-            if sums[place] is None:
-                sums[place] = torch.zeros(base.value.shape, dtype=torch.float32, device=base.value.device)
-            _add_change(sums[place], leaf.value, base.value)
+    for leaf, base, total in zip(_call(model, given, seed, changed), true, sums, strict=True):
+        if total is not None and leaf.value.shape == base.value.shape:
+            _add_change(total, leaf.value, base.value)
 
 
 def _add_change(total: Any, moved: torch.Tensor, base: torch.Tensor) -> None:
@@ -155,10 +175,19 @@ def _add_change(total: Any, moved: torch.Tensor, base: torch.Tensor) -> None:
 
 
 def _shake(tensor: torch.Tensor) -> None:
-    """Multiply each element by 1 + or - STEP, times 0.5 to 1.5: two terms of one size do not cancel in every probe."""
+    """Multiply each element by 1 + or - STEP, times 0.5 to 1.5: two terms of one size do not cancel in every probe.
+
+    Slice by slice of the longest dimension: the tensor may be as large as memory allows.
+    """
     import torch
 
-    if tensor.is_floating_point():
-        change = torch.empty_like(tensor, dtype=torch.float32).bernoulli_(0.5).mul_(2).sub_(1)
-        sizes = torch.empty(tensor.shape[-1:], dtype=torch.float32, device=tensor.device).uniform_(0.5, 1.5)
-        tensor.addcmul_(tensor, change.mul_(sizes * STEP))
+    if not tensor.is_floating_point() or not tensor.numel():
+        return
+    tensor = tensor if tensor.dim() else tensor.view(1)
+    sizes = torch.empty(tensor.shape[-1:], dtype=torch.float32, device=tensor.device).uniform_(0.5 * STEP, 1.5 * STEP)
+    dim = max(range(tensor.dim()), key=tensor.size)
+    step = max(1, SLICE * tensor.shape[dim] // tensor.numel())
+    for start in range(0, tensor.shape[dim], step):
+        part = tensor.narrow(dim, start, min(step, tensor.shape[dim] - start))
+        change = torch.empty_like(part, dtype=torch.float32).bernoulli_(0.5).mul_(2).sub_(1)
+        part.addcmul_(part, change.mul_(sizes[start : start + step] if dim == tensor.dim() - 1 else sizes))
