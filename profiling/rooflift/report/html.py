@@ -55,7 +55,6 @@ def page_html(data: ReportData, folder: Path, code: Code) -> str:
             anchors=_anchors(data),
             details=_details(data),
             pictures=_pictures(folder),
-            behind=int(data.comparison is not None),  # the figures stand behind the table of the versions
             provenance=data.provenance,
             commands=[shlex.join(words) for words in (manifest.command, manifest.ncu_command) if words],
         )
@@ -97,15 +96,14 @@ def _anchors(data: ReportData) -> dict[str, str]:
 
 
 def _sections(data: ReportData) -> list[tuple[str, str, Table]]:
-    """Return heading, text and table of what stands open."""
+    """Return heading, text and table of what stands open: the versions first, behind which the figures stand."""
     case = f"{data.case.case} {data.case.dtype}"
-    found = []
+    about = f"SOL % = SOL time / time. SOL time: {data.sol.source}."
+    found = [(f"Versions on {case}", about, columns.table("progress", data.stepped))]
     comparison = data.comparison
     if comparison is not None:
         text = f"{method_text(comparison)} {mean_text(comparison)}"
         found.append((comparison_title(comparison), text, columns.table("comparison", comparison.cases)))
-    about = f"SOL % = SOL time / time. SOL time: {data.sol.source}."
-    found.append((f"Versions on {case}", about, tables.versions_table(data)))
     if not data.suite.empty:
         found.append(
             ("Suite", "SOL %, with the term that binds where it is not memory.", tables.suite_table(data.suite))
@@ -118,7 +116,7 @@ def _sections(data: ReportData) -> list[tuple[str, str, Table]]:
 
 def _details(data: ReportData) -> list[tuple[str, Table]]:
     """Return heading and table of what is folded."""
-    found = []
+    found = [(f"Every column of the versions on {data.case.case} {data.case.dtype}", tables.versions_table(data))]
     if data.comparison is not None:
         changes = tables.metric_changes(data.comparison, data.case.case, data.case.dtype)
         if changes.rows:
