@@ -118,7 +118,7 @@ class Pages:
             "label": one.label,
             "operator": up + operator_href(one.label),
             "case": f"{one.case} {one.dtype}",
-            "gpu": one.gpu,
+            "gpu": one.gpu.removeprefix("NVIDIA "),
             "version": best["version"],
             "source": up + tables.source_href(one.label, best["version"]) if known else "",
             "time": duration(best["time_us"]),
@@ -127,7 +127,9 @@ class Pages:
             "sol_pct": standing.sol_pct or "",
             "baseline": f"{standing.baseline}, {number(standing.lead, 2)}x" if standing.lead else MISSING,
             "lead": standing.lead or "",
-            "spark": sparkline([step["time_us"] for step in one.steps], [step["created"] for step in one.steps]),
+            "spark": sparkline([step["time_us"] for step in one.steps], [step["created"] for step in one.steps])
+            if one.steps[1:]
+            else "",
             "runs": len(one.steps),
             "link": up + run_href(place(best)),
             "verdict": one.verdict,

@@ -7,33 +7,29 @@ from html import escape
 
 from rooflift.report.cells import duration
 
-WIDTH, HEIGHT, EDGE = 120, 26, 3
+WIDTH, HEIGHT, EDGE = 72, 22, 3
 MOST = 60  # points; of more runs the last ones
 
 
 def sparkline(times_us: Sequence[float], dates: Sequence[str]) -> str:
-    """Return times, oldest first, as an inline SVG: lower is faster, the last one is dotted.
+    """Return times, two at least, oldest first, as an inline SVG: lower is faster, the last one is dotted.
 
     The height is the time from 0.9 of the least to 1.1 of the most, so that noise stays small.
 
     >>> sparkline([20.0, 10.0], ["2026-11-22", "2026-11-26"])[:46]
-    '<svg class="spark" role="img" viewBox="0 0 120'
+    '<svg class="spark" role="img" viewBox="0 0 72 '
     """
     shown = list(times_us[-MOST:])
     low, high = 0.9 * min(shown), 1.1 * max(shown)
-    step = (WIDTH - 2 * EDGE) / max(len(shown) - 1, 1)
+    step = (WIDTH - 2 * EDGE) / (len(shown) - 1)
     points = [
-        (
-            EDGE + step * place if len(shown) > 1 else WIDTH / 2,
-            EDGE + (HEIGHT - 2 * EDGE) * (high - time_us) / (high - low),
-        )
+        (EDGE + step * place, EDGE + (HEIGHT - 2 * EDGE) * (high - time_us) / (high - low))
         for place, time_us in enumerate(shown)
     ]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     x, y = points[-1]
-    count = f"{len(shown)} run{'s' * (len(shown) > 1)}"
-    span = duration(shown[0]) if len(shown) == 1 else f"{duration(shown[0])} to {duration(shown[-1])}"
-    name = escape(f"{span} in {count} from {dates[-len(shown)][:10]} to {dates[-1][:10]}", quote=True)
+    span = f"{duration(shown[0])} to {duration(shown[-1])}"
+    name = escape(f"{span} in {len(shown)} runs from {dates[-len(shown)][:10]} to {dates[-1][:10]}", quote=True)
     return (
         f'<svg class="spark" role="img" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         f'aria-label="{name}">'
