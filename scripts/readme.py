@@ -1,4 +1,4 @@
-"""Write the README's picture and table of operators between its marks, from the newest runs on an H100.
+"""Write the README's pictures and table of operators between its marks, from the newest runs on an H100.
 
 `python scripts/readme.py` rewrites README.md and docs/images/; with --check it only says whether that would change
 README.md (exit code 1): the bytes of a picture depend on matplotlib's version.
@@ -29,7 +29,11 @@ from rooflift.runs.run import Run
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN = "depthwise_conv2d"
 PICTURE = "docs/images/progress.svg"
-BEGIN, END = "<!-- newest run: begin -->", "<!-- newest run: end -->"
+SMALL = {  # the figures of that run that stand beside each other
+    "roofline": "where the versions stand under the measured roofs",
+    "bottleneck": "how busy each unit is, by version",
+    "stalls": "what the warps wait for, by version",
+}
 ABOUT = (
     "The fastest version of each operator on the case that its ladder is about, measured on an H100; speedup is over "
     "the ladder's first version, the figure beside the best baseline how much faster than it:"
@@ -136,6 +140,24 @@ def block() -> str:
     )
 
 
+def small_pictures() -> str:
+    """Return three figures of the shown run in a row."""
+    run = newest(ROOT / "reports", SHOWN)
+    assert run is not None
+    folder = run.folder.relative_to(ROOT).as_posix()
+    return "\n".join(
+        f'<a href="{folder}/{name}.svg"><img src="{folder}/{name}.svg" width="32%" alt="{text}"></a>'
+        for name, text in SMALL.items()
+    )
+
+
+def between(text: str, name: str, new: str) -> str:
+    """Return a text with what stands between two marks replaced."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{new}\n{end}{rest.split(end)[1]}"
+
+
 def draw() -> None:
     """Write the README's picture."""
     run = newest(ROOT / "reports", SHOWN)
@@ -148,9 +170,7 @@ def main() -> int:
     """Rewrite or check README.md."""
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    new = f"{before}{BEGIN}\n{block()}\n{END}{after}"
+    new = between(between(text, "newest run", block()), "pictures", small_pictures())
     if "--check" in sys.argv:
         print("README.md is up to date" if new == text else "README.md is not what the newest run gives: `make readme`")
         return int(new != text)
