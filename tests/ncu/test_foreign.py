@@ -20,7 +20,8 @@ from rooflift.ncu.report import read_rules, read_values, report_device
 
 FOREIGN = Path(__file__).parents[1] / "fixtures" / "foreign"
 REPORTS = sorted(FOREIGN.glob("r*.gz"))
-RECORDED = sorted((Path(__file__).parents[2] / "reports").glob("*/*/ncu/*"))
+RECORDED = sorted((Path(__file__).parents[2] / "reports").glob("**/ncu/*"))
+SOURCE = FOREIGN.parent / "h100_source" / "ncu" / "depthwise_conv2d.ncu-rep.gz"
 
 
 def case(name: str) -> Path:
@@ -34,7 +35,7 @@ def values(path: Path, **more: Any) -> dict[str, float]:
     return dict(frame[frame["missing"] == ""].set_index("metric")["value"])
 
 
-@pytest.mark.parametrize("path", [*REPORTS, *RECORDED], ids=lambda path: path.name[:24])
+@pytest.mark.parametrize("path", [*REPORTS, *RECORDED, SOURCE], ids=lambda path: path.name[:24])
 def test_bottleneck_of_every_launch_is_ncus_own_speed_of_light_unit(path: Path, tmp_path: Path) -> None:
     """The largest entry of the breakdown, as it stands in the report, without anything of rooflift in between."""
     plain = tmp_path / "plain.ncu-rep"

@@ -166,3 +166,32 @@ def test_json_of_other_programs_is_named(tmp_path: Path, data: object, words: st
     (tmp_path / "a.json").write_text(json.dumps(data))
     with pytest.raises(RunFault, match=words):
         read_file(tmp_path / "a.json")
+
+
+ELAPSED = ".avg.pct_of_peak_sustained_elapsed"
+QUIET = {SM: 30, "gpu__compute_memory_throughput" + ELAPSED: 20, DRAM: 10}
+MEMORY = list(QUIET)[1]
+
+
+@pytest.mark.parametrize(
+    ("whole", "unit", "resource"),
+    [
+        (SM, "sm__pipe_tc_cycles_active", "Tensor pipe"),  # tcgen05 of compute capability 10.x
+        (SM, "sm__pipe_tensor_subpipe_hmma_cycles_active", "Tensor pipe"),
+        (SM, "sm__inst_executed_pipe_tensor_op_imma", "Tensor pipe"),
+        (SM, "sm__inst_issued", "Issue Slots"),
+        (SM, "sm__pipe_of_next_year_cycles_active", "SM"),
+        (MEMORY, "ltc__lts2xbar_cycles_active", "L2"),
+        (MEMORY, "lts__d_sectors", "L2"),
+        (MEMORY, "fbp__dram_read_sectors", "DRAM"),
+        (MEMORY, "l1tex__f_wavefronts", "L1"),
+        (MEMORY, "pcie__of_next_year", "memory"),
+    ],
+)
+@pytest.mark.parametrize("others", [{}, {f"sm__inst_executed_pipe_xu{ELAPSED}": 5}], ids=["alone", "in a breakdown"])
+def test_busy_unit_of_any_generation_is_found_and_an_unknown_one_is_no_latency(
+    tmp_path: Path, whole: str, unit: str, resource: str, others: dict[str, float]
+) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"k": QUIET | others | {whole: 86, f"{unit}{ELAPSED}": 86}}))
+    (row,) = launches(read_file(tmp_path / "a.json").frame).to_dict("records")
+    assert find_bottleneck(row).resource == resource

@@ -29,6 +29,7 @@ SOME_MEMORY = "memory"  # that of the memory system
 NO_STALL = ("stall_selected", "stall_not_selected")  # these warps were able to issue
 NOT_COUNTED = "no metrics were collected"
 SIDES = {"memory": ("dram_pct", "memory_pct"), "compute": ("sm_pct", *PIPES)}  # one alone says nothing of the other
+MEMORY_SOL = ("dram_sol_pct", "l2_sol_pct", "l1_sol_pct")
 MEMORY_UNITS = ("dram_pct", "l2_pct", "l1_pct", "l1_active_pct")
 
 
@@ -55,23 +56,31 @@ def elapsed_shares(metrics: Mapping[str, float]) -> dict[str, float]:
         {'dram_pct': 12.0, 'alu_pct': 9.0}
     """
     known = {name: value for name in SOL_UNITS if (value := _plausible(metrics, name)) is not None}
-    if any(name not in ("dram_sol_pct", "l2_sol_pct", "l1_sol_pct") for name in known):
-        return known
-    found = {name: value for name in (*SHARES, *MEMORY_UNITS) if (value := _plausible(metrics, name)) is not None}
     sm_pct, memory_pct = _plausible(metrics, "sm_pct"), _plausible(metrics, "memory_pct")
+    if known.keys() <= set(MEMORY_SOL):  # no breakdown: DRAM, L2 and L1 have some of these metrics in other sections
+        known = _without_breakdown(metrics, sm_pct, memory_pct) | known
+    memory = (*MEMORY_UNITS, *MEMORY_SOL)
+    for whole_name, whole, parts in (
+        ("sm_pct", sm_pct, [name for name in known if name not in memory]),
+        ("memory_pct", memory_pct, memory),
+    ):
+        most = max((known[name] for name in parts if name in known), default=0.0)
+        if whole is not None and whole > most + EXPLAINED:
+            known[whole_name] = whole
+    return known
+
+
+def _without_breakdown(
+    metrics: Mapping[str, float], sm_pct: float | None, memory_pct: float | None
+) -> dict[str, float]:
+    """Return the shares of a report of metrics alone: pipes over active cycles, and no more than the whole."""
+    found = {name: value for name in (*SHARES, *MEMORY_UNITS) if (value := _plausible(metrics, name)) is not None}
     for name in found:
         whole = memory_pct if name in MEMORY_UNITS else sm_pct
         if whole is not None:
             found[name] = min(found[name], whole)
     if "l1_pct" in found or (memory_pct is None and sm_pct is None):
         found.pop("l1_active_pct", None)
-    for whole_name, whole, parts in (
-        ("sm_pct", sm_pct, [*PIPES, "issue_active_pct"]),
-        ("memory_pct", memory_pct, MEMORY_UNITS),
-    ):
-        busiest = max((found[name] for name in parts if name in found), default=0.0)
-        if whole is not None and whole > busiest + EXPLAINED:
-            found[whole_name] = whole
     return found
 
 

@@ -154,12 +154,12 @@ METRICS: tuple[Metric, ...] = (
         bottleneck="Issue Slots",
     ),
     # the units of ncu's Speed Of Light breakdown; of equally busy ones the first is named
-    sol("dram", "DRAM", "dram__cycles_active", r"(dram|fbpa)__(?!throughput)\w+", "DRAM", "busiest counter of DRAM"),
+    sol("dram", "DRAM", "dram__cycles_active", r"(dramc?|fbpa?)__(?!throughput)\w+", "DRAM", "busiest counter of DRAM"),
     sol(
         "l2",
         "L2",
         "lts__t_sectors",
-        r"(lts|l2)__(?!throughput)\w+|gpu__compute_memory_\w+_activity",
+        r"(lts|ltc|l2)__(?!throughput)\w+|gpu__compute_memory_\w+_activity",
         "L2",
         "busiest counter of L2",
     ),
@@ -167,7 +167,7 @@ METRICS: tuple[Metric, ...] = (
     sol_pipe("fp64", "fp64", "FP64 pipe", "FP64 instructions"),
     sol_pipe("fp16", "fp16|fma_type_fp16", "FP16 pipe", "FP16 instructions"),
     sol_pipe("fma", "fma(?!_type)", "FMA pipe", "FP32 and integer multiply-adds, busier half of the pipe"),
-    sol_pipe("tensor", "tensor", "Tensor pipe", "matrix instructions"),
+    sol_pipe("tensor", "tensor|tc(?=_)", "Tensor pipe", "matrix instructions"),  # tc: tcgen05 of Blackwell
     sol_pipe("shared_pipe", "shared", "FP64 and tensor pipe", "instructions of the pipe that FP64 and tensor share"),
     sol_pipe("xu", "xu", "XU pipe", "special functions and conversions"),
     sol_pipe("lsu", "lsu", "LSU pipe", "loads and stores"),
