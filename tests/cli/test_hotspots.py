@@ -36,3 +36,24 @@ def test_a_report_alone_is_read_and_its_last_version_shown(rooflift: Rooflift, c
 def test_a_report_without_samples_says_what_to_pass_to_ncu(rooflift: Rooflift, checkout: Path) -> None:
     done = rooflift("hotspots", checkout / "tests" / "fixtures" / "h100_flat_depthwise.ncu-rep")
     assert "--section SourceCounters" in " ".join((done.out + done.err).split())
+
+
+def test_lines_of_several_kernels_name_theirs_and_open_alone(rooflift: Rooflift, checkout: Path) -> None:
+    said = rooflift("hotspots", "softmax", "v2", "--json", "--sass").out
+    found = json.loads(said)["lines"]
+    assert len({line["kernel"] for line in found}) == 2
+    for line in found:
+        assert sum(one["samples"] for one in line["opened"]) == line["samples"]
+    told = rooflift("hotspots", "softmax", "v2").out
+    assert all(name in told for name in ("long_rows_kernel", "tiles_kernel"))
+
+
+def test_launches_of_one_kernel_are_one_listing(rooflift: Rooflift, checkout: Path) -> None:
+    foreign = checkout / "tests" / "fixtures" / "foreign" / "r05_h800_flash_fwd_nan.ncu-rep.gz"
+    said = rooflift("hotspots", foreign, "distribution", "--json", "--sass", "--top", "1").out
+    (line,) = json.loads(said)["lines"]
+    offsets = [one["offset"] for one in line["opened"]]
+    assert len(set(offsets)) == len(offsets)
+    assert sum(one["samples"] for one in line["opened"]) == line["samples"]
+    told = " ".join(rooflift("hotspots", foreign, "distribution").out.split())
+    assert "compile CUDA C++ with -lineinfo" in told  # it has no line information

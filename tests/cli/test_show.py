@@ -115,3 +115,10 @@ def test_show_of_a_broken_run_says_what_is_wrong_with_it(
     assert said.code == 2
     assert words in said.err
     assert "Traceback" not in said.err
+
+
+def test_options_that_pick_launches_are_refused_for_a_run(rooflift: Rooflift) -> None:
+    for words in (["--kernel", "softmax"], ["--launch", "0"], ["--last"], ["--metrics", "dram"]):
+        said = rooflift("show", "softmax", *words)
+        assert said.code == 2
+        assert f"{words[0]} picks among the launches of a file" in said.err

@@ -79,6 +79,14 @@ def lines(frame: pd.DataFrame, texts: Mapping[str, str]) -> pd.DataFrame:
     return found.sort_values([SAMPLES, "line"], ascending=[False, True], kind="stable").reset_index(drop=True)
 
 
+def by_address(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row an instruction of a kernel, in the order of the addresses: the sums over its launches."""
+    key = ["kernel", "offset"]
+    columns = [name for name in frame.columns if name not in key]
+    how = {name: "sum" if name in SUMMED else "first" for name in columns}
+    return frame.groupby(key, observed=True, sort=True).agg(how).reset_index()[list(frame.columns)]
+
+
 def lines_by_version(frame: pd.DataFrame, texts: Mapping[str, str], case: str, dtype: str) -> dict[str, pd.DataFrame]:
     """Return the `lines` of each version that has samples on a case and dtype, in the order of the frame."""
     own = frame[(frame["case"] == case) & (frame["dtype"] == dtype)]

@@ -14,8 +14,9 @@ from rooflift.api.shown import Part, Titled, html_table, records, short
 from rooflift.errors import CatalogError, ReportFault
 from rooflift.ncu.instructions import REMEDY, read_source
 from rooflift.ncu.metrics import SAMPLES
+from rooflift.ncu.names import short_name
 from rooflift.report.cells import number
-from rooflift.report.hotspots import heat_html, instructions_table, lines_table
+from rooflift.report.hotspots import heat_html, instructions_table, lines_table, place
 from rooflift.runs.run import Run
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ class Hotspots:
         """
         return hotspots.lines(self.instructions, self.sources)
 
-    def of_line(self, line: int, file: str = "") -> pd.DataFrame:
-        """Return the instructions of one source line, in the order of their addresses."""
+    def of_line(self, line: int, file: str = "", kernel: str = "") -> pd.DataFrame:
+        """Return the instructions of one source line, in the order of their addresses, summed over launches."""
         frame = self.instructions
         rows = frame[(frame["line"] == line) & ((frame["file"] == file) if file else True)]
-        return rows.sort_values("offset").reset_index(drop=True)
+        return hotspots.by_address(rows[rows["kernel"] == kernel] if kernel else rows)
 
     def heat(self, anchor: str = "source") -> str:
         """Return the source files as HTML: heat column, an anchor a line, SASS to unfold; escaped, without a style."""
@@ -53,18 +54,23 @@ class Hotspots:
         """Return what a terminal shows: the hottest lines; with `opened`, sass or ptx, the instructions of each."""
         found = self.table()
         before = hotspots.lines(self.before, self.sources_before or {}) if self.before is not None else None
-        title = f"{self.name}: {number(found[SAMPLES].sum())} samples of {number(len(self.instructions))} instructions"
-        parts: list[Part] = [Titled(title, lines_table(found, before, top))]
-        for row in found.head(top if opened else 0).itertuples():
-            table = instructions_table(self.of_line(row.line, row.file), opened)
-            parts.append(Titled(f"{row.file}:{row.line}", table))
+        count = len(self.instructions.drop_duplicates(["kernel", "offset"]))
+        title = f"{self.name}: {number(found[SAMPLES].sum())} samples of {number(count)} instructions"
+        parts: list[Part] = [Titled(title, lines_table(found, before, top, kernels=True))]
+        if not found["file"].any():
+            parts.append(REMEDY)
+        for row in found.head(top if opened else 0).to_dict("records"):
+            table = instructions_table(self.of_line(row["line"], row["file"], row["kernel"]), opened)
+            parts.append(Titled(f"{place(row)}, {short_name(row['kernel'])}", table))
         return parts
 
     def record(self, top: int = 10, opened: str = "") -> dict[str, Any]:
         """Return the same for a program."""
         rows = records(self.table().head(top))
         for row in rows if opened else ():
-            own = self.of_line(row["line"], row["file"])[["offset", "opcode", opened, SAMPLES, "instructions"]]
+            own = self.of_line(row["line"], row["file"], row["kernel"])[
+                ["offset", "opcode", opened, SAMPLES, "instructions"]
+            ]
             row["opened"] = records(own)
         return {"of": self.name, SAMPLES: float(self.instructions[SAMPLES].sum()), "lines": rows}
 
@@ -72,7 +78,7 @@ class Hotspots:
         return f"<Hotspots {self.name}: {len(self.instructions)} instructions>"
 
     def _repr_html_(self) -> str:
-        return html_table(lines_table(self.table()), self.name)
+        return html_table(lines_table(self.table(), kernels=True), self.name)
 
 
 def of_run(run: Run, version: str | None = None, case: str | None = None, dtype: str | None = None) -> Hotspots:

@@ -10,7 +10,7 @@ import typer
 from rooflift.cli import completion
 from rooflift.cli.console import note, print_json, print_parts, print_view
 from rooflift.cli.options import AsJson, AssumedUnits, NewestSuite, Root
-from rooflift.errors import NoRun
+from rooflift.errors import CatalogError, NoRun
 
 if TYPE_CHECKING:
     from rooflift.api.operators import Operator, Unreadable
@@ -56,6 +56,15 @@ def show(
     """
     from rooflift.api import find, kernelbench, operators, reports
 
+    of_file = {"--kernel": kernel, "--launch": launch, "--skip": skip, "--last": last, "--metrics": metrics}
+    given = [
+        name for name, value in of_file.items() if value not in (None, 0, False) or (name, value) == ("--launch", 0)
+    ]
+    if given and not (what and reports.is_file(what)):
+        remedy = (
+            "Name a report; of a run `rooflift hotspots` and `advise` take a version, and metrics.csv has all metrics."
+        )
+        raise CatalogError(f"{', '.join(given)} picks among the launches of a file", remedy)
     if fast_p:
         print_view(kernelbench.fast_p(root=root), as_json)
     elif what is None:

@@ -59,7 +59,7 @@ _LINES = "Keep the report with `ncu -o`: `rooflift hotspots` reads its lines, `r
 _WITHIN = (  # what stands at the beginning of some line
     (rb'^==\d+== (NVPROF|Profiling)|Metric Description"?,|^"?Type"?,"?Time\(%\)', "what nvprof printed", _FOR_PROGRAMS),
     (rb'^"?Time ?\(%\)"?,"?Total Time', "a table of `nsys stats`", _PROFILE),
-    (rb'^"?#"?,.*"?Address"?,"?Source"?', "the source page of ncu: lines, no metrics of a launch", _LINES),
+    (rb'^("?#"?,)?"?Address"?,"?Source"?', "the source page of ncu: lines, no metrics of a launch", _LINES),
 )
 _PRINTED = re.compile(rb"==PROF==|^ +Section: ", re.MULTILINE)
 

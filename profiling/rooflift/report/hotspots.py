@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
-from rooflift.analysis.hotspots import TOP, changes
+from rooflift.analysis.hotspots import TOP, by_address, changes
 from rooflift.escape import plain, printable
 from rooflift.ncu.metrics import SAMPLES
+from rooflift.ncu.names import short_name
 from rooflift.report import cells
 from rooflift.report.cells import Cell, Column, Row, Table
 from rooflift.report.code import lines_html
@@ -24,8 +25,13 @@ def _share(row: Row) -> Cell:
     return Cell(f"{row['share']:.1%}".replace("%", " %"), row["share"])
 
 
+def place(row: Row) -> str:
+    """Return where a source line is: "v7_sectors.py:94"."""
+    return f"{row['file']}:{row['line']}" if row["file"] else "no line information"
+
+
 def _place(row: Row) -> Cell:
-    return Cell(f"{row['file']}:{row['line']}" if row["file"] else "no line information")
+    return Cell(place(row))
 
 
 def _text(row: Row) -> Cell:
@@ -45,16 +51,23 @@ LINES = (
     cells.figure("sectors_x", "Sectors over ideal", 2, "x"),
     Column("Source", _text, right=False),
 )
+KERNEL = Column("Kernel", lambda row: Cell(short_name(row["kernel"], 32)), right=False)
 CHANGE = cells.words("change", "Against the version before")
 
 
-def lines_table(found: pd.DataFrame, before: pd.DataFrame | None = None, top: int = TOP) -> Table:
-    """Return the hottest lines, a frame as `rooflift.analysis.hotspots.lines`, and what changed against another one."""
+def lines_table(
+    found: pd.DataFrame, before: pd.DataFrame | None = None, top: int = TOP, *, kernels: bool = False
+) -> Table:
+    """Return the hottest lines, a frame as `rooflift.analysis.hotspots.lines`, and what changed against another one.
+
+    With `kernels` each line names its own, where there are several.
+    """
+    begin = (*LINES[:-1], KERNEL) if kernels and found["kernel"].nunique() > 1 else LINES[:-1]
     if before is None:
-        return cells.table(found.head(top), LINES)
+        return cells.table(found.head(top), (*begin, LINES[-1]))
     told = changes(before, found)
     shown = found.assign(change=[told.get(index, "") for index in found.index]).head(top)
-    return cells.table(shown, (*LINES[:-1], CHANGE, LINES[-1]))
+    return cells.table(shown, (*begin, CHANGE, LINES[-1]))
 
 
 def tables(found: Mapping[str, pd.DataFrame]) -> list[tuple[str, Table]]:
@@ -76,14 +89,14 @@ def sentences(found: pd.DataFrame, top: int = TOP) -> list[str]:
 
 
 def instructions_table(frame: pd.DataFrame, which: str) -> Table:
-    """Return the instructions of some rows in the order of their addresses; `which` is sass or ptx."""
+    """Return the instructions of some rows in the order of their addresses, of all launches; `which` is sass or ptx."""
     shown = (
         Column("Offset", lambda row: Cell(f"{row['offset']:#06x}", row["offset"])),
         cells.figure(SAMPLES, "Samples"),
         Column("Warp instructions", lambda row: Cell(f"{row['instructions']:.3g}", row["instructions"])),
         cells.words(which, which.upper()),
     )
-    return cells.table(frame.sort_values("offset"), shown)
+    return cells.table(by_address(frame), shown)
 
 
 def heat(frame: pd.DataFrame, file: str) -> dict[int, float]:
@@ -142,9 +155,9 @@ def _heat(shares: Mapping[int, float] | None, line: int) -> str:
 def _unfolded(own: pd.DataFrame) -> dict[int, str]:
     """Return, by line, the instructions of the lines of a file that have samples: offset, samples, SASS."""
     found = {}
-    for line, rows in own.groupby("line")[["offset", "sass", SAMPLES]]:
+    for line, rows in own.groupby("line")[["kernel", "offset", "sass", SAMPLES]]:
         if rows[SAMPLES].sum() > 0:
             found[int(line)] = "\n".join(
-                f"{row.offset:#06x} {row.samples:8.0f}  {row.sass}" for row in rows.sort_values("offset").itertuples()
+                f"{row.offset:#06x} {row.samples:8.0f}  {row.sass}" for row in by_address(rows).itertuples()
             )
     return found
