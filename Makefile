@@ -25,8 +25,9 @@ reports: ## render the committed runs again in place; what was measured stays as
 notebooks: ## run the notebooks again and keep their outputs
 	$(PYTHON) scripts/notebooks.py notebooks
 
-readme: ## write the README's table and picture again from the newest run
+readme: ## write the README's table and pictures, and what the advice was worth, again from the newest runs
 	$(PYTHON) scripts/readme.py
+	PYTHONPATH=profiling $(PYTHON) scripts/advice.py
 
 docs: ## the documentation as a site in build/docs
 	PYTHONPATH=profiling NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet

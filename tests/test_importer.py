@@ -77,7 +77,7 @@ def test_on_the_imported_seed_the_advice_is_that_the_grid_cannot_pay(
     folder = imported(SEED, *LABEL)
     said = rooflift("advise", folder, "v0")
     assert said.code == 0
-    assert "Stage grid:     cannot pay: the bottleneck is DRAM" in said.out
+    assert "Stage grid:     does not address the bottleneck, DRAM" in said.out
     assert "none: the run holds no report" in said.out
     told = json.loads(rooflift("advise", folder, "v0", "--json").out)
     assert told["time_us"] is None

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from rooflift.compile.module import load_module
 from rooflift.runs.run import read_run
@@ -19,6 +20,14 @@ ROOT = Path(__file__).parents[1]
 def test_table_and_picture_come_from_the_newest_run() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/readme.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_what_the_advice_was_worth_is_what_the_newest_runs_give() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/advice.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

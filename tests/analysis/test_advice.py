@@ -53,8 +53,8 @@ def test_on_the_rtx_4090_of_the_seed_the_grid_stage_cannot_pay() -> None:
     found = diagnose(SEED, NO_SOL)
     assert found.bottleneck == "DRAM"
     advice = {stage.stage: stage for stage in found.stages}
-    assert not advice["grid"].pays
-    assert "cannot pay: the bottleneck is DRAM" in advice["grid"].why
+    assert not advice["grid"].addresses
+    assert "does not address the bottleneck, DRAM" in advice["grid"].why
     assert found.stage == "memory"
     assert found.gain_at_most == pytest.approx(100 / 92.71)
     assert "the bytes it moves now" in found.gain_reason  # the excess is unknown
@@ -93,7 +93,7 @@ def test_a_stage_that_was_tried_gives_way_to_the_next() -> None:
 def test_at_95_percent_of_sol_it_says_stop_and_what_could_still_help(sol_us: float, stops: bool) -> None:
     found = diagnose(QUIET | {"dram_pct": 90.0}, copied(sol_us))
     assert found.stop is stops
-    assert any(stage.pays for stage in found.stages) is not stops
+    assert any(stage.addresses for stage in found.stages) is not stops
     assert ("fuse" in found.how) is stops
     assert ("Suspect" in " ".join(found.warnings)) is (sol_us > 100)
 
@@ -129,7 +129,7 @@ def test_where_the_tensor_cores_bind_a_stage_brings_them_to_work(
     assert (found.bottleneck, found.stage, found.stop) == (bottleneck, stage, False)
     assert how in found.how
     assert {"DRAM": "rasterization", "too few programs": "persistence"}.get(bottleneck, stage) in [
-        advice.stage for advice in found.stages if advice.pays
+        advice.stage for advice in found.stages if advice.addresses
     ]
     assert found.gain_at_most is not None
     assert found.gain_at_most <= 1.25 + 1e-9  # 80 us of 100: by the term that binds, not 100 / 38 by the copy
@@ -172,7 +172,7 @@ def test_excess_traffic_can_be_won_back_and_lean_traffic_cannot() -> None:
     assert fat.gain_at_most == pytest.approx(1.5 * 100 / 90)
     assert lean.gain_at_most == pytest.approx(100 / 90)
     assert "compulsory" in lean.how
-    assert [s.stage for s in lean.stages if s.pays] == ["memory"]
+    assert [s.stage for s in lean.stages if s.addresses] == ["memory"]
 
 
 def test_tuning_gains_at_most_what_the_busiest_resource_has_left() -> None:

@@ -225,7 +225,7 @@ def test_a_brief_can_be_told_from_imported_metrics(rooflift: Rooflift, tmp_path:
     assert held["metrics"] == json.loads(FOREIGN_METRICS.read_text())
     assert held["missing"]["smsp__inst_executed.sum"] == "not in the file"
     assert "imported from rtx4090_metrics.json" in held["measured_on"]
-    assert held["diagnosis"]["stages"]["grid"].startswith("cannot pay: the bottleneck is DRAM")
+    assert held["diagnosis"]["stages"]["grid"].startswith("does not address the bottleneck, DRAM")
     assert held["tried"][0]["time"] == "unknown"
 
 

@@ -55,11 +55,12 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class StageAdvice:
-    """Whether a stage can pay now, and why or why not."""
+    """Whether a stage addresses the bottleneck, and why or why not."""
 
     stage: str
-    pays: bool
+    addresses: bool
     why: str
+    gain_at_most: float | None  # of a stage that addresses it: time now / least time then
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def diagnose(
         gain, gain_reason = math.nan, f"nothing that was collected bounds it below {MOST_GAIN}x"
     next_stage = next((s for s in useful if s not in tried), useful[-1] if useful else None)
     advice = tuple(
-        _advice(name, limit, tuned if about.same_work else gain, stop=stop, pays=name in useful)
+        _advice(name, limit, tuned if about.same_work else gain, stop=stop, addresses=name in useful)
         for name, about in stages().items()
     )
     if next_stage and stages()[next_stage].same_work:
@@ -178,7 +179,7 @@ def _resource_topics(figures: Mapping[str, float], limit: Bottleneck, excess: fl
         return ["compulsory traffic"]
     if limit.resource == "latency":
         few = ["few warps"] if _figure(figures, "warps_active_pct") < FEW_WARPS_PCT else []
-        return [*few, limit.stall if stages_for(limit.stall) else limit.resource]
+        return [*few, limit.stall, limit.resource]
     return [limit.fills, limit.resource] if limit.fills else [limit.resource]
 
 
@@ -235,15 +236,16 @@ def _next_bottleneck(figures: Mapping[str, float], limit: Bottleneck) -> str:
     return f"{resource} ({name} {known[name]:.0f})"
 
 
-def _advice(stage: str, limit: Bottleneck, gain: float, *, stop: bool, pays: bool) -> StageAdvice:
+def _advice(stage: str, limit: Bottleneck, gain: float, *, stop: bool, addresses: bool) -> StageAdvice:
     at_most = "" if math.isnan(gain) else f", at most {gain:.2f}x"
     if stop:
-        return StageAdvice(stage, False, f"cannot pay: the version is done{at_most}")
-    if pays:
-        return StageAdvice(stage, True, f"addresses the bottleneck, {limit.resource}{at_most}")
+        return StageAdvice(stage, False, f"cannot pay: the version is done{at_most}", None)
+    if addresses:
+        return StageAdvice(stage, True, f"addresses the bottleneck, {limit.resource}{at_most}", _known(gain))
     if limit.resource == "unknown":
-        return StageAdvice(stage, False, "the bottleneck is unknown")
-    return StageAdvice(stage, False, f"cannot pay: the bottleneck is {limit.resource} ({limit.evidence})")
+        return StageAdvice(stage, False, "the bottleneck is unknown", None)
+    why = f"does not address the bottleneck, {limit.resource} ({limit.evidence})"
+    return StageAdvice(stage, False, why, None)
 
 
 def _shares(figures: Mapping[str, float], missing: Mapping[str, str], names: Mapping[str, str]) -> tuple[Share, ...]:

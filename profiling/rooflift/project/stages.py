@@ -95,7 +95,7 @@ def stages_for(bottleneck: str) -> list[str]:
 
     Example:
         >>> stages_for("DRAM")
-        ['memory', 'tiling']
+        ['memory', 'tiling', 'tuning']
     """
     first = [name for name, found in stages().items() if bottleneck in found.addresses]
     return first + [name for name, found in stages().items() if bottleneck in found.helps_with]
