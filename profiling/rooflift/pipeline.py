@@ -43,6 +43,7 @@ from rooflift.runs.roofs import newest_roofs
 from rooflift.runs.verify import KERNELS, sha256, write_manifest
 from rooflift.schema import (
     CompiledRow,
+    LeftOutVersion,
     Machine,
     Manifest,
     MeasureOptions,
@@ -75,7 +76,8 @@ def profile(request: Request, out: Path | None, progress: Progress, *, numbered:
     `out` is the folder to make, numbered the first of `out`, `out`-2, ... that is free; by default it is numbered
     reports/<operator>/<date>-<gpu>-<commit>. With the option `sanitize` the versions also run under compute-sanitizer
     on the test cases, and the run says what it found. What the same call had finished when it was interrupted is
-    not measured again.
+    not measured again. Where the request says so, versions that are wrong or do not run are left out of the run, which
+    names them (`left_out`).
 
     Raises:
         NoGpu, NcuFault, CounterPermission, SanitizerFault, KernelFault, WrongResult: as their names say; nothing is
@@ -101,12 +103,13 @@ def profile(request: Request, out: Path | None, progress: Progress, *, numbered:
     with open_checkpoint(request.root, about) as checkpoint:
         now = datetime.datetime.now(datetime.UTC)
         checkpoint.start = start = checkpoint.start or Start(now, settled(request.options, now))
+        metric_set = metric_request(request.metric_set, checkpoint.report)
+        seen = measure(request, metric_set, start.sampling, prepared, known_cases(request), checkpoint)
+        request = replace(request, versions=[v for v in request.versions if v.name not in seen.left_out_versions])
         findings = checkpoint.load("sanitizer", list[SanitizerRecord])
         if findings is None and request.options.sanitize:
             findings = sanitizer.sanitize(request, request.operator.select_cases([], "test"), progress)
             checkpoint.save("sanitizer", findings)
-        metric_set = metric_request(request.metric_set, checkpoint.report)
-        seen = measure(request, metric_set, start.sampling, prepared, known_cases(request), checkpoint)
         prepared("reading the report and drawing")
         draws.join()  # matplotlib draws in one thread at a time
         wanted = out or default_folder(request, seen, start.at, commit, dirty)
@@ -158,7 +161,7 @@ def _write(
         kept = folder / "ncu" / f"{request.operator.name}.ncu-rep"
         kept.parent.mkdir()
         kept.write_bytes(redact.redact_bytes(report.read_bytes(), hidden))
-        metrics = read_reports([kept], folder)
+        metrics = of_measured(read_reports([kept], folder), manifest)
         manifest = msgspec.structs.replace(
             manifest, notes=[*manifest.notes, *_unknown_metrics(metrics, request.metric_set)]
         )
@@ -167,6 +170,7 @@ def _write(
             texts = {version.path.name: version.path.read_text(encoding="utf-8") for version in request.versions}
             source, note = instructions_or_note(kept, texts)
             if source is not None:
+                source = of_measured(source, manifest)
                 source.to_parquet(folder / runs.SOURCE_TABLE, index=False)
             manifest = msgspec.structs.replace(manifest, notes=[*manifest.notes, *filter(None, [note])])
     else:
@@ -195,6 +199,12 @@ def _write(
     write_manifest(folder, manifest)
     redact.refuse(folder, hidden)
     return data
+
+
+def of_measured(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """Return a report's table without the versions that its run left out: ncu may have seen them."""
+    gone = {left_out.version for left_out in manifest.left_out}
+    return table[~table["version"].isin(gone)].reset_index(drop=True) if gone else table
 
 
 def instructions_or_note(report: Path, texts: Mapping[str, str]) -> tuple[pd.DataFrame | None, str]:
@@ -324,11 +334,16 @@ def _manifest(
         ],
         cases=seen.cases,
         checks=seen.checks,
+        left_out=[_in_public(one, redact.secrets(request.root)) for one in seen.faulty],
         options=request.options,
         suite=request.suite and not request.named and not request.dtypes,
         notes=_notes(request, seen),
         sha256={request.operator.file_name(path): sha256(path) for path in kernel_files} | _imported(request),
     )
+
+
+def _in_public(left_out: LeftOutVersion, hidden: dict[str, str]) -> LeftOutVersion:
+    return msgspec.structs.replace(left_out, message=redact.redact_text(left_out.message, hidden))
 
 
 def _imported(request: Request) -> dict[str, str]:

@@ -17,7 +17,7 @@ from rooflift.measure.request import Request
 from rooflift.ncu import metrics as registry
 from rooflift.ncu.report import read_reports
 from rooflift.ncu.stored import source_texts, stored_instructions
-from rooflift.pipeline import Rendered, target_of, timeline_or_note
+from rooflift.pipeline import Rendered, of_measured, target_of, timeline_or_note
 from rooflift.project.operator import load_operator
 from rooflift.report.data import ReportData, report_data
 from rooflift.report.html import page_html, write_page
@@ -46,7 +46,7 @@ def rerender(run: runs.Run, out: Path, base: Side | None = None, *, page: bool =
     """
     metrics = run.metrics
     if run.reports and not (run.manifest.origin and run.manifest.origin.repeats):  # their launches are named anew there
-        metrics = read_reports(run.reports, run.folder)
+        metrics = of_measured(read_reports(run.reports, run.folder), run.manifest)
         difference = disagreement(metrics, run.metrics)
         if difference:
             remedy = "One of the two was altered: restore them from version control."

@@ -212,6 +212,17 @@ class CheckRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     note: str = ""  # what weakens the comparison, such as a reference whose result is constant
 
 
+class LeftOutVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version, or the dispatch, that a run was to measure and did not: it is wrong or does not run."""
+
+    version: str
+    case: str  # where it was seen; "" when the file cannot even be loaded
+    dtype: str
+    error: str  # the class of `errors` that says so: KernelFault, WrongResult
+    message: str
+    remedy: str
+
+
 class SanitizerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one tool of compute-sanitizer found in the kernels of one version."""
 
@@ -317,6 +328,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     suite: bool = False  # every bench case was timed
     notes: list[str]  # warnings a reader needs, such as metrics that were refused
     sha256: dict[RunFile, Sha256]  # kernel files by "kernels/...", the files of the run folder by their name
+    left_out: list[LeftOutVersion] = []  # what was asked for, and is wrong or does not run
     sanitizer: list[SanitizerRecord] = []  # empty when compute-sanitizer was not asked
     options: MeasureOptions | None = None  # None in runs from before they were recorded
     sampling: Sampling | None = None  # None in runs from before it was recorded: rounds in a fixed order

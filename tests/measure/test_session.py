@@ -358,6 +358,56 @@ def test_wrong_result_is_told_with_element_and_values(stand: Stand, request_: Re
         assert part in said
 
 
+OFF = Mismatch("v1_grid", "main", "float32", 1, [0, 3, 2, 1], "0.5", "0.75", 2500.0, 4, 1000)
+FAULTY = {  # what a child says of v1, and how it ends
+    "wrong": ([protocol.Wrong(OFF)], ""),
+    "an access outside of memory, behind which nothing runs": (
+        [protocol.Broken("v1_grid", "main", "float32", False, "v1_grid.py:9: illegal access")], "exit 3",
+    ),
+    "a signal": ([protocol.Trying("v1_grid")], "kill -SEGV $$"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", list(FAULTY))
+def test_faulty_version_is_left_out_with_its_reason_and_the_others_are_measured(
+    stand: Stand, request_: Request, h100_run: Path, how: str
+) -> None:
+    said, end = FAULTY[how]
+    whole = stand.events(read_run(h100_run))["time"]
+    others = [e for e in whole if "v1_grid" not in msgspec.json.encode(e).decode()]
+    faulty = f"cat {stand.file('faulty', said)}; {end or 'true'}"
+    stand.programs["time"] = f"if grep -q v1_grid plan.json; then {faulty}; fi; cat {stand.file('others', others)}"
+    told = profile(replace(request_, leave_out=True))
+    run = read_run(told.folder)
+    assert [version.version for version in run.manifest.versions] == ["v0_baseline"]
+    assert {check.version for check in run.manifest.checks} == {"v0_baseline"}
+    assert set(run.metrics["version"]) == {"v0_baseline"}  # ncu's report has both
+    assert "v1_grid" not in set(run.samples["provider"])
+    (left_out,) = run.manifest.left_out
+    assert left_out.version == "v1_grid"
+    reason = {"wrong": "4 of 1000 are wrong", "a signal": "ended with code -11"}.get(how, "illegal access")
+    assert reason in left_out.message
+    assert "v1_grid is left out" in (told.folder / "report.md").read_text()
+    assert rerender.rerender(run, told.folder.parent.parent.parent / "again").folder == told.folder
+
+
+def test_fault_of_the_only_version_that_is_left_ends_the_measurement(stand: Stand, request_: Request) -> None:
+    both = [protocol.Wrong(OFF), protocol.Wrong(msgspec.structs.replace(OFF, version="v0_baseline"))]
+    stand.programs["time"] = f"cat {stand.file('wrong', both)}; exit 3"
+    assert "v1_grid" in refusal(replace(request_, leave_out=True), WrongResult, stand).message
+
+
+def test_command_that_left_a_version_out_names_it_and_ends_with_1(
+    stand: Stand, rooflift: Callable[..., Any], checkout: Path, tmp_path: Path, h100_run: Path
+) -> None:
+    told = [protocol.Wrong(OFF), *stand.events(read_run(h100_run))["time"]]
+    stand.programs["time"] = f"cat {stand.file('time', told)}"
+    said = rooflift(*PROFILE, "--out", tmp_path / "run", folder=checkout)
+    assert said.code == 1, said.err
+    assert "v1_grid is left out: v1_grid on main float32 (seed 1)" in said.err
+    assert [one.version for one in read_run(tmp_path / "run").manifest.left_out] == ["v1_grid"]
+
+
 def test_single_number_that_is_wrong_is_not_told_as_a_wrong_shape(stand: Stand, request_: Request) -> None:
     """A loss has no index."""
     off = Mismatch("v1_grid", "main", "float32", 0, [], "2", "3", 5e4, 1, 1)

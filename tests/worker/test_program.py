@@ -110,6 +110,44 @@ def test_part_of_the_work_is_checked_alone_and_the_reference_is_computed_once_fo
     assert log.read_text().splitlines() == [f"{size} 5 {dtype}" for size in (9, 2) for dtype in once]
 
 
+def test_faulty_versions_are_left_out_and_the_others_compared_on_every_case(
+    make_operator: MakeFamily, version_text: VersionText
+) -> None:
+    versions = (
+        version_text(store="tl.store(y_ptr + at, tl.where(at == 7, 1e3, y), mask=at < n)"),
+        version_text(),
+        version_text(launch="raise ValueError('not today')"),
+        version_text(top="import no_such_package"),
+    )
+    operator = make_operator(*versions)
+    work = [Case(f"of_{size}", {}, [[size, 5]], ("float32",)) for size in (2, 9)]
+    plan = Plan(work=work, options=MeasureOptions(seeds=1), leave_out=True)
+    seen = children.Measurement(optional=[version.name for version in operator.versions])
+    with children.staged(operator, operator.versions, plan) as stage:
+        environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+        asyncio.run(children.run_worker(stage, "check", environment, seen, lambda text: None))
+    assert [(check.version, check.case) for check in seen.checks] == [("v1_probe", "of_2"), ("v1_probe", "of_9")]
+    assert {one.version: one.error for one in seen.faulty} == {
+        "v3_probe": "KernelFault",
+        "v0_probe": "WrongResult",
+        "v2_probe": "KernelFault",
+    }
+
+
+@pytest.mark.parametrize("leave", ["os.abort()", "sys.exit()"])
+def test_version_that_ends_the_program_is_known(
+    make_operator: MakeFamily, version_text: VersionText, leave: str
+) -> None:
+    operator = make_operator(version_text(), version_text(top="import os, sys", launch=leave))
+    work = [Case("of_2", {}, [[2, 5]], ("float32",))]
+    plan = Plan(work=work, options=MeasureOptions(seeds=1), leave_out=True)
+    seen = children.Measurement(optional=[version.name for version in operator.versions])
+    environment = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with children.staged(operator, operator.versions, plan) as stage, pytest.raises(children.CannotGoOn):
+        asyncio.run(children.run_worker(stage, "check", environment, seen, lambda text: None))
+    assert [one.version for one in seen.faulty] == ["v1_probe"]
+
+
 def test_wrong_kernel_names_case_element_and_how_far_off(
     check: Check, make_operator: MakeFamily, version_text: VersionText
 ) -> None:

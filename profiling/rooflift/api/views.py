@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+import msgspec
+
 from rooflift.analysis.roofline import Roof
 from rooflift.api.shown import Picture, html_table, records, short, texts
 from rooflift.report.data import ReportData
@@ -124,6 +126,7 @@ def run_record(folder: Path, data: ReportData) -> dict[str, Any]:
         "predictions": records(data.judged),
         "timings": records(data.timings),
         "suite": records(data.suite),
+        "left_out": msgspec.to_builtins(data.manifest.left_out),
     }
 
 

@@ -41,7 +41,7 @@ def profile(
     bench case in all its dtypes. `baselines`: time the slow ones, too (default: with `suite`). `precision`: add rounds
     until half the width of every median's interval is this share of it, 0.005 or "0.5%", within `budget_s` seconds a
     case. `noise`: time the last version twice. `out`: the folder to make, by default one below reports/. `say` is
-    told what is being done.
+    told what is being done. A version that is wrong or does not run is left out, and `run.manifest.left_out` says why.
 
     >>> import rooflift as rl
     >>> rl.profile("rms_norm", versions=["v0"], metrics="basic", say=print)  # doctest: +SKIP
@@ -50,7 +50,7 @@ def profile(
     Raises:
         CatalogError: a name is unknown.
         NoGpu, NcuFault, CounterPermission, SanitizerFault: something is missing here.
-        KernelFault, WrongResult: a version does not run, or is wrong.
+        KernelFault, WrongResult: none of the versions runs and is right; the fault of the first.
         RunFault: `out` exists or cannot be written.
     """
     from rooflift import pipeline

@@ -143,8 +143,9 @@ app = typer.Typer(
     help="Profile versioned Triton kernels with Nsight Compute and place every version against its speed of light.",
     rich_markup_mode=None,  # importing rich takes longer than all the rest of --help
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 fine, 1 a check failed (`verify`, `runs --verify`, `lint`, `gate`) or `compare` found no "
-    "comparable case, 2 no judgement: usage, environment or a fault of rooflift itself, 130 stopped by Ctrl-C.",
+    epilog="Exit codes: 0 fine, 1 a check failed (`verify`, `runs --verify`, `lint`, `gate`), `profile` left a version "
+    "out or `compare` found no comparable case, 2 no judgement: usage, environment or a fault of rooflift itself, "
+    "130 stopped by Ctrl-C.",
     **STYLE,
 )
 

@@ -59,8 +59,10 @@ def profile(
 ) -> None:
     """Check, time and profile versions; without a GPU, re-render a run.
 
-    The run folder is whole or not there at all. Without a GPU the newest run is rendered again, and the newest version
-    of each ladder is compiled and checked in Triton's interpreter; so is every version that is named.
+    The run folder is whole or not there at all. A version that is wrong or does not run is left out with its reason,
+    and the exit code is 1; where it is the only one, there is no run. Without a GPU the newest run is rendered again,
+    and the newest version of each ladder is compiled and checked in Triton's interpreter; so is every version that is
+    named.
     """
     from rooflift.api import work
     from rooflift.api.shown import short
@@ -98,6 +100,10 @@ def profile(
     print_view(run, as_json, written=[short(path) for path in sorted(files)])
     if not as_json:
         print_parts([f"Wrote {short(run.folder)} ({len(files)} files)"])
+    for left_out in run.manifest.left_out:
+        note(f"{left_out.version} is left out: {left_out.message}\n  {left_out.remedy}")
+    if run.manifest.left_out:
+        raise typer.Exit(1)
 
 
 def _without_gpu(

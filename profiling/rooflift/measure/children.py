@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rooflift import errors
-from rooflift.errors import KernelFault, WrongResult
+from rooflift.errors import KernelFault, RoofliftError, WrongResult
 from rooflift.measure.faults import kernel_fault, unfinished, wrong_result
 from rooflift.process import child_environment, stream
 from rooflift.project.imports import imported_modules
 from rooflift.project.inline import inline
 from rooflift.project.operator import Operator, Version
-from rooflift.schema import DISPATCH, CheckRecord, CompiledKernel, GpuState, MachineCode, ResolvedCase
+from rooflift.schema import DISPATCH, CheckRecord, CompiledKernel, GpuState, LeftOutVersion, MachineCode, ResolvedCase
 from rooflift.worker import protocol
 from rooflift.worker.protocol import Plan
 
@@ -47,9 +47,37 @@ class Measurement:
     without_kernel: list[protocol.NoKernel] = field(default_factory=list)
     autotuned: list[protocol.Autotuned] = field(default_factory=list)
     unfit: list[protocol.Unfit] = field(default_factory=list)
-    trying: str = ""  # the configuration that a child is at
+    trying: str = ""  # the version or configuration that a child is at
+    optional: list[str] = field(default_factory=list)  # versions whose faults end nothing
+    faulty: list[LeftOutVersion] = field(default_factory=list)  # those that had one
     ncu_command: list[str] = field(default_factory=list)
     ncu_version: str | None = None
+
+    def refuse(self, fault: RoofliftError, version: str, case: str, dtype: str) -> None:
+        """Note the fault of a version that may be left out.
+
+        Raises:
+            RoofliftError: the fault, where the others cannot go on without it.
+        """
+        if version not in self.optional:
+            raise fault
+        if version not in self.left_out_versions:
+            self.faulty.append(LeftOutVersion(version, case, dtype, type(fault).__name__, fault.message, fault.remedy))
+
+    def forget(self, checks: list[CheckRecord]) -> None:
+        """Take back what was said of times, and the checks but for these: a child that begins anew says it again."""
+        self.checks = [*checks]
+        for said in (self.cases, self.samples, self.states, self.machine_code, self.left_out):
+            said.clear()
+
+    @property
+    def left_out_versions(self) -> set[str]:
+        """The versions that had a fault."""
+        return {fault.version for fault in self.faulty}
+
+
+class CannotGoOn(Exception):
+    """A child ended at a version that may be left out: the others have to be measured in another one."""
 
 
 @contextmanager
@@ -72,8 +100,18 @@ def staged(operator: Operator, versions: Sequence[Version], plan: Plan) -> Itera
         if plan.baselines and operator.baselines is not None:
             shutil.copy(operator.baselines, stage / plan.baselines)
         files = plan.versions or {version.name: f"{version.name}.py" for version in versions}
-        (stage / "plan.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(plan, versions=files)))
+        write_plan(stage, msgspec.structs.replace(plan, versions=files))
         yield stage
+
+
+def read_plan(stage: Path) -> Plan:
+    """Return the plan of a stage, before a version can write there."""
+    return msgspec.json.decode((stage / "plan.json").read_bytes(), type=Plan)
+
+
+def write_plan(stage: Path, plan: Plan) -> None:
+    """Put a plan into its stage."""
+    (stage / "plan.json").write_bytes(msgspec.json.encode(plan))
 
 
 async def in_turn(stages: Sequence[Sequence[Job]], timeout_s: float) -> None:
@@ -106,19 +144,27 @@ async def run_worker(
     Raises:
         KernelFault: a version, or the program itself, broke.
         WrongResult: a version differs from the reference.
+        CannotGoOn: the program ended at a version that may be left out.
     """
     command = protocol.worker_command(task, *([part] if part != protocol.WHOLE else []))
-    # before a version can write there
-    plan = msgspec.json.decode((stage / "plan.json").read_bytes(), type=Plan)
+    plan = read_plan(stage)
+    trying = ""  # by this child: others tell theirs to the same measurement
 
     def on_line(line: str) -> None:
+        nonlocal trying
+        seen.trying = trying
         hear(line, seen, progress)
+        trying = seen.trying
 
     if sandbox is None:
         ended = await stream(command, stage, child_environment() | environment, on_line)
     else:
         ended = await sandbox.run(command, stage, environment, on_line)
     if ended.returncode != 0 or not _complete(plan, task, seen, part):
+        if trying in seen.optional:
+            seen.refuse(unfinished(ended), trying, "", "")
+        if seen.left_out_versions & {*plan.versions, DISPATCH}:
+            raise CannotGoOn
         raise unfinished(ended)
 
 
@@ -133,8 +179,8 @@ def _complete(plan: Plan, task: protocol.Task, seen: Measurement, part: str) -> 
         return compiled >= {(version, *case) for version in plan.versions for case in own}
     providers = [*plan.versions, *([DISPATCH] if plan.dispatch else [])]
     unloaded = {gap.version for gap in seen.gaps if not gap.case}
-    providers = [name for name in providers if name not in unloaded]
-    checks = sum((check.case, check.dtype) in own for check in seen.checks)
+    providers = [name for name in providers if name not in unloaded | seen.left_out_versions]
+    checks = sum(check.version in providers and (check.case, check.dtype) in own for check in seen.checks)
     checks += sum((gap.case, gap.dtype) in own for gap in seen.gaps)
     if checks != len(providers) * len(own) * plan.options.seeds:
         return False
@@ -172,11 +218,11 @@ def hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C90
             seen.trying = version
         case protocol.Unfit() as unfit:
             seen.unfit.append(unfit)
-        case protocol.Refused(error, message, remedy):
-            raise getattr(errors, error)(message, remedy)
+        case protocol.Refused(error, message, remedy, version, named, dtype):
+            seen.refuse(getattr(errors, error)(message, remedy), version, named, dtype)
         case protocol.Gap() as gap:
             seen.gaps.append(gap)
         case protocol.Broken() as broken:
-            raise kernel_fault(broken)
-        case protocol.Wrong(mismatch):
-            raise WrongResult(*wrong_result(mismatch))
+            seen.refuse(kernel_fault(broken), broken.version, broken.case, broken.dtype)
+        case protocol.Wrong(wrong):
+            seen.refuse(WrongResult(*wrong_result(wrong)), wrong.version, wrong.case, wrong.dtype)

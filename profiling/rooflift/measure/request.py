@@ -39,6 +39,7 @@ class Request:
     command: list[str]  # as it is published
     named: bool = False  # the user named the cases
     suite: bool = False  # every case is timed in all its dtypes
+    leave_out: bool = False  # versions that are wrong or do not run are left out, and the others measured
     options: MeasureOptions = field(default_factory=MeasureOptions)
     commit: str | None = None  # the kernels are those of this commit; None: those of the working tree
     about: str = ""  # a note for the reader of the run
@@ -150,7 +151,7 @@ def profile_request(
     )
     slow = suite if baselines is None else baselines
     options = msgspec.structs.replace(options, slow_baselines=slow)
-    return replace(request, command=command, suite=suite, options=options)
+    return replace(request, command=command, suite=suite, options=options, leave_out=True)
 
 
 def tune_request(

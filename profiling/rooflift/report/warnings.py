@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rooflift.analysis.compare import Comparison
 from rooflift.analysis.sol import SUSPECT_PCT
 from rooflift.report.cells import named
-from rooflift.schema import CheckRecord, GpuState, Manifest
+from rooflift.schema import CheckRecord, GpuState, LeftOutVersion, Manifest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CLOCKS_DIFFER = 0.02
+MOST_CHARACTERS = 400  # of why a version is left out; run.json has all of it
 
 
 def warnings(manifest: Manifest, summary: pd.DataFrame, comparison: Comparison | None) -> list[str]:
@@ -41,9 +43,17 @@ def _run_warnings(manifests: Sequence[Manifest]) -> list[str]:
         which = f" ({one.name})" if len(manifests) > 1 else ""
         if one.dirty:
             found.append(f"The tree held uncommitted changes{which}: the commit alone does not give these kernels.")
+        found += [f"{left_out_text(left_out)}{which}" for left_out in one.left_out]
         found += [f"{text}{which}." for text in _throttled(one.gpu_states)]
         found += check_warnings(one.checks)
     return found
+
+
+def left_out_text(left_out: LeftOutVersion) -> str:
+    """Return which version a run left out and why, in one line."""
+    return (
+        f"{left_out.version} is left out. {textwrap.shorten(left_out.message, MOST_CHARACTERS, placeholder=' [...]')}"
+    )
 
 
 def check_warnings(checks: Sequence[CheckRecord]) -> list[str]:

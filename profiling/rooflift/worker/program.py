@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -55,7 +55,7 @@ def guarded(version: str, case: Case) -> Iterator[None]:
     except Stop:
         raise
     except RoofliftError as error:
-        say(protocol.Refused(type(error).__name__, error.message, error.remedy))
+        say(protocol.Refused(type(error).__name__, error.message, error.remedy, version, case.name, case.dtype))
         raise Stop from None
     except Exception as error:  # noqa: BLE001  # a kernel file may raise anything
         import torch
@@ -63,7 +63,8 @@ def guarded(version: str, case: Case) -> Iterator[None]:
 
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             what = f"{version} on {case.name} {case.dtype}: {describe_exception(error)}"
-            say(protocol.Refused("KernelFault", what, "Make the case smaller, or let the version take less memory."))
+            remedy = "Make the case smaller, or let the version take less memory."
+            say(protocol.Refused("KernelFault", what, remedy, version, case.name, case.dtype))
             raise Stop from None
         gap = interpreter_gap(error)
         if gap and version != "reference":
@@ -92,10 +93,26 @@ class Program:
         self.loaded = [] if plan.replayed or plan.configurations else [*self.checked]
         for name in self.loaded:
             try:
-                with guarded(name, nothing):
+                with self.trying(name, nothing):
                     self.version(name, nothing)
             except NotComparable:
                 del self.checked[name]
+
+    @contextmanager
+    def trying(self, name: str, case: Case) -> Iterator[None]:
+        """Let a version run; one that is wrong or does not run is left out where the plan goes on without it.
+
+        Behind some faults nothing runs in this process: it stops then, as it does when no version is left.
+        """
+        say(protocol.Trying(name))
+        try:
+            with guarded(name, case):
+                yield
+        except Stop:
+            self.checked.pop(name, None)
+            if not self.plan.leave_out or not self.checked.keys() & self.plan.versions or not _alive(self.device):
+                raise
+        say(protocol.Trying(""))  # not where the version has left the program
 
     def reference(self, case: Case) -> ModuleType:
         """Return reference.py with the module constants of a case."""
@@ -121,18 +138,15 @@ class Program:
             with guarded("reference", case):
                 reference = self.reference(case)
                 truth = truth_of(reference, case, self.device, seed)
-            for name in self.checked:
+            for name in list(self.checked):
                 if seed == 0:
                     say(protocol.Doing(f"checking {name} on {case.name} {case.dtype}"))
-                try:
-                    with guarded(name, case):
-                        result = self._check(name, reference, case, seed, truth)
-                except NotComparable:
-                    continue
-                if isinstance(result, Mismatch):
-                    say(protocol.Wrong(result))
-                    raise Stop
-                say(protocol.Checked(result))
+                with suppress(NotComparable), self.trying(name, case):
+                    result = self._check(name, reference, case, seed, truth)
+                    if isinstance(result, Mismatch):
+                        say(protocol.Wrong(result))
+                        raise Stop
+                    say(protocol.Checked(result))
             del truth  # before the next seed's: in float64 it is the largest of all
 
     def _check(self, name: str, reference: ModuleType, case: Case, seed: int, truth: Truth) -> CheckRecord | Mismatch:
@@ -155,11 +169,12 @@ class Program:
         import torch
 
         calls = {}
-        for name in self.checked:
-            with guarded(name, case):
-                calls[name] = self._call(name, case, inputs)
-                calls[name]()
+        for name in list(self.checked):
+            with self.trying(name, case):
+                call = self._call(name, case, inputs)
+                call()
                 torch.cuda.synchronize()
+                calls[name] = call
         return calls
 
     def _call(self, name: str, case: Case, inputs: list[Any]) -> Callable[[], Any]:
@@ -217,7 +232,7 @@ class Program:
         providers |= memory_calls(moved)
         timed_calls = {(name, 0): call for name, call in providers.items()}
         if self.plan.options.noise:
-            last = list(self.plan.versions)[-1]
+            last = [name for name in self.plan.versions if name in providers][-1]
             timed_calls[last, 1] = providers[last]
 
         def look(at: Moment) -> None:
@@ -228,7 +243,7 @@ class Program:
         before = {key: call.before for key, call in rotating.items()}
         timed = time_providers(timed_calls, self.plan.sampling, f"{case.name} {case.dtype}", look, before)
         for (name, _), call in rotating.items():
-            with guarded(name, case):
+            with self.trying(name, case):
                 self._check_last(name, call, reference, case)
         for (provider, repeat), times_us in timed.times_us.items():
             positions = timed.positions[provider, repeat]
@@ -258,6 +273,18 @@ class Program:
                 torch.cuda.synchronize()
                 torch.cuda.nvtx.range_pop()
                 torch.cuda.nvtx.range_pop()
+
+
+def _alive(device: str) -> bool:
+    """Whether the device takes work still; an access outside of memory ends a process's use of a GPU."""
+    import torch
+
+    if device == "cuda":
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError:
+            return False
+    return True
 
 
 def record(plan: protocol.Plan) -> None:

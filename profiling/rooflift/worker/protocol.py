@@ -63,6 +63,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool = False  # versions are launch plans below launch_plans/, and their files are not loaded
     targets: list[int] = []  # compiled for, 90 for sm_90
     configurations: dict[str, dict[str, Value]] = {}  # by the name of a version: what its parameters are set to
+    leave_out: bool = False  # a version that is wrong or does not run is left out, and the others go on
     known: list[ResolvedCase] = []  # of runs of the same reference, whose FLOP need not be counted again
 
 
@@ -108,13 +109,13 @@ class Checked(msgspec.Struct, frozen=True, tag=True):
 
 
 class Wrong(msgspec.Struct, frozen=True, tag=True):
-    """A version did not agree; the child stops after it."""
+    """A version did not agree; the child goes on without it, or stops."""
 
     mismatch: Mismatch
 
 
 class Broken(msgspec.Struct, frozen=True, tag=True):
-    """A version did not compile or run; the child stops after it."""
+    """A version did not compile or run; the child goes on without it, or stops."""
 
     version: str
     case: str
@@ -209,7 +210,10 @@ class Autotuned(msgspec.Struct, frozen=True, tag=True):
 
 
 class Trying(msgspec.Struct, frozen=True, tag=True):
-    """The child begins with a configuration, or with none of them: it is the one that ends it if it ends early."""
+    """The child begins with a version or a configuration, or with none of them ("").
+
+    It is the one that ends the child if that ends early.
+    """
 
     version: str
 
@@ -240,11 +244,14 @@ class Executed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """The child cannot do its work; it stops after it. `error` is the name of a class of `errors`."""
+    """The child cannot do its work, or not that of a version. `error` is the name of a class of `errors`."""
 
     error: str
     message: str
     remedy: str
+    version: str = ""  # "": nothing goes on
+    case: str = ""
+    dtype: str = ""
 
 
 class Ran(msgspec.Struct, frozen=True, tag=True):
