@@ -70,7 +70,8 @@ GPU_TEXT = """
 In float32 without TF32, at the problems' own sizes. `stream` moves the compulsory bytes and does nothing else. SOL % is that of torch_eager:
 FLOP of products over the measured FP32 rate, or the stream, whichever takes longer; elementwise work has no compute term. Error: of the
 reference as a version. Peak: the GPU's memory in that check. Where it is out of memory, tensors of one run in float64 were still held
-when the next began; they are not any more, which was not measured again.
+when the next began. They are not any more: by the tensors that are alive at once, 1/45 takes 3.06 times its input, 53 of 85 GB, which was
+not measured again.
 
 """  # noqa: E501  # a page of docs
 HAND_TEXT = """

@@ -41,12 +41,15 @@ def peak_bytes(device: str) -> Iterator[list[int]]:
     taken[0] = torch.cuda.max_memory_allocated() - before
 
 
-def parts(case: Case, device: str, inputs: list[Any], own: Sequence[Leaf], peak: int, rows: int) -> list[range]:
-    """Return the rows that the reference can be run on at a time in float64; none: on all of them at once.
+def parts(
+    case: Case, device: str, inputs: list[Any], own: Sequence[Leaf], peak: int, rows: int
+) -> Iterator[list[range]]:
+    """Yield the rows that the reference can be run on at a time in float64: first none, which is all of them at once.
 
     What a run in float64 takes is judged by what the one in the working dtype took (`peak`, its inputs and results at
-    least). Beside it lie the results in float64 and their spread. `rows` is the first dimension of a reference that
-    works on each row by itself, 1 of any other.
+    least). Beside it lie the results in float64 and their spread, and afterwards what a version gives and its own run.
+    A run in float64 may take more than that, where its algorithm is another one: then the next, of smaller parts, is
+    for it. `rows` is the first dimension of a reference that works on each row by itself, 1 of any other.
 
     Raises:
         CatalogError: it does not fit, with what it would need.
@@ -55,17 +58,25 @@ def parts(case: Case, device: str, inputs: list[Any], own: Sequence[Leaf], peak:
     results = [leaf.value for leaf in own if is_float(leaf.value)]
     narrow = min((x.element_size() for x in (*given, *results)), default=WIDE)
     kept = sum(x.numel() for x in results) * (WIDE + 4)
-    least = sum(x.numel() * x.element_size() for x in (*given, *results))
-    run = max(peak, least) * WIDE // narrow
+    returned = sum(x.numel() * x.element_size() for x in results)
+    least = returned + sum(x.numel() * x.element_size() for x in given)
+    run, checked = max(peak, least) * WIDE // narrow, returned + max(peak, least)
     free = free_bytes(device)
-    if kept + run <= free:
-        return []
-    count = min(rows, -(-run // max((free - kept) // 2, 1)))
-    if free <= kept or count < 2 or run // count > free - kept:
-        raise CatalogError(
-            f"{case.name} {case.dtype}: the comparison in float64 needs about {(kept + run) / 1e9:.3g} GB, "
-            f"{free / 1e9:.3g} are free",
-            "Make the case smaller (sizes, constants), or compare on a GPU with more memory.",
-        )
-    step = -(-rows // count)
-    return [range(start, min(start + step, rows)) for start in range(0, rows, step)]
+    needed = kept + max(run, checked)
+    if needed <= free:
+        yield []
+        count = 4
+    else:
+        count = -(-run // max((free - kept) // 2, 1))
+    count = min(rows, count)
+    if count > 1 and kept + max(run // count, checked) <= free:
+        for some in (count, min(rows, 4 * count)):
+            step = -(-rows // some)
+            yield [range(start, min(start + step, rows)) for start in range(0, rows, step)]
+    judged = (
+        f"about {needed / 1e9:.3g} GB" if needed > free else f"more than the {needed / 1e9:.3g} GB that were judged"
+    )
+    raise CatalogError(
+        f"{case.name} {case.dtype}: the comparison in float64 needs {judged}, {free / 1e9:.3g} are free",
+        "Make the case smaller (sizes, constants), or compare on a GPU with more memory.",
+    )

@@ -91,22 +91,39 @@ def find_truth(
         if own is not None and random:
             return _random_truth(model, inputs, own, changed)
         rows = _independent_rows(model, inputs, own, changed, seed)
-        pieces = parts(case, device, inputs, own or [], peak[0], rows)
-        true, lengths = run_wide(model, inputs, seed, changed, pieces)
+        for pieces in parts(case, device, inputs, own or [], peak[0], rows):
+            with contextlib.suppress(torch.OutOfMemoryError):
+                return _wide_truth(model, inputs, own, seed, changed, case, pieces)
+    raise AssertionError  # parts ends with an error
 
-        def results(probes: int | None = None) -> list[Result]:
-            found = []
-            with torch.no_grad(), precision(case.allow_tf32):
-                spread = spread_of(model, inputs, true, seed, changed, pieces, probes)
-            for place, leaf in enumerate(true):
-                mine = own[place].value if own is not None else None
-                result = Result(leaf, _dtype(leaf.value, mine, case), mine)
-                if is_float(leaf.value):
-                    bound(result, spread[place], case, lengths, inputs)
-                found.append(result)
-            return found
 
-        first = results()
+def _wide_truth(
+    model: Any,
+    inputs: list[Any],
+    own: list[Leaf] | None,
+    seed: int,
+    changed: frozenset[int],
+    case: Case,
+    pieces: Sequence[range],
+) -> Truth:
+    """Run the reference in float64, piece by piece."""
+    import torch
+
+    true, lengths = run_wide(model, inputs, seed, changed, pieces)
+
+    def results(probes: int | None = None) -> list[Result]:
+        found = []
+        with torch.no_grad(), precision(case.allow_tf32):
+            spread = spread_of(model, inputs, true, seed, changed, pieces, probes)
+        for place, leaf in enumerate(true):
+            mine = own[place].value if own is not None else None
+            result = Result(leaf, _dtype(leaf.value, mine, case), mine)
+            if is_float(leaf.value):
+                bound(result, spread[place], case, lengths, inputs)
+            found.append(result)
+        return found
+
+    first = results()
     return Truth(model, inputs, first, changed, _constant(first), partial(results, CLOSER))
 
 
