@@ -8,9 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from rooflift.optimize.header import with_header
 from rooflift.optimize.journal import (
     REPEATED,
     Iteration,
+    Skipped,
     Started,
     State,
     Step,
@@ -18,9 +20,9 @@ from rooflift.optimize.journal import (
     iterations_text,
     outcome,
     read_journal,
+    spent_text,
     state_of,
     untried_text,
-    with_header,
 )
 from rooflift.project.header import parse_header
 
@@ -56,23 +58,52 @@ def test_candidates_start_from_the_fastest_versions_in_turn() -> None:
     def timed(number: int, version: str, time_us: float) -> Iteration:
         return msgspec.structs.replace(kept(number, version), time_us=time_us)
 
-    state = State(started, [])
+    state = state_of([started])
     assert [step.base for step in state.next_steps()] == ["v0_probe"] * 3
     first = [timed(1, "v1_grid", 90.0), timed(2, "v2_grid", 80.0), failed(3)]
     # what an iteration has kept is for the next one; one that was cut off goes on from the same versions
-    assert State(started, first[:2]).next_steps() == [Step(3, "grid", "v0_probe")]
-    assert [step.base for step in State(started, first).next_steps()] == ["v2_grid", "v1_grid", "v2_grid"]
-    assert [step.number for step in State(started, first).next_steps()] == [4, 5, 6]
-    assert State(started, first).base == "v2_grid"
+    assert state_of([started, *first[:2]]).next_steps() == [Step(3, "grid", "v0_probe")]
+    assert [step.base for step in state_of([started, *first]).next_steps()] == ["v2_grid", "v1_grid", "v2_grid"]
+    assert [step.number for step in state_of([started, *first]).next_steps()] == [4, 5, 6]
+    assert state_of([started, *first]).base == "v2_grid"
     second = [*first, timed(4, "v3_grid", 85.0), failed(5), failed(6)]
-    assert [(s.stage, s.base) for s in State(started, second).next_steps()][:2] == [
+    assert [(s.stage, s.base) for s in state_of([started, *second]).next_steps()][:2] == [
         ("memory", "v2_grid"),
         ("memory", "v3_grid"),
     ]
 
 
+def test_a_stage_that_is_passed_over_comes_once_more_in_the_end() -> None:
+    entries = [STARTED, Skipped("grid", "DRAM"), failed(1, "memory"), failed(2, "memory")]
+    stages = [[step.stage for step in state_of(entries[: n + 1]).next_steps()] for n in range(4)]
+    assert stages == [["grid"], ["memory"], ["memory"], ["grid"]]
+    assert state_of([*entries, Skipped("grid", "DRAM")]).next_steps() == []
+    with pytest.raises(ValueError, match="out of place"):
+        state_of([STARTED, failed(1), Skipped("grid", "in its midst")])
+
+
+def test_without_a_base_iterations_are_for_the_first_version_until_one_is_kept() -> None:
+    alone = msgspec.structs.replace(STARTED, base="", candidates=2, iterations=1)
+    nothing = msgspec.structs.replace(failed(1, "algorithm"), base="")
+    first = msgspec.structs.replace(kept(1, "v0_algorithm", "algorithm"), base="")
+    assert state_of([alone]).next_steps() == [Step(1, "algorithm", ""), Step(2, "algorithm", "")]
+    assert state_of([alone, nothing]).next_steps() == [Step(2, "algorithm", "")]
+    assert state_of([alone, nothing, msgspec.structs.replace(nothing, number=2)]).next_steps() == []
+    assert state_of([alone, first]).next_version == 1
+    behind = state_of([alone, first, failed(2, "algorithm")])
+    assert behind.next_steps() == [Step(3, "grid", "v0_algorithm"), Step(4, "grid", "v0_algorithm")]
+
+
+def test_what_an_agent_took_is_told_as_far_as_it_says() -> None:
+    one = msgspec.structs.replace(failed(1), agent_s=2.0, tokens_in=1200)
+    assert spent_text([one, msgspec.structs.replace(one, number=2, tokens_out=5)]) == (
+        "The agent took 4 s, 2,400 tokens in, 5 tokens out for 2 candidates."
+    )
+    assert spent_text([failed(1)]) == spent_text([]) == ""
+
+
 def test_without_times_every_iteration_starts_from_the_base() -> None:
-    state = State(msgspec.structs.replace(STARTED, gpu=None), [kept(1, "v1_grid")])
+    state = state_of([msgspec.structs.replace(STARTED, gpu=None), kept(1, "v1_grid")])
     assert state.next_steps() == [Step(2, "grid", "v0_probe")]
     assert state.next_version == 2
 
@@ -96,6 +127,9 @@ def test_the_agent_is_told_the_last_iterations_with_their_reasons() -> None:
     tried = [failed(number, why=f"reason-{number}\nand more") for number in range(1, REPEATED + 2)]
     text = iterations_text(State(STARTED, tried))
     assert "reason-1 " not in text
+    assert "- 1 earlier ones are left out" in text
+    many = msgspec.structs.replace(failed(1), why=[f"finding {n}" for n in range(9)])
+    assert "  - 6 more reasons are left out" in iterations_text(State(STARTED, [many]))
     assert all(f"  - reason-{number} and more" in text for number in range(2, REPEATED + 2))
     assert "failed at verdict" in text
     assert "kept as v1_grid, 0.500x the time of v0_probe" in iterations_text(State(STARTED, [kept(1, "v1_grid")]))
@@ -110,7 +144,7 @@ def test_the_agent_is_told_the_last_iterations_with_their_reasons() -> None:
     ],
 )
 def test_a_kept_candidate_has_a_header_that_can_be_read(code: str, title: str) -> None:
-    text, told = with_header(code, "grid", 3)
+    text, told = with_header(code, "grid", 3, {})
     tree = ast.parse(text)
     compile(text, "candidate", "exec")
     header = parse_header(tree, Path("candidate"))

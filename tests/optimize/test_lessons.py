@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from rooflift.optimize.classes import class_of
+from rooflift.analysis.selection import figures, select
+from rooflift.errors import RunFault
+from rooflift.optimize.classes import class_of, classes
 from rooflift.optimize.example import MOST_LINES, example_text
 from rooflift.optimize.lessons import MOST, Lesson, add_lesson, lessons_text, read_lessons
 from rooflift.optimize.written import within
 from rooflift.project.gpus import spec_for_key
-from rooflift.project.operator import load_operator
+from rooflift.project.operator import load_operator, operator_names
+from rooflift.runs.find import newest_run
 
 
 def lesson(title: str, time_x: float, operator_class: str = "scan", gpu: str = "H100") -> Lesson:
@@ -35,6 +39,7 @@ def lesson(title: str, time_x: float, operator_class: str = "scan", gpu: str = "
         ("depthwise_conv2d", "convolution"),
         ("matmul", "matmul"),
         ("softmax", "normalisation"),
+        ("rms_norm", "normalisation"),
         ("topk", "reduction"),
     ],
 )
@@ -49,6 +54,32 @@ def test_a_product_with_what_follows_it_is_fused_and_plain_arithmetic_elementwis
     assert class_of(reference) == "fused"
     reference.write_text(head + "a * b + 1\n")
     assert class_of(reference) == "elementwise"
+
+
+@pytest.mark.parametrize(
+    "source", ["nn.Sequential(nn.Linear(4, 4), nn.ReLU())", "[nn.Linear(4, 4), nn.Conv2d(1, 1, 1), nn.Linear(4, 4)]"]
+)
+def test_several_layers_are_a_network(source: str, tmp_path: Path) -> None:
+    reference = tmp_path / "reference.py"
+    reference.write_text(
+        f"import torch.nn as nn\nclass Model(nn.Module):\n    def __init__(self):\n        self.all = {source}\n"
+    )
+    assert class_of(reference) == "network"
+
+
+def test_the_thresholds_of_a_class_are_reached_by_a_recorded_run(checkout: Path) -> None:
+    reached: dict[str, list[dict[str, float]]] = {}
+    for name in operator_names(checkout):
+        with suppress(RunFault):
+            run = newest_run(checkout / "reports", name, gpu="H100", with_metrics=True)
+            about, rows = select(run), figures(run).dropna(subset=["dram_pct"])
+            rows = rows[(rows["case"] == about.case) & (rows["dtype"] == about.dtype)]
+            of_class = class_of(checkout / "kernels" / name.partition("/")[0] / "reference.py")
+            reached.setdefault(of_class, []).append(rows.loc[rows["time_us"].idxmin()].to_dict())
+    for name, one in classes().items():
+        for wanted in one.metrics:
+            if wanted.threshold:
+                assert any(wanted.threshold.holds(float(row[wanted.name])) for row in reached[name]), (name, wanted)
 
 
 def test_lessons_of_the_class_and_gpu_are_told_the_largest_first(tmp_path: Path) -> None:

@@ -103,6 +103,19 @@ def _blocks(lines: list[str], where: str) -> list[Candidate]:
     return found
 
 
+def is_cut_off(text: str) -> bool:
+    r"""Tell whether a text ends inside of a code block, as an answer does that came to a limit of its length.
+
+    >>> is_cut_off("```python\nimport tor"), is_cut_off("```python\nimport torch\n```")
+    (True, False)
+    """
+    try:
+        _blocks(text.replace("\r\n", "\n").split("\n"), "")
+    except CandidateFault:
+        return True
+    return False
+
+
 def _is_python(text: str) -> bool:
     import ast
 

@@ -63,6 +63,11 @@ def _readable(text: str) -> Launches:
     return read_launches(tree, imports(tree))
 
 
+def launches_kernels(path: Path) -> bool:
+    """Tell whether a kernel file launches a Triton kernel of its own, as far as its syntax shows."""
+    return bool(_readable(read_candidate(path).code).launches)
+
+
 def unchecked(stage: str | None, base: Path | None) -> list[str]:
     """Return what could not be judged, each with its reason."""
     gaps: list[str] = []

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
 
 from rooflift.errors import EnvironmentFault
+from rooflift.files import read_regular
+from rooflift.lint.candidate import is_cut_off
 from rooflift.optimize.answer import Answer, NoCandidate
-from rooflift.optimize.endpoint import PREFIX, ask_endpoint
+from rooflift.optimize.endpoint import ATTEMPTS, PREFIX, SHORTER, ask_endpoint
 from rooflift.optimize.question import Question
 from rooflift.process import converse
+from rooflift.schema import Amount, Count
 
+MOST_USAGE = 1 << 16  # bytes
 SEARCH = "search"  # the built-in agent's name
 
 
@@ -25,14 +33,44 @@ def ask_agent(agent: Sequence[str], question: Question, timeout_s: float | None,
         return Answer(_searched(question))
     if len(agent) == 1 and agent[0].startswith(PREFIX):
         return ask_endpoint(agent[0].removeprefix(PREFIX), question.prompt, base_url, timeout_s)
-    return Answer(_asked(agent, question, timeout_s))
+    return _asked(agent, question, timeout_s)
 
 
-def _asked(command: Sequence[str], question: Question, timeout_s: float | None) -> str:
-    """Return what a command prints; it finds iteration and stage in ROOFLIFT_ITERATION and ROOFLIFT_STAGE."""
+class Usage(msgspec.Struct, frozen=True):
+    """What a command may write to the file that ROOFLIFT_USAGE names, as JSON."""
+
+    tokens_in: Count | None = None
+    tokens_out: Count | None = None
+    cost_usd: Amount | None = None
+
+
+def _asked(command: Sequence[str], question: Question, timeout_s: float | None) -> Answer:
+    """Return what a command prints; one whose code block does not end is asked for again, as an endpoint's is."""
+    spent, prompt = Answer(""), question.prompt
+    for _ in range(ATTEMPTS):
+        text, usage = _printed(command, question, prompt, timeout_s)
+        spent = spent.plus(text, usage.tokens_in, usage.tokens_out, usage.cost_usd)
+        if not is_cut_off(text):
+            break
+        prompt = f"{question.prompt}\n\n{SHORTER}\n"
+    return spent
+
+
+def _printed(command: Sequence[str], question: Question, prompt: str, timeout_s: float | None) -> tuple[str, Usage]:
+    """Run a command; it finds iteration, stage and the file for its usage in its environment."""
     told = {"ROOFLIFT_ITERATION": str(question.number), "ROOFLIFT_STAGE": question.stage}
+    with tempfile.TemporaryDirectory() as folder:
+        usage = Path(folder, "usage.json")
+        text = _run(command, prompt, {**told, "ROOFLIFT_USAGE": str(usage)}, timeout_s)
+        try:
+            return text, msgspec.json.decode(read_regular(usage, MOST_USAGE), type=Usage)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):  # it says nothing, or nothing of use
+            return text, Usage()
+
+
+def _run(command: Sequence[str], prompt: str, told: dict[str, str], timeout_s: float | None) -> str:
     try:
-        ended = converse(command, question.prompt, told, timeout_s)
+        ended = converse(command, prompt, told, timeout_s)
     except subprocess.TimeoutExpired:
         raise NoCandidate(f"the agent gave no candidate within {timeout_s:g} s") from None
     if ended.returncode == 127:

@@ -103,8 +103,9 @@ def optimize(
     behind OpenAI's chat completions, or behind any server that speaks them, at `base_url`; the key is OPENAI_API_KEY.
 
     `stages` come in this order, with so many `iterations` each, each of so many `candidates`, which start from the
-    `beam` fastest versions in turn; one that is wrong goes back to the agent `repairs` times; without names all,
-    those about products of matrices where an earlier run of the operator had enough of them. `timed` False:
+    `beam` fastest versions in turn; one that is wrong goes back to the agent `repairs` times; without names those of
+    the operator's class, without those whose bottleneck is absent. Where no version launches a kernel, the agent writes
+    the first one from the reference. `timed` False:
     candidates are linted and interpreted, none is timed. `out` is the loop's folder, by default below
     build/optimize/: an unfinished loop in it is resumed. Kept versions are copied to `keep` as the next numbers.
     With `baselines` the last run times torch_compile, too. `trust` runs candidates also where they cannot be
@@ -123,16 +124,14 @@ def optimize(
     """
     from rooflift.measure.request import known_metric_set
     from rooflift.optimize import optimize as loops
-    from rooflift.runs.find import recorded_cases
     from rooflift.sandbox.sandbox import Limits
 
     top = project_root(root)
-    recorded = recorded_cases(reports_folder(top), operator.partition("/")[0]).values()
     options = loops.Options(
         operator=operator,
         agent=shlex.split(agent) if isinstance(agent, str) else list(agent),
         folder=loop_folder(operator, out, top),
-        stages=list(stages) or loops.default_stages(case for case, _ in recorded),
+        stages=list(stages),
         iterations=iterations,
         candidates=candidates,
         beam=beam,

@@ -9,7 +9,7 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,8 @@ from rooflift.lint.lint import errors, lint_file
 from rooflift.measure import evaluate
 from rooflift.optimize.agent import SEARCH, ask_agent
 from rooflift.optimize.answer import Answer, NoCandidate
-from rooflift.optimize.journal import Step, with_header
+from rooflift.optimize.header import body_of, with_header
+from rooflift.optimize.journal import Step
 from rooflift.optimize.question import Question
 from rooflift.optimize.repair import repair_text
 from rooflift.optimize.verdict import NotKept
@@ -52,12 +53,13 @@ class Attempt:
 
     setting: Setting
     step: Step
-    base: Version
+    base: Version | None  # None: the reference alone
     place: Path  # the iteration's folder
     interpret: bool
     seed: int  # of the loop
     hidden: dict[str, str]
     gpu: threading.Lock
+    known: Mapping[str, str]  # the texts of the versions that there are
 
     def made(self, question: Question) -> Accepted | NotKept:
         """Ask for a candidate and check it; one that fails is given back with the evidence, as often as is allowed."""
@@ -84,6 +86,10 @@ class Attempt:
                 )
 
     @property
+    def _base_file(self) -> Path | None:
+        return self.base.path if self.base is not None else None
+
+    @property
     def _searches(self) -> bool:
         return list(self.setting.agent) == [SEARCH]
 
@@ -105,7 +111,7 @@ class Attempt:
         prompt_name = "prompt.md" if not failed else f"repair_{len(failed)}.md"
         (self.place / prompt_name).write_text(prompt, encoding="utf-8")
         # no spinner beside an editor
-        setting.note(f"Iteration {number} ({self.step.stage}, from {self.step.base}): {why}")
+        setting.note(f"Iteration {number} ({self.step.stage}, from {self.step.base or 'the reference'}): {why}")
         begun = time.monotonic()
         try:
             answer = ask_agent(setting.agent, question.with_prompt(prompt), setting.agent_timeout_s, setting.base_url)
@@ -125,12 +131,16 @@ class Attempt:
         setting, stage = self.setting, self.step.stage
         try:
             code = read_candidate(file).code
-            findings = errors(lint_file(file, setting.operator.reference, stage, self.base.path))
-            text, title = with_header(code, stage, self.step.number) if not findings else ("", "")
+            findings = errors(lint_file(file, setting.operator.reference, stage, self._base_file))
+            cases = setting.operator.cases
+            text, title = with_header(code, stage, self.step.number, cases) if not findings else ("", "")
         except CandidateFault as fault:
             raise NotKept("candidate", [str(fault).replace(str(file), "candidate")]) from None
         if findings:
             raise NotKept("lint", [f"line {f.line}: {f.rule}: {f.what}. {f.remedy}" for f in findings])
+        same = next((name for name, other in self.known.items() if body_of(other) == body_of(text)), None)
+        if same is not None:
+            raise NotKept("candidate", [f"it is {same} without a change"])
         candidate = self.place / "evaluated.py"
         candidate.write_text(text, encoding="utf-8")
         drawn = random.Random(f"{self.seed} {self.step.number}").sample(range(2**31), SEEDS)  # noqa: S311
@@ -162,7 +172,7 @@ class Attempt:
             candidate = Path(folder, "candidate.py")
             candidate.write_text(code, encoding="utf-8")
             reference = self.setting.operator.reference
-            return not errors(lint_file(candidate, reference, self.step.stage, self.base.path))
+            return not errors(lint_file(candidate, reference, self.step.stage, self._base_file))
 
 
 def read_text(file: Path) -> str:

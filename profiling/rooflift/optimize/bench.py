@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rooflift import pipeline
 from rooflift.analysis.selection import Selection, advise, select
-from rooflift.errors import KernelFault, WrongResult
+from rooflift.errors import CatalogError, KernelFault, NoRun, WrongResult
 from rooflift.measure.request import Request, command_line
 from rooflift.optimize.journal import State, Step
 from rooflift.optimize.setting import Setting
-from rooflift.optimize.verdict import NotKept, require_faster
+from rooflift.optimize.verdict import NotKept, require_faster, require_whole
 from rooflift.project.header import parse_header
 from rooflift.project.operator import Operator, Version, load_operator
 from rooflift.runs.find import newest_on
@@ -30,30 +31,37 @@ class Bench:
 
     def operator(self) -> Operator:
         """Return the loop's operator: the base and what was kept, and no version that the journal lacks."""
-        found = load_operator(self.setting.folder, self.setting.operator.label)
+        found = load_operator(self.setting.folder, self.setting.operator.label, bare=True)
         return replace(found, versions=found.versions[: self.state.next_version])
 
-    def version(self, name: str) -> tuple[Operator, Version]:
-        """Return the operator and one of its versions."""
+    def version(self, name: str) -> tuple[Operator, Version | None]:
+        """Return the operator and one of its versions; None for "", the reference alone."""
         operator = self.operator()
-        return operator, next(version for version in operator.versions if version.name == name)
+        return operator, next((version for version in operator.versions if version.name == name), None)
 
-    def measured(self, base: str) -> tuple[Run, Selection]:
-        """Return a run with a version, and where in it; without a GPU a recorded run of the project."""
+    def measured(self, base: str) -> tuple[Run, Selection] | None:
+        """Return a run with a version, and where in it; without a GPU a recorded run of the project, None without."""
         setting = self.setting
         if self.state.started.gpu is None:
-            run = newest_on(setting.root, setting.operator.label, setting.spec.matches)
-            return run, select(run, setting.base.name)
+            with suppress(NoRun, CatalogError):
+                if setting.base is not None:
+                    run = newest_on(setting.root, setting.operator.label, setting.spec.matches)
+                    return run, select(run, setting.base.name)
+            return None
         for one in self.state.kept:
             if one.version == base:
                 run = read_run(setting.folder / "iterations" / f"{one.number:03}" / "run", setting.root)
                 return run, select(run, base)
         operator, version = self.version(base)
+        if version is None:
+            return None
         run = self._profiled(operator, [version], setting.folder / "iterations" / "000" / "run")
         return run, select(run, base)
 
     def timed(self, step: Step, candidate: Path, place: Path) -> dict[str, object]:
         """Profile a candidate beside its base, twice; return its figures if it is faster both times.
+
+        The first version stands alone: it is kept where it does the work of the case.
 
         Raises:
             NotKept: it cannot be profiled, needs less than the work of the case does, or is not faster.
@@ -63,6 +71,8 @@ class Bench:
         operator, base = self.version(step.base)
         both = replace(operator, versions=(*operator.versions, own))
         try:
+            if base is None:
+                return require_whole(self._profiled(both, [own], place / "run"), own.name)
             found = require_faster(self._profiled(both, [base, own], place / "run"), base.name, own.name)
             # a second time, in processes of their own: what was lucky or found its moment is not kept
             require_faster(self._profiled(both, [base, own], place / "again"), base.name, own.name, "again")
@@ -85,12 +95,12 @@ class Bench:
                 command=command_line(
                     "optimize",
                     operator.label,
-                    base=self.setting.base.name,
+                    base=self.setting.base.name if self.setting.base else None,
                     stages=",".join(started.stages),
                     iterations=started.iterations,
                     metrics=self.setting.metric_set,
                 ),
-                about=f"Versions of an optimize loop: {started.base} is {self.setting.base.name} of the project.",
+                about=self._about,
                 options=MeasureOptions(slow_baselines=baselines),
                 sandbox=self.setting.sandbox,
             )
@@ -100,9 +110,18 @@ class Bench:
                 self.setting.note(told.resumed)
         return read_run(out, self.setting.root)
 
+    @property
+    def _about(self) -> str:
+        if self.setting.base is None:
+            return "Versions of an optimize loop that began with the reference alone."
+        return f"Versions of an optimize loop: {self.state.started.base} is {self.setting.base.name} of the project."
+
     def reached(self) -> str:
         """Return the stop rule's reason, "" while there is something to gain."""
-        run, about = self.measured(self.state.base)
+        measured = self.measured(self.state.base)
+        if measured is None:
+            return ""
+        run, about = measured
         found = advise(run, about)
         if not found.stop:
             return ""
@@ -114,7 +133,8 @@ class Bench:
         """Measure all versions of the loop in one run and return its folder, relative to the loop's; "" untimed."""
         if self.state.started.gpu is None:
             return ""
-        place = Path("reports", self.setting.operator.name, "optimize")
-        operator = self.operator()
+        place, operator = Path("reports", self.setting.operator.name, "optimize"), self.operator()
+        if not operator.versions:
+            return ""
         self._profiled(operator, operator.versions, self.setting.folder / place, baselines=self.setting.baselines)
         return place.as_posix()

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
 import msgspec
 
+from rooflift.project.stages import Wanted, stage
+
+_LAYER = re.compile(r"^(?:Linear|Conv(?:Transpose)?[123]d|Bilinear|Embedding)\Z")
+
 
 class Class(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A class of operators: how a reference shows it, and what its versions come down to."""
+    """A class of operators: how a reference shows it, what its versions come down to, its stages and metrics."""
 
     calls: tuple[str, ...]
     together: tuple[str, ...] = msgspec.field(default=(), name="with")
+    or_all: tuple[str, ...] = ()
+    layers: int | None = None
     focus: str
+    stages: tuple[str, ...]
+    metrics: tuple[Wanted, ...]
+
+    def __post_init__(self) -> None:
+        for name in self.stages:
+            stage(name)
+
+    def of(self, made: set[str], layers: int) -> bool:
+        """Tell whether a model that makes these calls, and so many layers with parameters, is of the class."""
+        if (self.layers is not None and layers >= self.layers) or (self.or_all and made.issuperset(self.or_all)):
+            return True
+        return bool(made & set(self.calls)) and (not self.together or bool(made & set(self.together)))
 
 
 @cache
@@ -35,10 +54,8 @@ def class_of(reference: Path) -> str:
     tree = ast.parse(reference.read_text(encoding="utf-8"))
     model = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Model"), tree)
     made = {_called(node) for node in ast.walk(model)}
-    for name, one in classes().items():
-        if made & set(one.calls) and (not one.together or made & set(one.together)):
-            return name
-    return "elementwise"
+    layers = sum(_LAYER.match(_called(node)) is not None for node in ast.walk(tree))
+    return next((name for name, one in classes().items() if one.of(made, layers)), "elementwise")
 
 
 def _called(node: ast.AST) -> str:

@@ -54,17 +54,8 @@ def ask_endpoint(model: str, prompt: str, base_url: str | None, timeout_s: float
 
 def _added(spent: Answer, usage: Any) -> Answer:
     """Add a response's usage; `cost`, in US dollars, is told by some endpoints alone."""
-
-    def plus(before: float | None, name: str) -> Any:
-        value = getattr(usage, name, None)
-        return before if not isinstance(value, int | float) else (before or 0) + value
-
-    return Answer(
-        "",
-        plus(spent.tokens_in, "prompt_tokens"),
-        plus(spent.tokens_out, "completion_tokens"),
-        plus(spent.cost_usd, "cost"),
-    )
+    told = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens", "cost"))
+    return spent.plus("", *(value if isinstance(value, int | float) else None for value in told))  # type: ignore[arg-type]
 
 
 def _without(key: str, text: str) -> str:

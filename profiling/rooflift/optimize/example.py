@@ -11,7 +11,7 @@ from rooflift.analysis import selection
 from rooflift.analysis.selection import Selection, select
 from rooflift.errors import RoofliftError
 from rooflift.optimize.classes import class_of
-from rooflift.optimize.repair import as_data
+from rooflift.optimize.written import as_data
 from rooflift.project.operator import Operator, load_operator, operator_names
 from rooflift.runs.find import newest_on
 

@@ -13,22 +13,25 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
-from rooflift.analysis.selection import figures, of, select
+from rooflift.analysis.selection import Selection, figures, of, select
+from rooflift.api.first_look import FirstLook, first_look
 from rooflift.errors import CatalogError, RunFault
 from rooflift.files import read_regular
 from rooflift.optimize.agent import SEARCH
 from rooflift.optimize.attempt import Accepted, Attempt, read_text
 from rooflift.optimize.bench import Bench
-from rooflift.optimize.classes import class_of, classes
+from rooflift.optimize.classes import class_of
 from rooflift.optimize.example import example_text
 from rooflift.optimize.journal import (
     Entry,
     Iteration,
+    Skipped,
     Started,
     State,
     Step,
@@ -39,19 +42,22 @@ from rooflift.optimize.journal import (
     state_of,
 )
 from rooflift.optimize.lessons import Lesson, add_lesson, changes, lessons_text, read_lessons
-from rooflift.optimize.prompt import prompt
+from rooflift.optimize.prompt import Prompt, first_prompt, prompt
 from rooflift.optimize.question import Question, Tried, title_of
 from rooflift.optimize.setting import Setting
 from rooflift.optimize.verdict import NotKept
+from rooflift.optimize.worth import needless
 from rooflift.optimize.written import markdown, within
+from rooflift.project.gpus import spec_for_name
 from rooflift.project.settings import build_folder, reports_folder
 from rooflift.runs import atomic, redact
 from rooflift.runs.roofs import newest_roofs
-from rooflift.runs.run import read_run
+from rooflift.runs.run import Run, read_run
 from rooflift.runs.verify import sha256
 from rooflift.schema import reason
 
 JOURNAL = "journal.jsonl"
+NO_FIRST = "no candidate was right, and there is no first version"
 
 
 class Loop:
@@ -62,6 +68,7 @@ class Loop:
         self.kernels = setting.folder / "kernels" / setting.operator.label
         self.hidden = redact.secrets(setting.root)
         self.state = self._open(started)
+        self._looks: dict[str, FirstLook] = {}  # of versions that nobody measured
 
     def _open(self, started: Started) -> State:
         """Read the journal, or begin one.
@@ -80,7 +87,8 @@ class Loop:
             for path in (self.setting.operator.reference, self.setting.operator.folder / "cases.toml"):
                 if path.exists():
                     shutil.copy(path, folder / "kernels" / self.setting.operator.name)
-            shutil.copy(self.setting.base.path, self.kernels / f"{started.base}.py")
+            if self.setting.base is not None:
+                shutil.copy(self.setting.base.path, self.kernels / f"{started.base}.py")
             atomic.write_file(journal, _line(started))
         data = _read(journal)
         try:
@@ -90,6 +98,9 @@ class Loop:
             raise RunFault(f"{journal}: {reason(error)}", "Name a new folder with --out, or fix the journal.") from None
         os.truncate(journal, whole)
         asked = msgspec.structs.replace(started, seed=state.started.seed)
+        if not state.started.base and self.setting.base is not None:  # the first version is the project's by now
+            self.setting = replace(self.setting, base=None)
+            asked = msgspec.structs.replace(asked, base="", base_sha256=sha256(self.setting.operator.reference))
         for name in asked.__struct_fields__:
             was, now = getattr(state.started, name), getattr(asked, name)
             if was != now:
@@ -115,8 +126,13 @@ class Loop:
         while not self.state.stopped:
             reason, steps = self._bench.reached(), self.state.next_steps()
             if reason or not steps:
-                self._record(Stopped(reason or "every stage had its iterations", self._bench.last_run()))
+                ended = "every stage had its iterations" if self.state.base else NO_FIRST
+                self._record(Stopped(reason or ended, self._bench.last_run()))
                 break
+            if why := self._needless(steps[0]):
+                self._record(Skipped(steps[0].stage, why))
+                self.setting.note(f"Stage {steps[0].stage} is passed over: {why}")
+                continue
             for step, made in zip(steps, self._made(steps), strict=True):
                 done = self.judged(step, made)
                 self._record(done)
@@ -124,6 +140,15 @@ class Loop:
                 self.setting.note(f"Iteration {done.number} ({done.stage}): {outcome(done)}")
                 for text in done.why:
                     self.setting.note(f"  {text}")
+
+    def _needless(self, step: Step) -> str:
+        """Return why the stage that begins with a step is passed over, "" where it is not."""
+        measured = self._bench.measured(self.state.base)
+        begins = self.state.into == 0 and (step.number - 1) % self.state.started.candidates == 0
+        if not self.state.started.skips or not begins or measured is None:
+            return ""
+        run, about = measured
+        return needless(step.stage, run, about) if spec_for_name(run.manifest.machine.gpu) is self.setting.spec else ""
 
     def _made(self, steps: Sequence[Step]) -> list[Accepted | NotKept]:
         """Return the candidates of an iteration, made side by side; what a GPU does for them is done in turn."""
@@ -141,6 +166,7 @@ class Loop:
                 seed=started.seed,
                 hidden=self.hidden,
                 gpu=gpu,
+                known={one.name: one.path.read_text(encoding="utf-8") for one in self._bench.operator().versions},
             )
             question = self.question(step, attempt, [self._title(one) for one in steps if one.number < step.number])
             attempts.append((attempt, question))
@@ -154,6 +180,8 @@ class Loop:
 
     def judged(self, step: Step, made: Accepted | NotKept) -> Iteration:
         """Return how a candidate ended: it is timed where a GPU does that, and kept; the journal is not touched."""
+        if not step.base:  # another candidate of the same iteration may be the first version by now
+            step = replace(step, base=self.state.base)
         common = {"number": step.number, "stage": step.stage, "base": step.base}
         place = self.setting.folder / "iterations" / f"{step.number:03}"
         try:
@@ -176,20 +204,16 @@ class Loop:
 
         `beside` are the titles of candidates of the same iteration.
         """
-        run, about = self._bench.measured(step.base)
-        operator, version = self._bench.version(step.base)
-        root, spec = self.setting.root, self.setting.spec
-        there = newest_roofs(reports_folder(root), spec.matches[0])
-        operator_class = class_of(self.setting.operator.reference)
+        measured = self._bench.measured(step.base)
+        _, version = self._bench.version(step.base)
         parts = {
             "earlier iterations": iterations_text(self.state),
-            "lessons": lessons_text(read_lessons(self._lessons), operator_class, spec.name),
+            "lessons": lessons_text(
+                read_lessons(self._lessons), class_of(self.setting.operator.reference), self.setting.spec.name
+            ),
             "the worked example": self._example,
         }
-        told = prompt(operator, version, step.stage, spec, run, about, there)
-        text = within(
-            markdown(told) + f"\nThis is a {operator_class} operator. {classes()[operator_class].focus}\n", parts
-        )
+        text = within(markdown(self._told(step, measured)), parts)
         tried = [
             Tried(one.base, self._title(one), bool(one.version), one.time_x is not None)
             for one in self.state.iterations
@@ -199,13 +223,30 @@ class Loop:
             number=step.number,
             stage=step.stage,
             base=step.base,
-            code=version.path.read_text(encoding="utf-8"),
-            figures=of(figures(run), about),
-            sm_count=spec.sm_count,
+            code=version.path.read_text(encoding="utf-8") if version else "",
+            figures=of(figures(measured[0]), measured[1]) if measured else {},
+            sm_count=self.setting.spec.sm_count,
             seed=f"{self.state.started.seed} {step.number}",
             tried=[*tried, *(Tried(step.base, title, kept=False, ran=True) for title in beside)],
             accepts=attempt.accepts,
         )
+
+    def _told(self, step: Step, measured: tuple[Run, Selection] | None) -> Prompt:
+        """Return the prompt's data: by a run where there is one, else by what the compiler makes of the version."""
+        operator, version = self._bench.version(step.base)
+        root, spec = self.setting.root, self.setting.spec
+        if measured is not None and version is not None:
+            there = newest_roofs(reports_folder(root), spec.matches[0])
+            return prompt(operator, version, step.stage, spec, *measured, there)
+        if version is None:
+            (case,) = operator.select_cases([operator.main], "bench")
+            return first_prompt(operator, None, step.stage, spec, case.with_dtype((case.metrics or case.dtypes)[0]))
+        if version.name not in self._looks:
+            place = root if self.setting.base is not None else self.setting.folder
+            name = self.setting.base.name if self.setting.base is not None else version.name
+            self._looks[version.name] = first_look(operator.label, name, spec=spec, root=place)
+        seen = self._looks[version.name]
+        return first_prompt(operator, version, step.stage, spec, seen.case, seen.kernels)
 
     @cached_property
     def _example(self) -> str:
@@ -218,7 +259,7 @@ class Loop:
     def _learn(self, done: Iteration) -> None:
         """Keep what a timed candidate changed, for prompts of this and other loops."""
         place = self.setting.folder / "iterations" / f"{done.number:03}" / "run"
-        if done.time_x is None or not place.exists():
+        if done.time_x is None or not done.base or not place.exists():
             return
         run = read_run(place, self.setting.root)
         rows = [of(figures(run), select(run, version)) for version in (done.base, run.manifest.versions[-1].version)]

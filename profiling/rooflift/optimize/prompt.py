@@ -18,12 +18,15 @@ from rooflift.errors import RunFault
 from rooflift.lint.rules import rules
 from rooflift.ncu.metrics import BY_NAME
 from rooflift.ncu.report import report_device
+from rooflift.optimize.classes import class_of, classes
+from rooflift.optimize.journal import FIRST
 from rooflift.optimize.spec import Figure, sheet_figures
+from rooflift.optimize.worth import algorithm_text
 from rooflift.optimize.written import markdown
 from rooflift.project.cases import Case
 from rooflift.project.gpus import GpuSpec, overruled, spec_for_name
 from rooflift.project.operator import Operator, Version
-from rooflift.project.stages import stage, stages
+from rooflift.project.stages import Wanted, stage, stages
 from rooflift.report.advice import Advice, advice_text, ncu_rules
 from rooflift.report.first_look import NOTHING, first_advice, work_text
 from rooflift.report.hotspots import sentences
@@ -69,6 +72,9 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     contradictions: list[str]
     stage_title: str
     focus: str
+    operator_class: str
+    class_focus: str
+    algorithm: list[str]  # what speaks for another one, in the stage about it; else empty
     stage_metrics: list[Metric]
     stage_rules: list[str]
     safety: list[str]
@@ -122,7 +128,9 @@ def prompt(
         contradictions=contradictions,
         stage_title=now.title,
         focus=now.focus,
-        stage_metrics=stage_metrics(stage_name, row, selection.missing(run, about)),
+        **_class(operator),
+        algorithm=algorithm_text(run, about) if stage_name == FIRST else [],
+        stage_metrics=stage_metrics(stage_name, row, selection.missing(run, about), _metrics_of_class(operator)),
         stage_rules=[rule.text for rule in now.rules],
         safety=list(now.safety),
         autotune=list(now.autotune),
@@ -140,39 +148,53 @@ def prompt(
     )
 
 
+def _class(operator: Operator) -> dict[str, Any]:
+    name = class_of(operator.reference)
+    return {"operator_class": name, "class_focus": classes()[name].focus}
+
+
+def _metrics_of_class(operator: Operator) -> Sequence[Wanted]:
+    return classes()[class_of(operator.reference)].metrics
+
+
 def first_prompt(
     operator: Operator,
-    version: Version,
+    version: Version | None,
     stage_name: str,
     target: GpuSpec,
     case: Case,
-    kernels: Sequence[CompiledKernel],
+    kernels: Sequence[CompiledKernel] = (),
 ) -> Prompt:
     """Return the prompt of a version that was never measured: with what the compiler made of it, and no percentage.
+
+    Without a `version` the reference is all there is, and the prompt asks for the first one.
 
     Raises:
         CatalogError: there is no such stage.
     """
     now = stage(stage_name)
+    unknown = {wanted.name: NOTHING for wanted in (*now.metrics, *_metrics_of_class(operator))}
     return Prompt(
         operator=operator.name,
-        version=version.name,
+        version=version.name if version else "",
         stage=stage_name,
         gpu=target.name,
         spec=sheet_figures(target),
         contradictions=[],
         stage_title=now.title,
         focus=now.focus,
-        stage_metrics=stage_metrics(stage_name, {}, {wanted.name: NOTHING for wanted in now.metrics}),
+        **_class(operator),
+        algorithm=[f"{NOTHING[0].upper()}{NOTHING[1:]}. {work_text(case, target)}."] if stage_name == FIRST else [],
+        stage_metrics=stage_metrics(stage_name, {}, unknown, _metrics_of_class(operator)),
         stage_rules=[rule.text for rule in now.rules],
         safety=list(now.safety),
         autotune=list(now.autotune),
         reference=operator.reference.read_text(encoding="utf-8").rstrip(),
-        code=version.path.read_text(encoding="utf-8").rstrip(),
+        code=version.path.read_text(encoding="utf-8").rstrip() if version else "",
         measured_on=f"no GPU: {NOTHING}",
         case=work_text(case, target),
         metrics={},
-        missing={"every counter": NOTHING},
+        missing={"every metric": NOTHING},
         diagnosis=first_advice(kernels, case, target, operator.label),
         hot_lines=[],
         estimated=[],
@@ -192,10 +214,14 @@ def output_rules(stage_name: str) -> list[str]:
     return [f"{text} ({name})" for name, text in rules().items() if name not in others]
 
 
-def stage_metrics(stage_name: str, row: dict[str, Any], missing: dict[str, str]) -> list[Metric]:
-    """Return the metrics of a stage with what was measured; one without a value says why."""
+def stage_metrics(
+    stage_name: str, row: dict[str, Any], missing: dict[str, str], of_class: Sequence[Wanted] = ()
+) -> list[Metric]:
+    """Return the metrics of a stage, and those of a class in its terms; one without a value says why."""
     found = []
-    for wanted in stage(stage_name).metrics:
+    listed = {wanted.name: wanted for wanted in stage(stage_name).metrics}
+    listed |= {wanted.name: wanted for wanted in of_class if wanted.want or wanted.name not in listed}
+    for wanted in listed.values():
         value, threshold = float(row.get(wanted.name, math.nan)), wanted.threshold
         if math.isnan(value):
             shown: float | str = f"missing: {missing.get(wanted.name, 'not collected for this case')}"
@@ -221,7 +247,7 @@ def _metrics(run: Run, about: Selection) -> tuple[dict[str, dict[str, float]], d
         else:
             found.setdefault(kernel, {})[row.ncu_name] = float(row.value)
     if rows.empty:
-        missing["every counter"] = f"ncu did not profile {about} in this run"
+        missing["every metric"] = f"ncu did not profile {about} in this run"
     return found, missing
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rooflift.escape import bounded, printable
+from rooflift.optimize.written import as_data
 
 if TYPE_CHECKING:
     from rooflift.optimize.verdict import NotKept
@@ -29,26 +30,3 @@ def repair_text(failed: Sequence[NotKept], candidate: str) -> str:
         lines.append(f"- {len(told) - MOST_ERRORS} more errors are left out")
     lines += ["", "The candidate, as data:", "", as_data(bounded(candidate, MOST_CODE)), ""]
     return "\n".join(lines)
-
-
-def as_data(text: str) -> str:
-    """Return a text in a fence that nothing in it can close.
-
-    >>> print(as_data("```"))
-    ````text
-    ```
-    ````
-    """
-    fence = "`" * max(3, 1 + max(map(len, _ticks(text)), default=0))
-    return f"{fence}text\n{printable(text)}\n{fence}"
-
-
-def _ticks(text: str) -> list[str]:
-    found, run = [], ""
-    for letter in f"{text} ":
-        if letter == "`":
-            run += letter
-        elif run:
-            found.append(run)
-            run = ""
-    return found

@@ -25,7 +25,7 @@ class Setting:
 
     root: Path
     operator: Operator  # the project's
-    base: Version  # the project's
+    base: Version | None  # the project's; None: the agent writes the first version
     spec: GpuSpec
     folder: Path
     agent: Sequence[str]

@@ -36,23 +36,9 @@ def require_faster(run: Run, base: str, own: str, at: Criterion = "verdict") -> 
         NotKept: it is not, or it took less time or moved fewer bytes than the work of a case needs.
     """
     rows = compare(side(run, base), side(run, own)).cases
-    summary = figures(run)
-    summary = summary[summary["version"] == own]
     main = main_case(run.manifest)
-    on_main = (summary["case"] == main.case) & (summary["dtype"] == main.dtype)
     timed = rows[(rows["case"] == main.case) & (rows["dtype"] == main.dtype)].iloc[0]
-    highest = float(summary["sol_pct"].max())
-    found: dict[str, object] = {
-        "time_us": float(timed["head_us"]),
-        "time_x": float(timed["time_x"]),
-        "sol_pct": float(summary[on_main].iloc[0]["sol_pct"]),
-        "flag": suspicion(highest),
-    }
-    if highest > IMPOSSIBLE_PCT:
-        above = f"{highest:.1f} % of SOL: it cannot have done all the work of the case"
-        raise NotKept("sol", [above], **found)
-    if missing := missing_traffic(summary, run.manifest.machine.l2_bytes):
-        raise NotKept("traffic", missing, **found)
+    found = require_whole(run, own, time_x=float(timed["time_x"]))
     verdicts = list(rows["verdict"])
     if "slower" in verdicts or "faster" not in verdicts:
         why = [
@@ -61,6 +47,31 @@ def require_faster(run: Run, base: str, own: str, at: Criterion = "verdict") -> 
             for row in rows.itertuples()
         ]
         raise NotKept(at, why, **found)
+    return found
+
+
+def require_whole(run: Run, own: str, **more: object) -> dict[str, object]:
+    """Return the figures of a version, and `more`, if it can have done all the work of every case.
+
+    Raises:
+        NotKept: it took less time or moved fewer bytes than the work of a case needs.
+    """
+    summary = figures(run)
+    summary = summary[summary["version"] == own]
+    main = main_case(run.manifest)
+    on_main = summary[(summary["case"] == main.case) & (summary["dtype"] == main.dtype)].iloc[0]
+    highest = float(summary["sol_pct"].max())
+    found: dict[str, object] = {
+        "time_us": float(on_main["time_us"]),
+        **more,
+        "sol_pct": float(on_main["sol_pct"]),
+        "flag": suspicion(highest),
+    }
+    if highest > IMPOSSIBLE_PCT:
+        above = f"{highest:.1f} % of SOL: it cannot have done all the work of the case"
+        raise NotKept("sol", [above], **found)
+    if missing := missing_traffic(summary, run.manifest.machine.l2_bytes):
+        raise NotKept("traffic", missing, **found)
     return found
 
 

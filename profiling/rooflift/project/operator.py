@@ -135,8 +135,8 @@ def _ladders(folder: Path) -> list[str]:
     return sorted({path.parent.name for path in folder.glob("*/v[0-9]*.py")})
 
 
-def load_operator(root: Path, name: str) -> Operator:
-    """Read one ladder of an operator.
+def load_operator(root: Path, name: str, *, bare: bool = False) -> Operator:
+    """Read one ladder of an operator; with `bare` one that has no version yet, too.
 
     Raises:
         CatalogError: the operator or ladder is unknown, or one of its files is malformed; with file and line.
@@ -149,17 +149,18 @@ def load_operator(root: Path, name: str) -> Operator:
     main, cases = MAIN, read_cases(folder / "cases.toml")
     if ladder:
         main, cases = ladder_cases(folder / "cases.toml", ladder, cases)
-    return Operator(operator, folder, _versions(folder / ladder, cases), cases, ladder, main)
+    versions = _versions(folder / ladder, cases)
+    if not versions and not bare:
+        remedy = "Add v0_baseline.py, the version that the others are measured against, or let an agent write it: "
+        remedy += f"`rooflift optimize {name} --agent COMMAND`."
+        raise CatalogError(f"{folder / ladder}: no version", remedy)
+    return Operator(operator, folder, versions, cases, ladder, main)
 
 
 def _versions(folder: Path, cases: Mapping[str, Case]) -> tuple[Version, ...]:
     """Return the versions in a folder in order, counted from v0 without a gap."""
     read = (_read_version(path, cases) for path in folder.glob("v[0-9]*.py"))
     versions = sorted(read, key=lambda version: (version.number, version.name))
-    if not versions:
-        raise CatalogError(
-            f"{folder}: no version", "Add v0_baseline.py, the version that the others are measured against."
-        )
     for expected, version in enumerate(versions):
         if version.number != expected:
             fault = "twice" if version.number < expected else f"but v{expected} is missing"
@@ -176,7 +177,7 @@ def _read_version(path: Path, cases: Mapping[str, Case]) -> Version:
         raise CatalogError(f"{path}:1: not a version's file name", "Name it v<number>_<idea>.py, such as v2_tiling.py.")
     tree = _parse(path)
     header = parse_header(tree, path)
-    _require_known(header, path, int(match["number"]), cases)
+    require_known(header, path, int(match["number"]), cases)
     _require_entry(tree, path)
     return Version(int(match["number"]), path.stem, path, header)
 
@@ -212,8 +213,12 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "operator"
 
 
-def _require_known(header: Header, path: Path, number: int, cases: Mapping[str, Case]) -> None:
-    """Refuse a stage that stages.toml lacks, and a prediction for a case that the ladder does not serve."""
+def require_known(header: Header, path: Path, number: int, cases: Mapping[str, Case]) -> None:
+    """Refuse a stage that stages.toml lacks, and a prediction for a case that the ladder does not serve.
+
+    Raises:
+        CatalogError: it has one of them.
+    """
     if header.stage not in stages() and not (number == 0 and header.stage == BASELINE):
         known = f"Name one of {', '.join(stages())}; the first version of a ladder may be the {BASELINE}."
         raise CatalogError(f"{path}:1: Stage: no stage {header.stage!r} in stages.toml", known)
