@@ -185,3 +185,32 @@ def test_damaged_run_is_named_by_file_and_field(
     said = rooflift("compare", h100_run, folder)
     assert said.code == 2
     assert re.search(message, said.err), said.err
+
+
+def test_two_versions_are_compared_by_instruction_without_a_gpu(rooflift: Rooflift) -> None:
+    words = ("compare", "softmax:v10", ":v11", "--kernel", "--compile-only", "-c", "small")
+    said = rooflift(*words, "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert found["resources"][0]["metric"] == "Registers"
+    assert all(row["base"] >= 0 and row["head"] >= 0 for row in found["resources"])
+    places = {change["head"][0] for change in found["changes"] if change["head"]}
+    assert "v11_stores.py" in places  # the stores of v11 are other instructions than those of v10
+    assert any("STG" in text for change in found["changes"] for text in change["added"])
+    assert found["stalls"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("softmax:v1", ":v2"), "--kernel --compile-only"),
+        (("softmax:v1", "matmul:v2", "--kernel"), "OPERATOR:v1 :v2"),
+        (("softmax", "softmax:v2", "--kernel"), "OPERATOR:v1 :v2"),
+    ],
+)
+def test_compile_only_without_two_versions_of_an_operator_says_how(
+    rooflift: Rooflift, words: tuple[str, ...], remedy: str
+) -> None:
+    said = rooflift("compare", *words, "--compile-only")
+    assert said.code == 2
+    assert remedy in said.err

@@ -17,7 +17,14 @@ import pytest
 
 from rooflift.compile.kernels import CompiledKernel, compile_version
 from rooflift.compile.occupancy import theoretical_occupancy
-from rooflift.compile.sass import SASS_GROUPS, cuobjdump_command, parse_opcodes, parse_resources, sass_mix
+from rooflift.compile.sass import (
+    SASS_GROUPS,
+    cuobjdump_command,
+    parse_listing,
+    parse_opcodes,
+    parse_resources,
+    sass_mix,
+)
 from rooflift.errors import CatalogError, EnvironmentFault, KernelFault
 from rooflift.project.cases import Case
 from rooflift.project.gpus import GpuSpec, spec_for_target, specs
@@ -429,3 +436,25 @@ def test_occupancy_names_what_ends_first(
     )
     assert found.pct == pytest.approx(pct)
     assert found.limit == limit
+
+
+LISTING = """
+	.section	.text.k,"ax",@progbits
+k:
+	//## File "/somewhere/v1_grid.py", line 15
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+	//## File "/else/standard.py", line 196 inlined at "/else/standard.py", line 216
+	//## File "/else/standard.py", line 216 inlined at "/somewhere/v1_grid.py", line 19
+        /*0010*/              @!P0 FADD R5, R4, -R0 ;
+        /*0020*/                   EXIT ;
+.L_x_0:
+        /*0030*/                   NOP;
+"""
+
+
+def test_listing_has_the_line_of_each_instruction_an_inlined_helpers_own_first() -> None:
+    assert parse_listing(LISTING) == [
+        ("v1_grid.py", 15, 0, "MOV R1, c[0x0][0x28]"),
+        ("standard.py", 196, 16, "@!P0 FADD R5, R4, -R0"),
+        ("standard.py", 196, 32, "EXIT"),
+    ]

@@ -1,4 +1,4 @@
-"""Two versions of recorded runs compared down to the instruction."""
+"""Two versions compared down to the instruction: of recorded runs, or as the compiler makes them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from rooflift.analysis import hotspots, kernels, selection
 from rooflift.api.hotspots import Hotspots, of_run
+from rooflift.api.project import Say, silent
 from rooflift.api.shown import Part, Titled, records
+from rooflift.errors import KernelFault
 from rooflift.escape import Markdown, code, escaped
+from rooflift.ncu.instructions import frame
 from rooflift.ncu.metrics import BY_NAME
+from rooflift.ncu.source import Instructions
+from rooflift.project.operator import Operator, find_root
 from rooflift.report import cells
 from rooflift.report.cells import markdown, words
 from rooflift.report.hotspots import lines_table
 from rooflift.report.kernels import SIDES, mix_table, sass_changes, stalls_table
 from rooflift.runs.run import Run
+from rooflift.schema import CompiledKernel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +35,14 @@ RESOURCES = (
     "warps_active_pct",
     "inst_executed",
 )
+
+COMPILED = {  # of the compiler alone, the most that any kernel of the version takes
+    "registers": "Registers",
+    "shared_bytes": "Shared Memory",
+    "spill_instructions": "Spill instructions",
+    "occupancy_pct": "Theoretical Occupancy %",
+}
+TIMEOUT_S = 1800
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,11 @@ class KernelComparison:
 
     def _tables(self) -> Sequence[Titled]:
         base, head = self.base.instructions, self.head.instructions
+        if not base["instructions"].any() and not head["instructions"].any():  # nothing was run
+            return (
+                Titled("Resources", cells.table(self.resources, [words("metric"), *SIDES])),
+                Titled("Instructions in the binary", cells.table(self.mix, [words("group"), *SIDES])),
+            )
         before = hotspots.lines(base, self.base.sources)
         return (
             Titled("Resources", cells.table(self.resources, [words("metric"), *SIDES])),
@@ -101,6 +120,76 @@ class KernelComparison:
     def _diff(self) -> list[tuple[str, list[str]]]:
         """Return a title for each source line of the SASS diff, and its lines."""
         return sass_changes(self.changes, "--json has all.")
+
+
+def compare_compiled(
+    operator: Operator,
+    base: str,
+    head: str,
+    case: str | None = None,
+    dtype: str | None = None,
+    target: int = 90,
+    say: Say = silent,
+) -> KernelComparison:
+    """Compile two versions of an operator for one target, without a GPU, and compare them as `compare_kernels` does.
+
+    Raises:
+        CatalogError: a version, case or dtype is unknown.
+        KernelFault: a version does not compile, or launches no Triton kernel.
+        EnvironmentFault: triton or nvdisasm is missing.
+    """
+    import pandas as pd
+
+    from rooflift.measure.compiled import list_instructions
+    from rooflift.measure.request import Request, known_dtype
+
+    pair = [operator.select_versions([name])[0] for name in (base, head)]
+    (about,) = operator.select_cases([case or operator.main], "bench")
+    request = Request(
+        root=find_root(operator.folder),
+        operator=operator,
+        versions=[*dict.fromkeys(pair)],
+        cases=[about],
+        dtypes=[known_dtype(dtype) if dtype else (*about.metrics, *about.dtypes)[0]],
+        metric_set="none",
+        timeout_s=TIMEOUT_S,
+        command=[],
+        named=True,
+    )
+    say("compiling")
+    found = list_instructions(request, target, say)
+    one = request.profiled[0]
+    sides = []
+    for version in pair:
+        own = [
+            (kernel, listed) for kernel, listed in found if (kernel.version, kernel.dtype) == (version.name, one.dtype)
+        ]
+        if not own:
+            remedy = "Versions in plain torch and in CUDA C++ have none."
+            raise KernelFault(f"{version.name}: no Triton kernel is launched, so there is nothing to compile", remedy)
+        texts = {version.path.name: version.path.read_text(encoding="utf-8")}
+        name = f"{operator.label} {version.name} {one.name} {one.dtype}, compiled for sm_{target}"
+        sides.append(Hotspots(name, frame([_listed(kernel, listed) for kernel, listed in own]), texts))
+    most = {name: [max(getattr(k, name) for k, _ in found if k.version == v.name) for v in pair] for name in COMPILED}
+    rows = [{"metric": COMPILED[name], "base": float(old), "head": float(new)} for name, (old, new) in most.items()]
+    old_side, new_side = sides
+    return KernelComparison(old_side, new_side, pd.DataFrame(rows))
+
+
+def _listed(kernel: CompiledKernel, listed: Sequence[tuple[str, int, int, str]]) -> Instructions:
+    """Return a compiled kernel's instructions in the form of a report's, of which nothing was counted."""
+    return Instructions(
+        (kernel.version, kernel.case, kernel.dtype),
+        kernel.kernel,
+        collected=True,
+        texts={},
+        offsets=[offset for _, _, offset, _ in listed],
+        files=[file for file, _, _, _ in listed],
+        lines=[line for _, line, _, _ in listed],
+        sass=[text for _, _, _, text in listed],
+        ptx=[""] * len(listed),
+        values={},
+    )
 
 
 def compare_kernels(

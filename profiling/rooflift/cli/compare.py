@@ -26,6 +26,7 @@ from rooflift.errors import CatalogError
 if TYPE_CHECKING:
     from rooflift.api.comparison import Comparison
     from rooflift.api.kernels import KernelComparison
+    from rooflift.api.project import Say
 
 NOTHING_COMPARABLE = 1
 
@@ -61,7 +62,11 @@ def compare(
     ] = False,
     target: Targets = None,
     kernel: Annotated[
-        bool, typer.Option("--kernel", help="Of runs with samples: down to lines and SASS, on one case.")
+        bool,
+        typer.Option(
+            "--kernel",
+            help="Of runs with samples: down to lines and SASS, on one case; with --compile-only of versions.",
+        ),
     ] = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="With --compile-only or --kernel: print Markdown.")
@@ -81,9 +86,17 @@ def compare(
     if kernel:
         if not of_runs:
             raise CatalogError("--kernel of git revisions", "Name two runs; of revisions --compile-only has the mixes.")
-        inside = _kernels(base, head, case[0] if case else None, dtype[0] if dtype else None, root)
+        wanted = (case[0] if case else None, dtype[0] if dtype else None)
+        if compile_only:
+            with progress_shown() as progress:
+                inside = _compiled(base, head, *wanted, (target or [90])[0], progress, root)
+        else:
+            inside = _kernels(base, head, *wanted, root)
         typer.echo(inside.markdown) if markdown and not as_json else print_view(inside, as_json)
         return
+    if of_runs and compile_only:
+        remedy = "Two versions of an operator: rooflift compare OPERATOR:v1 :v2 --kernel --compile-only."
+        raise CatalogError("--compile-only of two runs", remedy)
     if of_runs:
         _print(_of_runs(base, head, version or [], root, alpha=alpha, min_effect=min_effect, force=force), as_json)
         return
@@ -156,6 +169,19 @@ def _kernels(base: str, head: str, case: str | None, dtype: str | None, root: Pa
     run = find.open(place, root=root)
     second = run if other_place in ("", place) else find.open(other_place, root=root)
     return compare_kernels(run, one, second, other, case, dtype)
+
+
+def _compiled(
+    base: str, head: str, case: str | None, dtype: str | None, target: int, say: Say, root: Path | None
+) -> KernelComparison:
+    from rooflift.api.kernels import compare_compiled
+    from rooflift.api.operators import operator
+
+    (name, one), (other_name, other) = split(base), split(head)
+    if not one or not other or other_name not in ("", name):
+        remedy = "rooflift compare OPERATOR:v1 :v2 --kernel --compile-only"
+        raise CatalogError("--compile-only takes two versions of one operator", remedy)
+    return compare_compiled(operator(name, root=root), one, other, case, dtype, target, say)
 
 
 def _print(found: list[Comparison], as_json: bool) -> None:

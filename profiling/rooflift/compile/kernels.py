@@ -12,7 +12,7 @@ from typing import Any
 
 from rooflift.compile.machine_code import machine_code_sha256
 from rooflift.compile.occupancy import theoretical_occupancy
-from rooflift.compile.sass import disassemble, parse_opcodes, parse_resources, sass_mix
+from rooflift.compile.sass import Instruction, disassemble, listing, parse_opcodes, parse_resources, sass_mix
 from rooflift.errors import EnvironmentFault, KernelFault
 from rooflift.project.cases import Case
 from rooflift.project.gpus import GpuSpec, spec_for_target
@@ -34,12 +34,17 @@ class _Launch:
 
 
 def compile_version(
-    forward: Callable[[], object], version: str, case: Case, targets: Sequence[int]
+    forward: Callable[[], object],
+    version: str,
+    case: Case,
+    targets: Sequence[int],
+    listed: list[list[Instruction]] | None = None,
 ) -> list[CompiledKernel]:
     """Compile the kernels that a version's forward launches, for each target (89, 90, ...), and read their binaries.
 
     `forward` makes the version and calls it on meta tensors: every launch compiles and none runs. Of an autotuned
     kernel the first configuration is compiled. A version in plain torch launches none, and nothing is returned.
+    `listed` takes the instructions of each.
 
     Raises:
         KernelFault: a kernel does not compile, cannot be launched (DoesNotFit), or the forward does not run on meta
@@ -57,6 +62,8 @@ def compile_version(
                 launches.append((spec, number, launch))
                 if launch.cubin not in dumps:
                     dumps[launch.cubin] = pool.submit(disassemble, launch.cubin)
+    if listed is not None:
+        listed += [listing(launch.cubin) for _, _, launch in launches]
     return [
         _describe(version, case, spec, number, launch, dumps[launch.cubin].result())
         for spec, number, launch in launches

@@ -1,11 +1,11 @@
-"""What cuobjdump says of a binary: registers, stack, and SASS instructions by opcode and group; compiles nothing."""
+"""What a binary holds: registers, stack, SASS by opcode and group, and by source line; compiles nothing."""
 
 from __future__ import annotations
 
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rooflift.errors import EnvironmentFault
@@ -35,6 +35,9 @@ SASS_GROUPS = {
 }
 _SASS_GROUPS = [(group, re.compile(rf"(?:{opcodes})(?![^.])")) for group, opcodes in SASS_GROUPS.items()]
 _SASS_LINE = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_]*(?:\.\w+)*)", re.MULTILINE)
+_SOURCE_LINE = re.compile(r'\s*//## File "(.*?)", line (\d+)')
+_LISTED = re.compile(r"\s+/\*([0-9a-f]{4,})\*/\s+(\S.*?)\s*;")
+Instruction = tuple[str, int, int, str]  # file, line, offset, SASS
 _RESOURCES = re.compile(r"\bREG:(\d+)\s+STACK:(\d+)\b")
 
 
@@ -62,6 +65,25 @@ def parse_opcodes(text: str) -> dict[str, int]:
     return dict(counts.most_common())
 
 
+def parse_listing(text: str) -> list[Instruction]:
+    """Return file (base name), line, offset and SASS of each instruction that nvdisasm printed with line information.
+
+    Of a line in a helper that was inlined the helper's own comes first, and counts; "" and 0 without a line. NOP, which
+    fills the end, is left out.
+    """
+    found: list[Instruction] = []
+    place, told = ("", 0), False
+    for line in text.splitlines():
+        if source := _SOURCE_LINE.match(line):
+            place = place if told else (Path(source[1]).name, int(source[2]))
+            told = True
+        elif instruction := _LISTED.match(line):
+            told = False
+            if instruction[2].split()[0] != "NOP":
+                found.append((*place, int(instruction[1], 16), " ".join(instruction[2].split())))
+    return found
+
+
 def sass_mix(opcodes: Mapping[str, int]) -> dict[str, int]:
     """Sum opcode counts into the groups of SASS_GROUPS and "other"; a group without instructions is absent."""
     mix: Counter[str] = Counter()
@@ -70,19 +92,33 @@ def sass_mix(opcodes: Mapping[str, int]) -> dict[str, int]:
     return dict(mix.most_common())
 
 
+def nvdisasm_command(nvdisasm: str, cubin: Path) -> list[str]:
+    """Return the command that prints a binary's SASS with source lines."""
+    return [nvdisasm, "--print-line-info", "--print-code", str(cubin)]
+
+
 def disassemble(cubin: bytes) -> str:
     """Return cuobjdump's text for a binary. Raises EnvironmentFault when cuobjdump is missing or fails."""
+    return _printed("cuobjdump", cuobjdump_command, cubin)
+
+
+def listing(cubin: bytes) -> list[Instruction]:
+    """Return `parse_listing` of a binary. Raises EnvironmentFault when nvdisasm is missing or fails."""
+    return parse_listing(_printed("nvdisasm", nvdisasm_command, cubin))
+
+
+def _printed(tool: str, command: Callable[[str, Path], list[str]], cubin: bytes) -> str:
     import triton
 
     try:
-        cuobjdump = str(triton.knobs.nvidia.cuobjdump.path)  # from triton's wheel, or TRITON_CUOBJDUMP_PATH
+        path = str(getattr(triton.knobs.nvidia, tool).path)  # from triton's wheel, or TRITON_CUOBJDUMP_PATH
     except (AttributeError, RuntimeError) as error:
-        raise EnvironmentFault(f"triton has no cuobjdump: {error}", "Set TRITON_CUOBJDUMP_PATH to one.") from error
+        raise EnvironmentFault(f"triton has no {tool}: {error}", f"Set TRITON_{tool.upper()}_PATH to one.") from error
     with tempfile.TemporaryDirectory(prefix="rooflift-") as folder:
-        path = Path(folder, "kernel.cubin")
-        path.write_bytes(cubin)
-        done = capture(cuobjdump_command(cuobjdump, path))
+        binary = Path(folder, "kernel.cubin")
+        binary.write_bytes(cubin)
+        done = capture(command(path, binary))
     if done.returncode:
         said = "\n".join(done.output.strip().splitlines()[-12:])
-        raise EnvironmentFault(f"{cuobjdump} failed: {said}", "Set TRITON_CUOBJDUMP_PATH to a newer one.")
+        raise EnvironmentFault(f"{path} failed: {said}", f"Set TRITON_{tool.upper()}_PATH to a newer one.")
     return done.output

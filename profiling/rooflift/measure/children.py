@@ -44,6 +44,7 @@ class Measurement:
     left_out: list[protocol.LeftOut] = field(default_factory=list)
     gaps: list[protocol.Gap] = field(default_factory=list)  # what Triton's interpreter could not compare
     compiled: list[CompiledKernel] = field(default_factory=list)
+    listings: list[list[tuple[str, int, int, str]]] = field(default_factory=list)  # of the compiled, where asked for
     without_kernel: list[protocol.NoKernel] = field(default_factory=list)
     autotuned: list[protocol.Autotuned] = field(default_factory=list)
     unfit: list[protocol.Unfit] = field(default_factory=list)
@@ -208,8 +209,9 @@ def hear(line: str, seen: Measurement, progress: Progress) -> None:  # noqa: C90
             seen.left_out.append(left_out)
         case protocol.Device() as device:
             seen.device = device
-        case protocol.Compiled(kernel):
+        case protocol.Compiled(kernel, instructions):
             seen.compiled.append(kernel)
+            seen.listings.append(instructions)
         case protocol.NoKernel() as none:
             seen.without_kernel.append(none)
         case protocol.Autotuned() as autotuned:

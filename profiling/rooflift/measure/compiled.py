@@ -20,6 +20,8 @@ from rooflift.worker.protocol import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
+Listing = list[tuple[str, int, int, str]]
+
 
 def compile_kernels(request: Request, targets: Sequence[int], progress: Progress) -> list[CompiledKernel]:
     """Compile the versions for targets (89, 90, ...): the cases and dtypes that ncu would profile.
@@ -46,9 +48,29 @@ def compiled_or_none(request: Request, targets: Sequence[int], progress: Progres
     return in_order(seen.compiled, request)
 
 
+def list_instructions(request: Request, target: int, progress: Progress) -> list[tuple[CompiledKernel, Listing]]:
+    """Compile the versions for one target; return each kernel with its instructions: file, line, offset and SASS.
+
+    Raises:
+        KernelFault: a version does not compile.
+        CatalogError: the target has no GPU spec, or a case has a dtype that torch lacks.
+        EnvironmentFault: triton or nvdisasm is missing.
+    """
+    seen = Measurement()
+    with compiling(request, [target], seen, progress, os.cpu_count() or 1, listed=True) as jobs:
+        run_to_end(in_turn([jobs], request.timeout_s))
+    return list(zip(seen.compiled, seen.listings, strict=True))
+
+
 @contextmanager
 def compiling(
-    request: Request, targets: Sequence[int], seen: Measurement, progress: Progress, cores: int
+    request: Request,
+    targets: Sequence[int],
+    seen: Measurement,
+    progress: Progress,
+    cores: int,
+    *,
+    listed: bool = False,
 ) -> Iterator[list[Job]]:
     """Yield the jobs that compile versions, a part of the cases each; `seen` takes what they find.
 
@@ -59,7 +81,7 @@ def compiling(
         spec_for_target(target)
     work = request.profiled
     processes = max(min(cores, len(work)), 1)
-    with staged(request.operator, request.versions, Plan(work=work, targets=list(targets))) as stage:
+    with staged(request.operator, request.versions, Plan(work=work, targets=list(targets), listed=listed)) as stage:
         yield [
             partial(run_worker, stage, "compile", {}, seen, progress, f"{index}/{processes}")
             for index in range(processes)

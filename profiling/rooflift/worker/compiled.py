@@ -9,6 +9,7 @@ from typing import Any
 
 from rooflift.compile.kernels import compile_version
 from rooflift.compile.module import load_module, own_constants
+from rooflift.compile.sass import Instruction
 from rooflift.errors import RoofliftError
 from rooflift.project.cases import Case
 from rooflift.worker import protocol
@@ -28,13 +29,14 @@ def run(plan: protocol.Plan, part: str) -> None:
         for name, file in plan.versions.items():
             say(protocol.Doing(f"compiling {name} for {case.name} {case.dtype}"))
             forward = partial(forward_on_meta, Path(file).absolute(), reference, case, inputs)
+            listed: list[list[Instruction]] | None = [] if plan.listed else None
             try:
-                kernels = compile_version(forward, name, case, plan.targets)
+                kernels = compile_version(forward, name, case, plan.targets, listed)
             except RoofliftError as error:
                 say(protocol.Refused(type(error).__name__, error.message, error.remedy))
                 raise Stop from None
-            for kernel in kernels:
-                say(protocol.Compiled(kernel))
+            for number, kernel in enumerate(kernels):
+                say(protocol.Compiled(kernel, listed[number] if listed else []))
             if not kernels:
                 say(protocol.NoKernel(name, case.name, case.dtype))
 

@@ -62,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     checked: bool = False  # by processes before: the one that times need not check again
     replayed: bool = False  # versions are launch plans below launch_plans/, and their files are not loaded
     targets: list[int] = []  # compiled for, 90 for sm_90
+    listed: bool = False  # what is compiled is listed by instruction
     configurations: dict[str, dict[str, Value]] = {}  # by the name of a version: what its parameters are set to
     leave_out: bool = False  # a version that is wrong or does not run is left out, and the others go on
     known: list[ResolvedCase] = []  # of runs of the same reference, whose FLOP need not be counted again
@@ -187,9 +188,10 @@ class Device(msgspec.Struct, frozen=True, tag=True):
 
 
 class Compiled(msgspec.Struct, frozen=True, tag=True):
-    """One kernel of a version, compiled for one target."""
+    """One kernel of a version, compiled for one target, and its instructions where the plan asks for them."""
 
     kernel: CompiledKernel
+    instructions: list[tuple[str, int, int, str]] = []  # file, line, offset, SASS
 
 
 class NoKernel(msgspec.Struct, frozen=True, tag=True):
