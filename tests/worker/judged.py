@@ -44,4 +44,7 @@ if __name__ == "__main__":
     fix_interpreter()
     candidate.fix_interpreter = lambda: None  # once a process
     top, *files = (Path(word).absolute() for word in sys.argv[1:])
-    sys.stdout.write(json.dumps({file.stem: judged(top, file) for file in files}) + "\n")
+    found = {file.stem: judged(top, file) for file in files}
+    if not any(found.values()) and "torch._dynamo" in sys.modules:
+        sys.exit("torch's compiler was loaded, which takes each process of an evaluation as long as torch itself")
+    sys.stdout.write(json.dumps(found) + "\n")

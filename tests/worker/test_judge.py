@@ -94,6 +94,11 @@ def test_what_the_linter_leaves_to_the_run_is_found_there(
     }
 
 
+def test_an_honest_candidate_is_judged_without_torch_s_compiler(judged: Callable[..., dict[str, list[str]]]) -> None:
+    """It would take each process of an evaluation as long to load as torch itself."""
+    assert judged("rms_norm", CANDIDATES / "good" / "optional_parameter.txt") == {"optional_parameter": []}
+
+
 def plan(**parts: object) -> LaunchPlan:
     """Return a plan of a buffer of four float32, with parts of the caller's."""
     whole = Region(0, 0, (4,), (1,), "float32")

@@ -141,6 +141,8 @@ def _draw(described: Input, dtype: str, device: str, loud: bool) -> torch.Tensor
 
     assert described.shape is not None
     kind, wanted = INPUT_DTYPES[dtype], getattr(torch, dtype)
+    if device == "meta":  # there are no values, and torch would load its compiler to draw none
+        return torch.empty(described.shape, device=device, dtype=wanted)
     default = {"float": "normal", "integer": "integers", "boolean": "mask"}[kind]
     drawn = torch.float64 if dtype == "float64" else torch.float32
     if wanted in (torch.float16, torch.bfloat16) and (described.values or default) == "normal":

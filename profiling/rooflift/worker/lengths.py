@@ -32,11 +32,12 @@ def longest_sum() -> Iterator[Lengths]:
     Lengths(sums=200, products=50)
     """
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from rooflift.worker.seen import Seen
 
     longest = Lengths()
 
-    class Seen(TorchDispatchMode):
+    class Terms(Seen):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
             name = func.__name__.split(".")[0]
@@ -46,7 +47,7 @@ def longest_sum() -> Iterator[Lengths]:
                 longest.products = max(longest.products, terms)
             return result
 
-    with Seen():  # type: ignore[no-untyped-call]  # torch's class has no types
+    with Terms():  # type: ignore[no-untyped-call]  # torch's class has no types
         yield longest
 
 

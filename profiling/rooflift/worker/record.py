@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch.utils._python_dispatch import TorchDispatchMode
-
 from rooflift.worker import launch_plan as plans
 from rooflift.worker.inputs import tensors
 from rooflift.worker.kernel_source import Kernels
 from rooflift.worker.launch_plan import Buffer, Copy, Fill, Items, Launch, LaunchPlan, NoPlan, Region, Returned
 from rooflift.worker.results import leaves
+from rooflift.worker.seen import Seen
 
 ALLOCATE = {"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"}
 FILLED = {"zeros": 0, "zeros_like": 0, "new_zeros": 0, "ones": 1, "ones_like": 1, "new_ones": 1}
@@ -155,7 +154,7 @@ class Recorder:
         return value
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(Seen):
     """Sees every operation that torch dispatches while it lasts, and lets those happen that a plan can express."""
 
     def __init__(self, recorder: Recorder) -> None:
