@@ -22,7 +22,7 @@ from rooflift.api.tune import tune as tuned
 from rooflift.api.unmeasured import report_unmeasured
 from rooflift.errors import CatalogError, NoRun, RunFault, did_you_mean
 from rooflift.optimize.ask import prompt as prompt_of
-from rooflift.project.operator import Version
+from rooflift.project.operator import Version, operator_names
 from rooflift.project.settings import reports_folder
 from rooflift.project.stages import stages
 from rooflift.runs.find import names_of
@@ -214,7 +214,7 @@ class Door:
         return found
 
     def _names(self) -> list[str]:
-        return [one.label for one in listed.all_operators(root=self.root)]
+        return operator_names(self.root)
 
     def _is_operator(self, name: str) -> bool:
         return name in self._names()
