@@ -29,6 +29,7 @@ UNSHARE = ("unshare", "--map-root-user", "--net", "--ipc", "--pid", "--mount-pro
 KEPT = (
     *("PATH", "LANG", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"),
     *("CC", "CPATH", "LIBRARY_PATH", "TRITON_LIBCUDA_PATH"),  # triton builds its launchers with a C compiler
+    "OMP_NUM_THREADS",
 )
 REMEDY = (
     "Linux 6.2 or later on x86-64 or arm64 with Landlock among its security modules does it (`lsm=` in the boot"
