@@ -14,7 +14,7 @@ fix: ## rewrite what can be rewritten
 	$(PYTHON) -m ruff format
 
 test: ## the tests of every day; `./scripts/test --slow` runs all that CI runs
-	$(PYTHON) -m pytest -n auto
+	$(PYTHON) -m pytest -n auto --dist worksteal
 
 verified: ## interpret the versions that are new or changed, and record in tests/kernels/verified.json that they pass
 	PYTHONPATH=profiling $(PYTHON) tests/kernels/verified.py

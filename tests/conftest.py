@@ -28,6 +28,9 @@ from rooflift.runs.run import read_run, to_frame
 from rooflift.runs.verify import write_manifest
 from rooflift.schema import ResolvedCase, RoofRow, Roofs, TimingRow
 
+# each test process has a core of its own: of several threads of torch each waits for the others, and computes nothing
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 CHECKOUT = Path(__file__).parents[1]
 H100_RUN = CHECKOUT / "tests" / "fixtures" / "h100_run"
 
