@@ -58,9 +58,10 @@ def newest(reports: Path, operator: str) -> Run | None:
         return None
 
 
-def data_of(run: Run) -> ReportData:
-    """Return what the report of a run shows."""
-    return report_data(run.manifest, run.metrics, run.timings, run.compiled, run.samples, measured=roofs_of(run))
+def data_of(run: Run, *, compared: bool = True) -> ReportData:
+    """Return what the report of a run shows, with or without how its versions compare."""
+    samples = run.samples if compared else None
+    return report_data(run.manifest, run.metrics, run.timings, run.compiled, samples, measured=roofs_of(run))
 
 
 def baseline(reports: Path, operator: str, data: ReportData) -> Level | None:
@@ -77,7 +78,7 @@ def baseline(reports: Path, operator: str, data: ReportData) -> Level | None:
 
 def row_of(reports: Path, operator: str, run: Run | None) -> dict[str, object]:
     """Return a row of the table: the fastest version of an operator on the case that its ladder is about."""
-    data = None if run is None else data_of(run)
+    data = None if run is None else data_of(run, compared=False)
     timed = None if data is None else data.main.dropna(subset=["time_us"])
     if run is None or data is None or timed is None or timed.empty:
         absent = dict.fromkeys(("case", "version", "baseline", "report"), "")
