@@ -295,6 +295,13 @@ def add(h100_run: Path, tmp_path: Path) -> Callable[..., Path]:
     return made
 
 
+@pytest.fixture(autouse=True)
+def _one_core_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no more children than one where tests run beside each other: those of a machine with one core."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        monkeypatch.setattr(os, "cpu_count", lambda: 1)
+
+
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide every GPU from this process and its children."""

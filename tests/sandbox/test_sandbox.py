@@ -92,10 +92,11 @@ def test_what_is_missing_needs_trust(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_environment_holds_no_secret_and_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("API_KEY", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "planted")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
     environment = bare_environment(tmp_path)
     assert "planted" not in environment.values()
-    assert environment["CUDA_VISIBLE_DEVICES"] == "1"
+    assert {environment[name] for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")} == {"1"}
     assert {environment[name] for name in ("HOME", "TMPDIR")} == {str(tmp_path)}
 
 
