@@ -54,20 +54,24 @@ def combine(metrics: pd.DataFrame) -> pd.DataFrame:
 
     if metrics.empty:
         return pd.DataFrame(columns=[*KEY, *BY_NAME])
-    values = metrics.set_index([*KEY, "launch", "metric"])["value"].astype(float)
+    # numbers stand for the keys until the end: to align texts takes pandas ten times as long as the arithmetic
+    launch = metrics.groupby([*KEY, "launch"]).ngroup().rename("launch")
+    keys = metrics[KEY].groupby(launch).first()
+    run = keys.groupby(KEY, sort=False).ngroup()
+    values = metrics["value"].astype(float).set_axis(pd.MultiIndex.from_arrays([launch, metrics["metric"]]))
     doubtful = [bool(doubt(metric, value)) for metric, value in zip(metrics["metric"], values, strict=True)]
     wide = values.unstack("metric").reindex(columns=list(BY_NAME))
     certain = ~values.mask(values.notna(), doubtful).unstack("metric").reindex(columns=list(BY_NAME)).eq(1)
-    groups = wide.groupby(KEY, sort=False)
+    groups = wide.groupby(run)
     timed = groups["ncu_time_ns"].transform("count") == groups["ncu_time_ns"].transform("size")
     weights = certain.mul(wide["ncu_time_ns"].where(timed, 1.0), axis=0)
-    means = wide.where(certain).mul(weights).groupby(KEY, sort=False).sum().div(weights.groupby(KEY, sort=False).sum())
+    means = wide.where(certain).mul(weights).groupby(run).sum().div(weights.groupby(run).sum())
     ways = {"sum": groups.sum(), "max": groups.max(), "mean": means}
     wanted = pd.DataFrame({name: ways[metric.combine][name] for name, metric in BY_NAME.items()})
-    complete = wide.notna().groupby(KEY, sort=False).all()
-    all_certain = certain.groupby(KEY, sort=False).all()
+    complete = wide.notna().groupby(run).all()
+    all_certain = certain.groupby(run).all()
     is_mean = [metric.combine == "mean" for metric in BY_NAME.values()]
-    return wanted.where(complete & (all_certain | is_mean)).reset_index()
+    return keys.groupby(run).first().join(wanted.where(complete & (all_certain | is_mean)))
 
 
 def summarize(
