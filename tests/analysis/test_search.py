@@ -91,7 +91,13 @@ def best_found(space: Space, table: Table, method: str, seed: int, evaluations: 
     return found
 
 
-@pytest.mark.parametrize("name", [path.stem for path in RECORDED] or list(SYNTHETIC))
+TABLES = [path.stem for path in RECORDED] or list(SYNTHETIC)
+EVERY_DAY = TABLES[-1]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == EVERY_DAY else [pytest.mark.slow]) for name in TABLES]
+)
 def test_tpe_is_within_2_percent_of_the_best_in_a_quarter_of_the_evaluations_in_9_of_10_seeds(name: str) -> None:
     space, table = whole(name)
     assert space.size >= 200
