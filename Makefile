@@ -1,7 +1,7 @@
 PYTHON := .venv/bin/python
 PAGES := build/pages
 
-.PHONY: check fix test docs pages verified reports notebooks readme metrics reliability lock audit
+.PHONY: check fix test docs pages verified reports notebooks lab readme metrics reliability lock audit
 
 check: ## look, and rewrite nothing
 	$(PYTHON) -m ruff check

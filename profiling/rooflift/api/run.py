@@ -24,6 +24,7 @@ from rooflift.runs import run as stored
 from rooflift.runs.verify import Verified, verify
 
 if TYPE_CHECKING:
+    from rooflift.api.picker import Picker
     from rooflift.api.timeline import Timeline
     from rooflift.api.tune import Tune
     from rooflift.ncu.units import Units
@@ -267,6 +268,22 @@ class Run(Contents):
             self.manifest, self.metrics, self.timings, self.compiled, self.samples, side, measured=self.roofs
         )
         return Overview(data, self.folder)
+
+    def pick(self, version: str | None = None) -> Picker:
+        """Return a version of the main case, by default the last, as pages show it; a notebook has a menu of all.
+
+        >>> import rooflift as rl
+        >>> rl.latest("depthwise_conv2d", gpu="H100", versions=["v6"], metrics=True).pick("v6")  # doctest: +ELLIPSIS
+        <Picker ...: v6_ahead of ... versions>
+
+        Raises:
+            CatalogError: the run has no such version.
+            RunFault: the run was imported and has no times.
+        """
+        from rooflift.api.picker import Picker
+
+        self._require_cases("show")
+        return Picker(self._data, selection.select(self, version).version)
 
     def verify(self) -> Verified:
         """Hold every file of the run against its recorded sha256; `whole`, `faults` and `notes` say what is found.
