@@ -25,6 +25,9 @@ reports: ## render the committed runs again in place; what was measured stays as
 notebooks: ## run the notebooks again and keep their outputs
 	$(PYTHON) scripts/notebooks.py notebooks
 
+lab: ## open the notebooks in JupyterLab
+	$(PYTHON) -m jupyterlab --notebook-dir=. notebooks/00_start_here.ipynb
+
 readme: ## write the README's table and pictures, and what the advice was worth, again from the newest runs
 	$(PYTHON) scripts/readme.py
 	PYTHONPATH=profiling $(PYTHON) scripts/advice.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,6 +48,39 @@ def test_notebook_is_short_and_calls_the_public_api_alone(path: Path) -> None:
     imported |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
     assert "rooflift" in imported
     assert [name for name in imported if name.startswith("rooflift.")] == []
+
+
+FIXTURES = ROOT / "tests" / "fixtures"
+REPORTS = [FIXTURES / "h100_flat_depthwise.ncu-rep", *sorted((FIXTURES / "foreign").glob("r05*.ncu-rep.gz"))]
+
+
+@pytest.mark.parametrize("report", REPORTS, ids=lambda path: path.name)
+def test_the_first_four_cells_make_a_roofline_of_any_report(report: Path) -> None:
+    cells = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", as_version=4).cells
+    first = [cell.source for cell in cells if cell.cell_type == "code"][:4]
+    own, replaced = re.subn(r"REPORT = .*", f"REPORT = {str(report)!r}", "\n".join(first))
+    assert replaced == 1
+    *statements, last = ast.parse(own).body
+    names: dict[str, Any] = {}
+    exec(compile(ast.Module(statements, []), "cells", "exec"), names)
+    assert isinstance(last, ast.Expr)
+    shown = eval(compile(ast.Expression(last.value), "cells", "eval"), names)
+    assert shown._repr_png_().startswith(b"\x89PNG")
+
+
+def test_committed_outputs_need_no_kernel_and_the_picker_shows_its_version() -> None:
+    notebooks = [nbformat.read(path, as_version=4) for path in NOTEBOOKS]
+    shown = [
+        output["data"]
+        for one in notebooks
+        for cell in one.cells
+        for output in cell.get("outputs", [])
+        if "data" in output
+    ]
+    assert {kind for data in shown for kind in data} == {"text/plain", "text/html", "image/png"}
+    pickers = [data for data in shown if data["text/plain"].startswith("<Picker")]
+    assert len(pickers) >= 2
+    assert all("Predictions" in data["text/html"] for data in pickers)
 
 
 def test_committed_notebooks_name_no_path_of_a_machine() -> None:
