@@ -16,12 +16,17 @@ SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 def execute(source: Path) -> nbformat.NotebookNode:
     """Run every cell in a fresh kernel and return the notebook; a cell that raises stops it.
 
-    What differs from one machine or moment to the next (times of execution, the interpreter's version) is left out, and
-    so are widgets, which end with their kernel: what they showed first stays.
+    What differs from one machine or moment to the next (times of execution, the interpreter's version, the pieces that
+    prints came in) is left out, and so are widgets, which end with their kernel: what they showed first stays.
     """
     notebook = nbformat.read(source, as_version=4)
     client = NotebookClient(
-        notebook, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}, record_timing=False, timeout=300
+        notebook,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(ROOT)}},
+        record_timing=False,
+        coalesce_streams=True,
+        timeout=300,
     )
     client.execute()
     for cell in notebook.cells:

@@ -37,6 +37,19 @@ def test_notebook_runs_and_gives_its_committed_outputs(notebooks: ModuleType, na
     assert texts(notebooks.execute(ROOT / "notebooks" / name)) == texts(committed)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of jupyter's own packages
+def test_what_is_kept_is_neither_in_pieces_nor_a_widget(notebooks: ModuleType, tmp_path: Path) -> None:
+    cells = ["import time\nprint('a', flush=True)\ntime.sleep(1)\nprint('b')"]
+    cells += ["import rooflift as rl\nrl.latest('rms_norm').pick()"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, tmp_path / "made.ipynb")
+    (printed,), (shown,) = (cell.outputs for cell in notebooks.execute(tmp_path / "made.ipynb").cells)
+    assert printed["text"] == "a\nb\n"
+    assert sorted(shown["data"]) == ["text/html", "text/plain"]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebook_is_short_and_calls_the_public_api_alone(path: Path) -> None:
     cells = nbformat.read(path, as_version=4).cells
