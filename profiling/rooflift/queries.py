@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def rule_results(run: Run, about: Selection) -> list[RuleResult]:
-    """Return what ncu's rules say of a version; of a report that names none, each rule once for each of its kernels."""
-    found = read_rules(run.reports)
+def rule_results(run: Run, about: Selection, found: Sequence[RuleResult] | None = None) -> list[RuleResult]:
+    """Return what ncu's rules say of a version; of a report that names none, each rule once for each of its kernels.
+
+    `found` are the rules of the run's reports, where they have been read.
+    """
+    found = read_rules(run.reports) if found is None else found
     named = [rule for rule in found if rule.version]
     if named:
         return [r for r in named if (r.version, r.case, r.dtype) == (about.version, about.case, about.dtype)]

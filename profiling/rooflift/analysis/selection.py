@@ -116,9 +116,9 @@ def counted(run: Run, about: Selection) -> bool:
     return bool((run.metrics[KEY] == [about.version, about.case, about.dtype]).all(axis=1).any())
 
 
-def advise(run: Run, about: Selection) -> Diagnosis:
-    """Return the diagnosis of a run's version."""
-    row = of(figures(run), about)
+def advise(run: Run, about: Selection, rows: pd.DataFrame | None = None) -> Diagnosis:
+    """Return the diagnosis of a run's version; `rows` are the run's `figures`, where they are at hand."""
+    row = of(figures(run) if rows is None else rows, about)
     case = next((c for c in run.manifest.cases if (c.case, c.dtype) == (about.case, about.dtype)), None)
     sol = speed_of_light(case, run.timings, roofs_of(run), run.manifest.machine.gpu) if case else UNKNOWN_CASE
     stages = {version.version: version.stage for version in run.manifest.versions}

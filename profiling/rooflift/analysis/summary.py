@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rooflift.analysis.bottleneck import find_bottleneck
@@ -88,15 +88,17 @@ def summarize(
     """
     import pandas as pd
 
-    found = combined(manifest, metrics).set_index(KEY)
-    times = timings.set_index(["provider", "case", "dtype"])
+    found = combined(manifest, metrics).set_index(KEY).to_dict("index")
+    timed = timings[["provider", "case", "dtype", "median_us", "q20_us", "q80_us"]].itertuples(index=False)
+    times = {(row[0], row[1], row[2]): row[3:] for row in timed}
+    none_counted = dict.fromkeys(BY_NAME, math.nan)
     rows = []
     for case in manifest.cases:
         sol = speed_of_light(case, timings, measured, manifest.machine.gpu)
         for version in manifest.versions:
             key = (version.version, case.case, case.dtype)
-            counted = found.loc[key].to_dict() if key in found.index else dict.fromkeys(BY_NAME, math.nan)
-            rows.append(dict(zip(KEY, key, strict=True)) | _figures(case, sol, counted, times, key))
+            figures = _figures(case, sol, found.get(key, none_counted), times.get(key, (math.nan,) * 3))
+            rows.append(dict(zip(KEY, key, strict=True)) | figures)
     frame = pd.DataFrame(rows)
     cases = frame.groupby(["case", "dtype"], sort=False)["time_us"]
     frame.insert(6, "speedup", cases.transform("first") / frame["time_us"])
@@ -107,11 +109,9 @@ def summarize(
 
 
 def _figures(
-    case: ResolvedCase, sol: SpeedOfLight, measured: dict[str, float], times: pd.DataFrame, key: tuple[str, str, str]
+    case: ResolvedCase, sol: SpeedOfLight, measured: dict[str, float], times_us: Sequence[float]
 ) -> dict[str, object]:
-    time_us, q20_us, q80_us = (
-        times.loc[key, ["median_us", "q20_us", "q80_us"]] if key in times.index else [math.nan] * 3
-    )
+    time_us, q20_us, q80_us = times_us
     flop = float(case.flop) if case.flop is not None else counted_flop(measured)
     dram_bytes = counted_dram_bytes(measured)
     found = find_bottleneck(measured)

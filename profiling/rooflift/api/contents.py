@@ -178,8 +178,12 @@ class Contents(stored.Run):
         return report_data(self.manifest, self.metrics, self.timings, self.compiled, self.samples, measured=self.roofs)
 
     @cached_property
+    def _rows(self) -> pd.DataFrame:
+        return selection.figures(self)
+
+    @cached_property
     def _summary(self) -> pd.DataFrame:
-        return self._data.summary if self.manifest.cases else selection.figures(self)
+        return self._data.summary if self.manifest.cases else self._rows
 
     def _of(self, case: str | None, dtype: str | None) -> tuple[pd.DataFrame, str]:
         """Return the summary of one case and dtype, and what it is about in words."""

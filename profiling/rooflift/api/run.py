@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +19,8 @@ from rooflift.api.project import Share, project_root, share_of
 from rooflift.api.project import gpu as spec_of
 from rooflift.api.views import Overview, Report
 from rooflift.errors import CatalogError, RunFault
+from rooflift.ncu.report import RuleResult
+from rooflift.ncu.report import read_rules as read_rule_results
 from rooflift.project.settings import build_folder
 from rooflift.report.data import report_data
 from rooflift.runs import run as stored
@@ -190,7 +193,8 @@ class Run(Contents):
             CatalogError: the run has no such version, case or dtype.
         """
         about = selection.select(self, version, case, dtype)
-        return Advice(self, about, selection.advise(self, about), queries.rule_results(self, about))
+        rules = queries.rule_results(self, about, self._rule_results)
+        return Advice(self, about, selection.advise(self, about, self._rows), rules)
 
     def hotspots(self, version: str | None = None, case: str | None = None, dtype: str | None = None) -> Hotspots:
         """Return the source lines that the time of a version goes to, by default the last, down to the instruction.
@@ -348,3 +352,7 @@ class Run(Contents):
         choice = Choice(tuple(names), by_kernel, kernel, launch, skip, last)
         found = import_files(files, label, top, Path(out), choice, units)
         return cls(found.folder, found.manifest, top if operator else None)
+
+    @cached_property
+    def _rule_results(self) -> list[RuleResult]:
+        return read_rule_results(self.reports)
