@@ -48,6 +48,7 @@ def test_a_new_operator_is_verified_at_once(rooflift: Rooflift, tmp_path: Path) 
     said = rooflift("new", "my_op", folder=tmp_path)
     assert said.code == 0
     assert "rooflift verify my_op" in said.out
+    assert "--from FILE.py:FUNCTION" in said.out
     said = rooflift("verify", "my_op", "-d", "float16", "--json", folder=tmp_path)
     assert said.code == 0
     assert [check["case"] for check in json.loads(said.out)["checks"]] == ["odd", "odd"]
@@ -183,6 +184,16 @@ def test_a_project_begins_with_its_table_and_is_told_what_comes_next(rooflift: R
     assert rooflift("new", "project", folder=tmp_path).code == 2
     assert "no operator" in rooflift("doctor", folder=tmp_path).out
     assert "doctor" in rooflift(folder=tmp_path).out
+
+
+@pytest.mark.parametrize("words", [["operator", "mine"], ["mine"], []])
+def test_a_function_without_its_option_makes_nothing_and_the_option_is_named(
+    rooflift: Rooflift, own: Path, words: list[str]
+) -> None:
+    said = rooflift("new", *words, "mykernels/softmax.py:softmax", folder=own)
+    assert said.code == 2
+    assert "--from mykernels/softmax.py:softmax" in said.err
+    assert not (own / "kernels").exists()
 
 
 def test_options_that_say_nothing_about_what_is_made_are_refused(rooflift: Rooflift, tmp_path: Path) -> None:

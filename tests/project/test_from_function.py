@@ -78,7 +78,9 @@ def test_sizes_of_a_call_that_is_large_enough_are_kept_and_of_a_small_one_are_no
         ("def f(*x):\n    return x\n", r"\* or \*\*", "def f_of"),
         ("x = 1\n", "which function", "--from"),
         ("def f(x):\n", "expected an indented block", "Python can read"),
-        (KERNEL + "def f(x):\n    kernel[(1,)](x)\n", "in plain torch", "def f_reference(x):"),
+        (KERNEL + "def f(x):\n    kernel[(1,)](x)\n", "in plain torch", "def f_reference(x):\n      return ...\n"),
+        (KERNEL + "def my_log_softmax(x):\n    kernel[(1,)](x)\n", "torch", "return torch.log_softmax(x, dim=-1)\n"),
+        (KERNEL + "def softmaxes(x):\n    kernel[(1,)](x)\n", "torch", "return ...\n"),
     ],
 )
 def test_what_is_said_nowhere_is_asked_for_in_words_to_write(
@@ -100,6 +102,15 @@ def test_a_function_in_torch_beside_the_kernel_is_the_reference_and_stays_out_of
     assert "UNUSED" not in found.files["v0_baseline.py"]
     assert found.files["v0_baseline.py"].endswith("run = f\n")
     assert any("torch_f" in note for note in found.notes)
+
+
+def test_a_guessed_shape_is_said_in_full_and_that_the_version_is_a_copy(tmp_path: Path) -> None:
+    found = made(tmp_path, "import torch\n\ndef softmax(x):\n    return torch.softmax(x, -1)\n")
+    assert "x (M, N), M = 4096, N = 4096; from a guess" in found.notes[0]
+    assert "cases.toml" in found.notes[0]
+    assert f"v0_baseline.py is a copy: what changes in {tmp_path / 'mine.py'}" in found.notes[-1]
+    in_place = files_of_function(f"{tmp_path / 'mine.py'}:softmax", tmp_path, module="mine")
+    assert not any("copy" in note for note in in_place.notes)
 
 
 def test_relative_imports_of_a_copied_function_become_absolute(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from rooflift.runs import atomic
 if TYPE_CHECKING:
     import pandas as pd
 
+MINIMAL = "It doubles a tensor: change all three files, or begin with a function of yours by --from FILE.py:FUNCTION."
 _LEVEL = r"level\d+"
 
 
@@ -112,7 +113,7 @@ def new(
             raise CatalogError(
                 "no name", "Name the operator: rooflift new my_softmax, or give --from FILE.py:FUNCTION."
             )
-        return Created({name: write_operator(where, name, made.files_of_new())}, {}, [])
+        return Created({name: write_operator(where, name, made.files_of_new())}, {}, [], [MINIMAL])
     problems, left_out = _problems(Path(kernelbench), name)
     existing = [f"{operator}: it exists" for operator in problems if (kernels_folder(where) / operator).exists()]
     if existing and len(problems) == 1:

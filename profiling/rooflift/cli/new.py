@@ -68,6 +68,8 @@ def new(
         case ["project", *folder] if len(folder) < 2:
             _refuse("project", given | of_version)
             made = _project(folder[0] if folder else None, root)
+        case [*before, function] if ".py" in function and before[:1] not in (["version"], ["project"]):
+            raise CatalogError(f"{function} is no name", f"Name the function with --from {function}")
         case ["operator", *name] | [*name] if len(name) < 2 and name != ["version"]:
             _refuse("operator", of_version)
             made = _operator(

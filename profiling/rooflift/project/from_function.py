@@ -55,19 +55,26 @@ def files_of_function(
     function = read_function(source)
     inputs = derive_inputs(function)
     truth, formula = _reference(function, reference, inputs)
-    notes = [f"Shapes: from {inputs.source}."]
+    notes = [f"Shapes: {_shapes(inputs)}; from {inputs.source}. Correct them in cases.toml."]
     if inputs.left:
         notes.append(f"{', '.join(inputs.left)}: left at the default.")
     if formula:
         notes.append(f"reference.py says {formula}, by the function's name: correct it if that is something else.")
     elif truth is not function and not reference:
         notes.append(f"The right result is what {truth.name} of {truth.path} gives.")
+    if not module:
+        notes.append(f"v0_baseline.py is a copy: what changes in {function.path} later does not reach it.")
     files = {
         "reference.py": _reference_text(function, truth, formula, inputs, root),
         "cases.toml": _cases_text(function, inputs, root),
         "v0_baseline.py": _version_text(function, root, module),
     }
     return FromFunction(files, notes)
+
+
+def _shapes(inputs: Inputs) -> str:
+    shapes = [f"{one.name} ({', '.join(map(str, one.dims))})" for one in inputs.given if one.dims is not None]
+    return ", ".join(shapes + [f"{name} = {size}" for name, size in inputs.sizes.items()])
 
 
 def _place(function: Plain, root: Path) -> str:
@@ -91,16 +98,18 @@ def _reference(function: Plain, named: str | None, inputs: Inputs) -> tuple[Plai
         beside = function.beside(form.format(function.name))
         if beside is not None and not beside.launches and _fits(beside, inputs):
             return beside, ""
+    names = [one.name for one in inputs.given]
     bare = function.name.removeprefix("triton_").removesuffix("_triton")
-    formula, tensors = KNOWN.get(bare, ("", 0))
-    if formula and tensors == len(inputs.given):
-        return function, formula.format(*(one.name for one in inputs.given))
-    arguments = ", ".join(one.name for one in inputs.given)
+    near = [known for known, (_, tensors) in KNOWN.items() if f"_{known}_" in f"_{bare}_" and tensors == len(names)]
+    formula = KNOWN[max(near, key=len)][0].format(*names) if near else "..."
+    if bare in near:
+        return function, formula
+    arguments = ", ".join(names)
     where = f"{function.path}:{function.node.lineno}"
     raise CatalogError(
         f"{where}: {function.name} launches kernels, and nothing says in plain torch what is right",
         f"Write it beside, in plain torch, and run this again:\n  def {function.name}_reference({arguments}):\n"
-        "      return ...\n  Or name a function of that kind with --reference FILE.py:FUNCTION.",
+        f"      return {formula}\n  Or name a function of that kind with --reference FILE.py:FUNCTION.",
     )
 
 
