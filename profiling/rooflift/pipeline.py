@@ -328,7 +328,9 @@ def _manifest(
         commit=commit,
         dirty=dirty,
         versions=[
-            VersionRecord(v.name, h.title, h.stage, h.change, h.why, [p.text for p in h.expect])
+            VersionRecord(
+                v.name, h.title, h.stage, h.change, h.why, [p.text for p in h.expect], v.name in request.trusted
+            )
             for v in request.versions
             for h in [v.header]
         ],

@@ -161,6 +161,7 @@ class VersionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     change: str
     why: str
     expect: list[str]
+    trusted: bool = False  # it ran by its Python in a loop that replays launch plans
 
 
 STATED, TENSORS = "stated in cases.toml", "the tensors"  # where the bytes and FLOP of a case come from

@@ -21,7 +21,60 @@ from rooflift.runs.run import read_run
 from rooflift.runs.verify import write_manifest
 
 PLAY = Path(__file__).parent / "play.py"
-CASES = (Path(__file__).parents[1] / "fixtures" / "two_cases.toml").read_text()
+CONVOLUTION_CASES = (Path(__file__).parents[1] / "fixtures" / "two_cases.toml").read_text()
+
+REFERENCE = """
+import torch
+
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+def get_inputs():
+    return [torch.rand(4, 8)]
+
+
+def get_init_inputs():
+    return []
+"""
+FIRST = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def twice_kernel(x_ptr, out_ptr, size, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out_ptr + at, 2 * tl.load(x_ptr + at, mask=at < size), mask=at < size)
+
+
+def twice(x):
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    if x.numel():
+        twice_kernel[(triton.cdiv(x.numel(), 64),)](x, out, x.numel(), BLOCK=64)
+    return out
+
+
+class ModelNew(torch.nn.Module):
+    def forward(self, x):
+        return twice(x)
+"""
+CASES = """
+[main]
+init = {}
+inputs = [[4, 8]]
+use = ["bench"]
+
+[small]
+init = {}
+inputs = [[3, 5]]
+dtypes = ["float32"]
+use = ["test"]
+"""
 
 
 @pytest.fixture
@@ -37,7 +90,7 @@ def project(tmp_path: Path, checkout: Path, h100_run: Path, no_gpu: None) -> Pat
     operator.mkdir(parents=True)
     for name in ("reference", "v0_baseline", "v1_grid"):
         shutil.copy(checkout / "kernels" / "depthwise_conv2d" / f"{name}.py", operator)
-    (operator / "cases.toml").write_text(CASES)
+    (operator / "cases.toml").write_text(CONVOLUTION_CASES)
     shutil.copytree(h100_run, tmp_path / "project" / "reports" / "depthwise_conv2d" / "h100_run")
     return tmp_path / "project"
 
@@ -106,3 +159,19 @@ def recorded(monkeypatch: pytest.MonkeyPatch, h100_run: Path) -> Callable[[str],
     monkeypatch.setattr(pipeline, "profile", profile)
     monkeypatch.setattr(environment, "driver", lambda: environment.Driver("580.1", ["NVIDIA H100 80GB HBM3"]))
     return measured.count
+
+
+@pytest.fixture
+def alone(tmp_path: Path, no_gpu: None) -> Path:
+    """A project of one reference: no version, no run."""
+    operator = tmp_path / "alone" / "kernels" / "twice"
+    operator.mkdir(parents=True)
+    (operator / "reference.py").write_text(REFERENCE)
+    (operator / "cases.toml").write_text(CASES)
+    return tmp_path / "alone"
+
+
+@pytest.fixture
+def first() -> str:
+    """A right first version of the reference alone, without a header."""
+    return FIRST

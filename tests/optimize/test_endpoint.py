@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,3 +104,21 @@ def test_a_provider_needs_a_key_and_a_local_server_none(server: Server, monkeypa
         ask_endpoint("m", "the prompt", None, 20)
     server.script = [("the candidate", "stop")]
     assert ask_endpoint("m", "the prompt", server.url, 20).text == "the candidate"
+
+
+def test_a_loop_with_an_endpoint_counts_tokens_and_leaves_the_key_in_no_file(
+    server: Server, alone: Path, first: str, rooflift: Callable[..., Any], tmp_path: Path
+) -> None:
+    server.script = [("```python\nimport tor", "length"), (f"Here it is:\n```python\n{first}```", "stop"), 401]
+    words = ["optimize", "twice", "--agent", "openai:some-model", "--base-url", server.url, "--no-gpu", "--gpu", "h100"]
+    words += ["--root", alone, "--out", tmp_path / "loop", "--iterations", "1", "--stages", "memory", "--json"]
+    said = rooflift(*words)
+    assert said.code == 0, said.err
+    kept, refused = json.loads(said.out)["iterations"]
+    assert (kept["version"], kept["tokens_in"], kept["tokens_out"], kept["cost_usd"]) == ("v0_algorithm", 20, 10, 0.5)
+    assert refused["at"] == "agent"
+    assert "AuthenticationError" in refused["why"][0]
+    assert server.keys == [f"Bearer {SECRET}"] * 3
+    written = [path for path in (tmp_path / "loop").rglob("*") if path.is_file()]
+    assert not any(SECRET.encode() in path.read_bytes() for path in written)
+    assert SECRET not in said.out + said.err

@@ -12,59 +12,7 @@ import pytest
 
 Rooflift = Callable[..., Any]
 
-REFERENCE = """
-import torch
-
-
-class Model(torch.nn.Module):
-    def forward(self, x):
-        return 2 * x
-
-
-def get_inputs():
-    return [torch.rand(4, 8)]
-
-
-def get_init_inputs():
-    return []
-"""
-CASES = """
-[main]
-init = {}
-inputs = [[4, 8]]
-use = ["bench"]
-
-[small]
-init = {}
-inputs = [[3, 5]]
-dtypes = ["float32"]
-use = ["test"]
-"""
 HEADER = '"""Two at once.\n\nStage:   first try\nChange:  all\nWhy:     begin\nExpect:  none\n"""\n'
-FIRST = """
-import torch
-import triton
-import triton.language as tl
-
-
-@triton.jit
-def twice_kernel(x_ptr, out_ptr, size, BLOCK: tl.constexpr):
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(out_ptr + at, 2 * tl.load(x_ptr + at, mask=at < size), mask=at < size)
-
-
-def twice(x):
-    x = x.contiguous()
-    out = torch.empty_like(x)
-    if x.numel():
-        twice_kernel[(triton.cdiv(x.numel(), 64),)](x, out, x.numel(), BLOCK=64)
-    return out
-
-
-class ModelNew(torch.nn.Module):
-    def forward(self, x):
-        return twice(x)
-"""
 AGENT = """
 import os, sys
 from pathlib import Path
@@ -78,20 +26,10 @@ print("```python\\n" + (text[:99] if cut_off else text + "```"))
 """
 
 
-@pytest.fixture
-def alone(tmp_path: Path, no_gpu: None) -> Path:
-    """A project of one reference: no version, no run."""
-    operator = tmp_path / "alone" / "kernels" / "twice"
-    operator.mkdir(parents=True)
-    (operator / "reference.py").write_text(REFERENCE)
-    (operator / "cases.toml").write_text(CASES)
-    return tmp_path / "alone"
-
-
 def test_from_a_reference_alone_the_agent_writes_the_first_version(
-    alone: Path, rooflift: Rooflift, tmp_path: Path
+    alone: Path, first: str, rooflift: Rooflift, tmp_path: Path
 ) -> None:
-    (tmp_path / "first.py").write_text(HEADER + FIRST)
+    (tmp_path / "first.py").write_text(HEADER + first)
     (tmp_path / "agent.py").write_text(AGENT)
     words = ["optimize", "twice", "--agent", f"{sys.executable} {tmp_path / 'agent.py'}", "--no-gpu", "--root", alone]
     missing = rooflift(*words)
@@ -102,13 +40,13 @@ def test_from_a_reference_alone_the_agent_writes_the_first_version(
     # what was cut off is asked for again, and counts
     assert "300 tokens in, 21 tokens out, 1.5 USD for 2 candidates" in said.out
     # the same command tells it again, though the first version is the project's by now
-    first, again = json.loads(rooflift(*words, "--json").out)["iterations"]
-    assert (first["base"], first["version"], first["stage"]) == ("", "v0_algorithm", "algorithm")
-    assert first["tokens_in"] == 200
+    one, again = json.loads(rooflift(*words, "--json").out)["iterations"]
+    assert (one["base"], one["version"], one["stage"]) == ("", "v0_algorithm", "algorithm")
+    assert one["tokens_in"] == 200
     assert (again["base"], again["at"]) == ("v0_algorithm", "candidate")
     assert again["why"] == ["it is v0_algorithm without a change"]
     kept = (alone / "kernels" / "twice" / "v0_algorithm.py").read_text()
-    assert kept == (HEADER + FIRST).replace("first try", "algorithm")  # no ladder could be read with such a stage
+    assert kept == (HEADER + first).replace("first try", "algorithm")  # no ladder could be read with such a stage
     prompts = [(tmp_path / f"asked-{number}.md").read_text() for number in (1, 2)]
     assert "# twice: the first version" in prompts[0]
     assert "bytes of inputs alone" in prompts[0]

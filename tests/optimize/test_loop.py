@@ -151,6 +151,25 @@ def test_several_candidates_start_from_the_fastest_versions(
     assert recorded("v2_grid") == 2  # beside its base, and again
 
 
+def test_what_a_step_gained_is_told_in_the_prompts_of_later_loops(
+    project: Path,
+    right: str,
+    candidates: Callable[..., str],
+    rooflift: Rooflift,
+    recorded: Callable[[str], int],
+    tmp_path: Path,
+) -> None:
+    words = ["optimize", "depthwise_conv2d", "--root", project, "--stages", "grid", "--iterations", "1"]
+    words += ["--agent", candidates(right + "# takes 1000 us\n")]
+    assert rooflift(*words, "--out", tmp_path / "one").code == 0
+    asked = tmp_path / "candidates" / "asked"
+    assert "## Lessons" not in (asked / "001-0.md").read_text()
+    assert rooflift(*words, "--out", tmp_path / "other").code == 0
+    lessons = (asked / "001-1.md").read_text().partition("## Lessons: other steps of convolution operators")[2]
+    assert "- depthwise_conv2d, grid: Grid: a 3-D grid" in lessons
+    assert ": 0.496x the time" in lessons
+
+
 def test_a_wrong_candidate_goes_back_with_the_evidence(
     project: Path, right: str, rooflift: Rooflift, tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -38,12 +38,14 @@ def checked(
 ) -> Callable[..., Measurement]:
     """Return a function: what the check of a version says that was recorded in a process of its own."""
 
-    def run(replayed: bool = True, **parts: str) -> Measurement:
-        request = replace(ask(make_operator(version_text(**parts))), sandbox=find_sandbox())
+    def run(replayed: bool = True, trusted: Sequence[str] = (), **parts: str) -> Measurement:
+        asked = ask(make_operator(version_text(**parts)))
+        request = replace(asked, sandbox=find_sandbox(), trusted=trusted)
         plan = Plan(
             work=[case.with_dtype("float32") for case in request.cases],
             options=MeasureOptions(seeds=1),
             replayed=replayed,
+            trusted=list(trusted),
         )
         seen = Measurement()
         with children.staged(request.operator, request.versions, plan) as stage:
@@ -66,6 +68,11 @@ def test_a_version_that_replaces_the_comparison_replaces_it_in_its_own_process(
     wrong = {"top": FORGES, "store": "tl.store(y_ptr + at, (y + 1).to(y_ptr.dtype.element_ty), mask=at < n)"}
     with pytest.raises(WrongResult):
         checked(**wrong)
+
+
+def test_a_trusted_version_needs_no_plan(checked: Callable[..., Measurement]) -> None:
+    (record,) = checked(trusted=["v0_probe"], launch="y = x * 2").checks  # aten::mul has no plan
+    assert record.version == "v0_probe"
 
 
 @pytest.mark.slow

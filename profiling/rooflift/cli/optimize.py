@@ -21,7 +21,7 @@ def optimize(
         str,
         typer.Argument(
             metavar="OPERATOR",
-            help="An operator, several with commas between, or: all. Several end in one summary.",
+            help="An operator, several with commas between, all; or KernelBench problems, a file or a folder.",
             autocompletion=completion.operators,
         ),
     ],
@@ -50,7 +50,9 @@ def optimize(
     keep: Annotated[
         Path | None, typer.Option(help="Copy kept versions here in the end, as the next numbers; none is overwritten.")
     ] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Run candidates also where they cannot be sandboxed.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run candidates that cannot be sandboxed, and those in CUDA C++.")
+    ] = False,
     base_url: Annotated[
         str | None, typer.Option(help="An endpoint such as http://localhost:8000/v1, for openai:MODEL.")
     ] = None,
@@ -91,18 +93,22 @@ def optimize(
         "say": note,
         "progress": progress_shown,
     }
-    several = operator == "all" or "," in operator
+    problems = ask.names_problems(operator, root)
+    several = problems or operator == "all" or "," in operator
     finished: Finished | Summary
     try:
-        if several:
-            if keep:
-                raise typer.BadParameter("--keep takes one operator", param_hint="--keep")
+        if several and keep:
+            raise typer.BadParameter("--keep takes one operator", param_hint="--keep")
+        if problems:
+            finished = ask.optimize_problems(operator, agent, out=out, root=root, **options)  # type: ignore[arg-type]
+        elif several:
             names = [name.strip() for name in operator.split(",")] if operator != "all" else []
             finished = ask.optimize_all(names, agent, out=out, root=root, **options)
         else:
             finished = ask.optimize(operator, agent, out=out, keep=keep, root=root, **options)  # type: ignore[arg-type]
     except KeyboardInterrupt:
-        folder = ask.loop_folder("" if several else operator, out, root)
+        place = ask.problems_folder(Path(operator), out, root)[0] if problems else None
+        folder = place or ask.loop_folder("" if several else operator, out, root)
         note(f"rooflift: stopped; the same command resumes it in {short(folder)}")
         raise typer.Exit(130) from None
     print_view(finished, as_json)

@@ -44,6 +44,7 @@ class Request:
     commit: str | None = None  # the kernels are those of this commit; None: those of the working tree
     about: str = ""  # a note for the reader of the run
     sandbox: Sandbox | None = None  # None: somebody vouches for the versions
+    trusted: Sequence[str] = ()  # versions that somebody vouches for in any case; where there is one, no sandbox
 
     @property
     def baselines(self) -> Path | None:

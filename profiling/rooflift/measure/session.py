@@ -104,23 +104,25 @@ def measure(
         leave_out=request.leave_out,
         known=list(known),
         replayed=request.sandbox is not None and request.dispatch is None,
+        trusted=list(request.trusted),
     )
+    sandbox = None if request.trusted else request.sandbox
     with staged(request.operator, request.versions, plan) as stage:
 
         def checks() -> list[Job]:
             seen.forget([])
             parts = [f"{index}/{processes}" for index in range(processes)]
-            return [partial(run_worker, stage, "check", {}, seen, counted, part, request.sandbox) for part in parts]
+            return [partial(run_worker, stage, "check", {}, seen, counted, part, sandbox) for part in parts]
 
         async def time() -> None:
             nonlocal timed
-            await run_worker(stage, "time", {}, seen, progress, sandbox=request.sandbox)
+            await run_worker(stage, "time", {}, seen, progress, sandbox=sandbox)
             timed = seen
             checkpoint.save("times", seen)
 
         async def profile(wanted: MetricRequest) -> None:
             nonlocal profiled
-            profiled = await profile_staged(stage, wanted, progress, request.sandbox, seen)
+            profiled = await profile_staged(stage, wanted, progress, sandbox, seen)
             checkpoint.save("metrics", profiled)
 
         def left() -> list[Job]:
@@ -185,13 +187,15 @@ async def record(
     environment: dict[str, str] | None = None,
     seen: Measurement | None = None,
 ) -> None:
-    """Record the launch plans of every version, each in a process and a folder of its own, and put them into `stage`.
+    """Record the launch plans of versions, each in a process and a folder of its own, and put them into `stage`.
+
+    Those that are trusted have none.
 
     Raises:
         KernelFault: a version does what a plan cannot express, or does not run, and `seen` cannot go without it.
     """
     seen = seen or Measurement()
-    for version in request.versions:
+    for version in (one for one in request.versions if one.name not in request.trusted):
         alone = msgspec.structs.replace(plan, dispatch="", baselines="")
         with staged(request.operator, [version], alone) as own:
             try:

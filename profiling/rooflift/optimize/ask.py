@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from rooflift.analysis.selection import select
 from rooflift.api.first_look import first_look
+from rooflift.api.new import new
 from rooflift.api.project import gpu as spec_of
 from rooflift.api.project import project_root, silent
 from rooflift.api.run import Run
-from rooflift.errors import NoRun, RunFault
+from rooflift.errors import CatalogError, NoRun, RunFault
 from rooflift.optimize import prompt as data
 from rooflift.project.operator import load_operator, operator_names
 from rooflift.project.settings import build_folder, reports_folder
@@ -95,6 +96,7 @@ def optimize(
     timeout_s: float = 1800,
     say: Notes = silent,
     progress: Progresses = lambda: nullcontext(silent),
+    home: Path | None = None,
     root: Path | str | None = None,
 ) -> Finished:
     """Run the loop with an agent, a command that gets a prompt and prints a candidate; keep what is faster.
@@ -105,12 +107,13 @@ def optimize(
     `stages` come in this order, with so many `iterations` each, each of so many `candidates`, which start from the
     `beam` fastest versions in turn; one that is wrong goes back to the agent `repairs` times; without names those of
     the operator's class, without those whose bottleneck is absent. Where no version launches a kernel, the agent writes
-    the first one from the reference. `timed` False:
-    candidates are linted and interpreted, none is timed. `out` is the loop's folder, by default below
-    build/optimize/: an unfinished loop in it is resumed. Kept versions are copied to `keep` as the next numbers.
-    With `baselines` the last run times torch_compile, too. `trust` runs candidates also where they cannot be
-    sandboxed. One candidate may hold `memory_bytes` on the host and take `evaluation_timeout_s` on all test cases.
-    `say` is told what happens, `progress` shows what is being done.
+    the first one from the reference. `timed` False: candidates are linted and interpreted, none is timed. `out` is the
+    loop's folder, by default below build/optimize/: an unfinished loop in it is resumed. Kept versions are copied to
+    `keep` as the next numbers. With `baselines` the last run times torch_compile, too. `trust` runs candidates also
+    where they cannot be sandboxed, and those in C++ or CUDA, which have no launch plan and are marked so. One
+    candidate may hold `memory_bytes` on the host and take `evaluation_timeout_s` on all test cases. `say` is told what
+    happens, `progress` shows what is being done. `home` is the project with lessons and worked examples, where that is
+    another one.
 
     >>> import rooflift as rl
     >>> rl.optimize("rms_norm", "agents/mine.py", stages=["memory"], say=print)  # doctest: +SKIP
@@ -137,6 +140,7 @@ def optimize(
         beam=beam,
         repairs=repairs,
         base=base,
+        home=home,
         gpu=gpu,
         timed=timed,
         baselines=baselines,
@@ -178,6 +182,52 @@ def optimize_all(
         folder,
         lambda name: optimize(name, agent, out=folder / name, root=top, baselines=True, **options),
     )
+
+
+def optimize_problems(
+    problems: Path | str,
+    agent: str | Sequence[str] = "search",
+    *,
+    out: Path | str | None = None,
+    say: Notes = silent,
+    **options: Any,
+) -> Summary:
+    """Run the loop of each KernelBench problem of a file or folder; return one summary.
+
+    The problems become operators of a project of their own in `out`, by default build/optimize/ and the folder's name;
+    the agent writes each first version. Everything else is as in `optimize_all`.
+
+    Raises:
+        CatalogError: `problems` holds none.
+    """
+    place = Path(problems)
+    folder, home = problems_folder(place, out, options.pop("root", None))
+    (folder / "kernels").mkdir(parents=True, exist_ok=True)
+    if place.is_dir() or not operator_names(folder):
+        for line in new(kernelbench=place, say=say, root=folder).parts():
+            say(line)
+    return optimize_all(agent=agent, out=folder, say=say, root=folder, home=home, **options)
+
+
+def problems_folder(
+    place: Path, out: Path | str | None = None, root: Path | str | None = None
+) -> tuple[Path, Path | None]:
+    """Return the folder of the loops over problems, and the project around; None without one."""
+    try:
+        home = project_root(root)
+    except CatalogError:
+        home = None
+    inside = build_folder(home) if home else Path("build")
+    return Path(out or inside / "optimize" / (place.stem if place.is_file() else place.resolve().name)).resolve(), home
+
+
+def names_problems(operator: str, root: Path | str | None = None) -> bool:
+    """Tell whether what stands for an operator is a file or folder of problems; an operator's name comes first."""
+    try:
+        known = operator_names(project_root(root))
+    except CatalogError:
+        known = []
+    return operator not in known and Path(operator).exists()
 
 
 def loop_folder(operator: str, out: Path | str | None = None, root: Path | str | None = None) -> Path:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rooflift.errors import CatalogError
 from rooflift.lint.candidate import CandidateFault, read_candidate
 from rooflift.lint.lint import errors, lint_file
 from rooflift.measure import evaluate
@@ -23,6 +24,7 @@ from rooflift.optimize.header import body_of, with_header
 from rooflift.optimize.journal import Step
 from rooflift.optimize.question import Question
 from rooflift.optimize.repair import repair_text
+from rooflift.optimize.trusted import UNTRUSTED, builds_extension, check_trusted
 from rooflift.optimize.verdict import NotKept
 from rooflift.runs import atomic, redact
 from rooflift.runs.verify import sha256
@@ -81,9 +83,8 @@ class Attempt:
                     return fault if fault.at != "agent" or len(failed) == 1 else failed[-2]
                 name = f"repair_{len(failed)}.txt"
             else:
-                return Accepted(
-                    code, title, {**spent, **self._written(name), "repairs": len(failed), "untried": untried}
-                )
+                told = {"repairs": len(failed), "untried": untried, "trusted": _builds(code)}
+                return Accepted(code, title, {**spent, **self._written(name), **told})
 
     @property
     def _base_file(self) -> Path | None:
@@ -131,6 +132,8 @@ class Attempt:
         setting, stage = self.setting, self.step.stage
         try:
             code = read_candidate(file).code
+            if _builds(code):
+                return self._checked_with_trust(code)
             findings = errors(lint_file(file, setting.operator.reference, stage, self._base_file))
             cases = setting.operator.cases
             text, title = with_header(code, stage, self.step.number, cases) if not findings else ("", "")
@@ -153,6 +156,25 @@ class Attempt:
             raise NotKept("interpreter" if found.undecided else "evaluation", found.reasons(), untried=found.untried)
         return text, title, found.untried
 
+    def _checked_with_trust(self, code: str) -> tuple[str, str, list[str]]:
+        """Return what `_checked` does, of a candidate in C++ or CUDA: it is run as it stands, where that is trusted."""
+        setting = self.setting
+        if not setting.trust:
+            raise NotKept("candidate", [UNTRUSTED])
+        text, title = with_header(code, self.step.stage, self.step.number, setting.operator.cases)
+        candidate = self.place / "evaluated.py"
+        candidate.write_text(text, encoding="utf-8")
+        try:
+            with self.gpu, setting.progress() as progress:
+                time_s = setting.sandbox.limits.time_s
+                check_trusted(setting.root, setting.operator, candidate, time_s, progress, interpret=self.interpret)
+        except CatalogError as fault:
+            raise NotKept("candidate", [str(fault).replace(str(candidate), "candidate")], trusted=True) from None
+        except NotKept as end:
+            end.found["trusted"] = True
+            raise
+        return text, title, []
+
     def _evaluated(self, candidate: Path, drawn: list[int]) -> evaluate.Evaluation:
         setting = self.setting
         with setting.progress() as progress:
@@ -173,6 +195,13 @@ class Attempt:
             candidate.write_text(code, encoding="utf-8")
             reference = self.setting.operator.reference
             return not errors(lint_file(candidate, reference, self.step.stage, self._base_file))
+
+
+def _builds(code: str) -> bool:
+    try:
+        return builds_extension(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # lint says it
+        return False
 
 
 def read_text(file: Path) -> str:

@@ -14,6 +14,7 @@ from rooflift.errors import CatalogError, KernelFault, NoRun, WrongResult
 from rooflift.measure.request import Request, command_line
 from rooflift.optimize.journal import State, Step
 from rooflift.optimize.setting import Setting
+from rooflift.optimize.trusted import builds_extension
 from rooflift.optimize.verdict import NotKept, require_faster, require_whole
 from rooflift.project.header import parse_header
 from rooflift.project.operator import Operator, Version, load_operator
@@ -103,12 +104,18 @@ class Bench:
                 about=self._about,
                 options=MeasureOptions(slow_baselines=baselines),
                 sandbox=self.setting.sandbox,
+                trusted=self._trusted(versions),
             )
             with self.setting.progress() as progress:
                 told = pipeline.profile(request, out, progress)
             if told.resumed:
                 self.setting.note(told.resumed)
         return read_run(out, self.setting.root)
+
+    def _trusted(self, versions: Sequence[Version]) -> list[str]:
+        if not self.setting.trust:
+            return []
+        return [one.name for one in versions if builds_extension(one.path.read_text(encoding="utf-8"))]
 
     @property
     def _about(self) -> str:

@@ -59,6 +59,7 @@ class Iteration(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     tokens_in: Count | None = None  # None: the agent does not say
     tokens_out: Count | None = None
     cost_usd: Amount | None = None
+    trusted: bool = False  # it builds C++ or CUDA, and ran by its Python, not as a launch plan
     untried: list[str] = []  # sizes that the evaluation did not vary, as they never vary in cases.toml
 
 
@@ -212,6 +213,9 @@ def outcome(one: Iteration) -> str:
     times += "" if one.time_us is None else f", {one.time_us:.1f} us"
     flag = f"; {one.flag}" if one.flag else ""
     times += f", after {one.repairs} repairs" if one.repairs else ""
+    times += "; run with --trust, not as a launch plan" if one.trusted else ""
+    if one.at == "interpreter" and one.trusted:
+        return "neither accepted nor rejected: C++ or CUDA that does not run here"
     if one.at == "interpreter":
         return "neither accepted nor rejected: Triton's interpreter cannot run it"
     return (f"kept as {one.version}" if one.version else f"not kept, failed at {one.at}") + times + flag

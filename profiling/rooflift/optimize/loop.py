@@ -250,11 +250,11 @@ class Loop:
 
     @cached_property
     def _example(self) -> str:
-        return example_text(self.setting.root, self.setting.operator, self.setting.spec)
+        return example_text(self.setting.home, self.setting.operator, self.setting.spec)
 
     @property
     def _lessons(self) -> Path:
-        return build_folder(self.setting.root) / "optimize" / "lessons.jsonl"
+        return build_folder(self.setting.home) / "optimize" / "lessons.jsonl"
 
     def _learn(self, done: Iteration) -> None:
         """Keep what a timed candidate changed, for prompts of this and other loops."""

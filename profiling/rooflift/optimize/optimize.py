@@ -49,10 +49,11 @@ class Options:
     beam: int = 1  # versions that the candidates of an iteration start from
     repairs: int = 1  # of one candidate
     base: str = "v0"
+    home: Path | None = None  # the project with lessons and worked examples; None: the operator's own
     gpu: str | None = None  # a GPU spec's key; None: the GPU here
     timed: bool = True  # False: candidates run in Triton's interpreter, and none is timed
     baselines: bool = False  # torch's slow ones are timed in the last run
-    trust: bool = False  # candidates run also where they cannot be sandboxed
+    trust: bool = False  # candidates run also where they cannot be sandboxed, and those in C++ or CUDA
     limits: Limits = field(default_factory=Limits)  # of one candidate
     base_url: str | None = None  # of an endpoint; None: the provider's
     agent_timeout_s: float | None = None
@@ -126,6 +127,7 @@ def optimize(root: Path, options: Options, note: Notes, progress: Progresses, ke
     )
     setting = Setting(
         root=root,
+        home=options.home or root,
         operator=operator,
         base=base,
         spec=spec,
@@ -136,6 +138,7 @@ def optimize(root: Path, options: Options, note: Notes, progress: Progresses, ke
         repairs=options.repairs,
         baselines=options.baselines,
         sandbox=sandbox,
+        trust=options.trust,
         timeout_s=options.timeout_s,
         metric_set=options.metric_set,
         note=note,

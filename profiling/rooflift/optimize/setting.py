@@ -24,6 +24,7 @@ class Setting:
     """What a loop is run with; unlike what its journal records, it may change when the loop is resumed."""
 
     root: Path
+    home: Path  # the project with the lessons and the worked examples
     operator: Operator  # the project's
     base: Version | None  # the project's; None: the agent writes the first version
     spec: GpuSpec
@@ -34,6 +35,7 @@ class Setting:
     repairs: int  # of one candidate
     baselines: bool  # torch's slow ones are timed in the last run
     sandbox: Sandbox
+    trust: bool  # candidates in C++ or CUDA run, as they stand
     timeout_s: float  # of a profile
     metric_set: str
     note: Notes

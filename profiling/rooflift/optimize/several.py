@@ -47,7 +47,12 @@ class Summary:
 
     @property
     def fast_p(self) -> dict[float, float]:
-        """The share of operators with a correct candidate that is more than p times as fast as torch_eager, by p."""
+        """The share of operators with a correct candidate that is more than p times as fast as torch_eager, by p.
+
+        Where nothing was timed there is fast_0 alone, the share with a correct one.
+        """
+        if all(one.over_eager is None for one in self.outcomes):
+            return {0.0: sum(one.correct for one in self.outcomes) / len(self.outcomes) if self.outcomes else 0.0}
         speedups = {one.operator: one.over_eager if one.correct else None for one in self.outcomes}
         return fast_p(speedups)
 
@@ -55,13 +60,14 @@ class Summary:
     def text(self) -> str:
         """How many operators have a correct candidate, one that is faster than torch in two ways, and their SOL."""
         every = self.outcomes
+        correct = f"{len(every)} operators: {sum(one.correct for one in every)} with a correct candidate"
+        if all(one.time_us is None for one in every):
+            return f"{correct}; nothing was timed"
         faster = sum((one.over_eager or 0) > 1 for one in every)
         compiled = sum((one.over_compile or 0) > 1 for one in every)
         reached = sum((one.sol_pct or 0) >= 90 for one in every)
-        return (
-            f"{len(every)} operators: {sum(one.correct for one in every)} with a correct candidate, {faster} faster"
-            f" than torch_eager, {compiled} than torch_compile, {reached} at 90 % of SOL or above"
-        )
+        faster_than = f"{faster} faster than torch_eager, {compiled} than torch_compile"
+        return f"{correct}, {faster_than}, {reached} at 90 % of SOL or above"
 
     def table(self) -> pd.DataFrame:
         """Return one row an operator."""

@@ -21,7 +21,7 @@ MOST_CHARACTERS = 400  # of why a version is left out; run.json has all of it
 
 def warnings(manifest: Manifest, summary: pd.DataFrame, comparison: Comparison | None) -> list[str]:
     """Return what makes a reader careful: machines, dirty trees, throttling, noise, results above SOL."""
-    found = _run_warnings([manifest]) if comparison is None else comparison_warnings(comparison)
+    found = run_warnings([manifest]) if comparison is None else comparison_warnings(comparison)
     above = summary[summary["sol_pct"] > SUSPECT_PCT]
     if not above.empty:
         names = named([f"{row.version} ({row.case} {row.dtype})" for row in above.itertuples()])
@@ -29,21 +29,26 @@ def warnings(manifest: Manifest, summary: pd.DataFrame, comparison: Comparison |
     return found
 
 
+TRUSTED = "ran with --trust: it is C++ or CUDA, and its Python ran where it was timed"
+
+
 def comparison_warnings(comparison: Comparison) -> list[str]:
     """Return what makes a reader of a comparison careful."""
     base, head = comparison.base.manifest, comparison.head.manifest
     found = [f"Base and head differ: {difference}." for difference in comparison.differences]
     found += [] if base is head else _clocks(base.gpu_states, head.gpu_states)
-    return found + _noise(comparison) + _run_warnings([head] if base is head else [base, head])
+    return found + _noise(comparison) + run_warnings([head] if base is head else [base, head])
 
 
-def _run_warnings(manifests: Sequence[Manifest]) -> list[str]:
+def run_warnings(manifests: Sequence[Manifest]) -> list[str]:
+    """Return what makes a reader of runs careful, whatever they are compared with."""
     found = []
     for one in manifests:
         which = f" ({one.name})" if len(manifests) > 1 else ""
         if one.dirty:
             found.append(f"The tree held uncommitted changes{which}: the commit alone does not give these kernels.")
         found += [f"{left_out_text(left_out)}{which}" for left_out in one.left_out]
+        found += [f"{version.version} {TRUSTED}{which}." for version in one.versions if version.trusted]
         found += [f"{text}{which}." for text in _throttled(one.gpu_states)]
         found += check_warnings(one.checks)
     return found

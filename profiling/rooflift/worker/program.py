@@ -90,7 +90,7 @@ class Program:
         if plan.dispatch:
             self.checked[DISPATCH] = plan.dispatch
         # plans are read case by case, and a configuration that cannot be loaded hinders no other
-        self.loaded = [] if plan.replayed or plan.configurations else [*self.checked]
+        self.loaded = [] if plan.configurations else [name for name in self.checked if not self.replays(name)]
         for name in self.loaded:
             try:
                 with self.trying(name, nothing):
@@ -113,6 +113,10 @@ class Program:
             if not self.plan.leave_out or not self.checked.keys() & self.plan.versions or not _alive(self.device):
                 raise
         say(protocol.Trying(""))  # not where the version has left the program
+
+    def replays(self, name: str) -> bool:
+        """Tell whether a version is a launch plan here, and its file is not loaded."""
+        return self.plan.replayed and name not in self.plan.trusted
 
     def reference(self, case: Case) -> ModuleType:
         """Return reference.py with the module constants of a case."""
@@ -150,7 +154,7 @@ class Program:
             del truth  # before the next seed's: in float64 it is the largest of all
 
     def _check(self, name: str, reference: ModuleType, case: Case, seed: int, truth: Truth) -> CheckRecord | Mismatch:
-        if not self.plan.replayed:
+        if not self.replays(name):
             return check_version(name, self.version(name, case), reference, case, self.device, seed, truth)
         version = replayed.load(name, case, truth.model, self.device)
         return check_model(name, version, version.missing, case, self.device, seed, truth)
@@ -179,7 +183,7 @@ class Program:
 
     def _call(self, name: str, case: Case, inputs: list[Any]) -> Callable[[], Any]:
         reference = self.reference(case)
-        if not self.plan.replayed:
+        if not self.replays(name):
             cls = self.version(name, case).ModelNew
             model = make_model(cls, reference, case, self.device, seed=0, drawn_on=self.device)
             return partial(with_configuration(model, self.plan.configurations.get(name)), *inputs)

@@ -61,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling | None = None  # None where nothing is timed
     checked: bool = False  # by processes before: the one that times need not check again
     replayed: bool = False  # versions are launch plans below launch_plans/, and their files are not loaded
+    trusted: list[str] = []  # versions that are loaded even so
     targets: list[int] = []  # compiled for, 90 for sm_90
     listed: bool = False  # what is compiled is listed by instruction
     configurations: dict[str, dict[str, Value]] = {}  # by the name of a version: what its parameters are set to
