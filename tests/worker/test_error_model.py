@@ -173,6 +173,19 @@ def test_results_of_a_dtype_of_their_own_pass() -> None:
     assert found.expected == "(4, 50) bfloat16, (4,) float32"
 
 
+def test_results_of_8_bits_are_compared_in_their_own_steps() -> None:
+    reference = module(lambda x: (x * 2).to(torch.float8_e4m3fn))
+    passes(reference, module(lambda x: (x.float() * 2).to(torch.float8_e4m3fn)), [[640]], "bfloat16")
+    fails(reference, module(lambda x: (x.float() * 2.6).to(torch.float8_e4m3fn)), [[640]], "bfloat16")
+    fails(reference, module(lambda x: x * 2), [[640]], "bfloat16")
+
+
+def test_complex_results_are_compared_as_floats() -> None:
+    passes(module(torch.fft.fft), module(lambda x: torch.fft.fft(x.double()).to(torch.complex64)), [[64]])
+    fails(module(torch.fft.fft), module(lambda x: torch.fft.fft(x).conj()), [[64]])
+    fails(module(torch.fft.fft), module(lambda x: torch.fft.fft(x).real), [[64]])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_a_reference_that_makes_its_own_state_passes(dtype: str) -> None:
     """An LSTM in the form of KernelBench: its first state is made in forward."""

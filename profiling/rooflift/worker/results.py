@@ -28,7 +28,7 @@ class Result:
 
 
 def leaves(result: Any, place: str = "") -> list[Leaf]:
-    """Return the values of a result in order.
+    """Return the values of a result in order; of a complex tensor its real and imaginary parts, the last dimension.
 
     >>> leaves((1.5, {"h": None}))
     [Leaf(place='[0]', value=1.5), Leaf(place="[1]['h']", value=None)]
@@ -40,6 +40,10 @@ def leaves(result: Any, place: str = "") -> list[Leaf]:
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
         own = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
         return [leaf for name, value in own.items() for leaf in leaves(value, f"{place}.{name}")]
+    if hasattr(result, "is_complex") and result.is_complex():
+        import torch
+
+        return [Leaf(place, torch.view_as_real(result.resolve_conj()))]
     return [Leaf(place, result)]
 
 

@@ -89,6 +89,8 @@ def _call(model: Any, inputs: list[Any], seed: int, changed: frozenset[int]) -> 
     seed_everything(seed)
     with _in_float64():
         found = leaves(model(*inputs))
+    # what a reference rounds to 8 bits on its way out is no float64 yet, and nothing is computed in 8 bits
+    found = [leaf._replace(value=leaf.value.double()) if is_float(leaf.value) else leaf for leaf in found]
     return [*found, *afterwards(inputs, changed)]
 
 
