@@ -96,6 +96,14 @@ def test_committed_outputs_need_no_kernel_and_the_picker_shows_its_version() -> 
     assert all("Predictions" in data["text/html"] for data in pickers)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_tables_have_the_versions_in_their_order(path: Path) -> None:
+    """By name v10 comes before v2; a figure drawn over such a table says of v2 what is true of v10."""
+    parts = [part for text in texts(nbformat.read(path, as_version=4)) for part in text.split("\n\n")]
+    numbers = [[int(number) for number in re.findall(r"^v(\d+)_", part, re.MULTILINE)] for part in parts]
+    assert [found for found in numbers if found != sorted(found)] == []
+
+
 def test_committed_notebooks_name_no_path_of_a_machine() -> None:
     named = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert named
