@@ -14,20 +14,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
-from rooflift.analysis.selection import Selection, figures, of, select
-from rooflift.api.first_look import FirstLook, first_look
 from rooflift.errors import CatalogError, RunFault
 from rooflift.files import read_regular
 from rooflift.optimize.agent import SEARCH
-from rooflift.optimize.attempt import Accepted, Attempt, read_text
+from rooflift.optimize.attempt import Accepted, Attempt
 from rooflift.optimize.bench import Bench
-from rooflift.optimize.classes import class_of
-from rooflift.optimize.example import example_text
 from rooflift.optimize.journal import (
     Entry,
     Iteration,
@@ -36,23 +31,16 @@ from rooflift.optimize.journal import (
     State,
     Step,
     Stopped,
-    iterations_text,
     outcome,
     read_journal,
     state_of,
 )
-from rooflift.optimize.lessons import Lesson, add_lesson, changes, lessons_text, read_lessons
-from rooflift.optimize.prompt import Prompt, first_prompt, prompt
-from rooflift.optimize.question import Question, Tried, title_of
+from rooflift.optimize.questions import Questions
 from rooflift.optimize.setting import Setting
 from rooflift.optimize.verdict import NotKept
 from rooflift.optimize.worth import needless
-from rooflift.optimize.written import markdown, within
 from rooflift.project.gpus import spec_for_name
-from rooflift.project.settings import build_folder, reports_folder
 from rooflift.runs import atomic, redact
-from rooflift.runs.roofs import newest_roofs
-from rooflift.runs.run import Run, read_run
 from rooflift.runs.verify import sha256
 from rooflift.schema import reason
 
@@ -68,7 +56,7 @@ class Loop:
         self.kernels = setting.folder / "kernels" / setting.operator.label
         self.hidden = redact.secrets(setting.root)
         self.state = self._open(started)
-        self._looks: dict[str, FirstLook] = {}  # of versions that nobody measured
+        self.questions = Questions(self.setting, self.hidden)
 
     def _open(self, started: Started) -> State:
         """Read the journal, or begin one.
@@ -136,7 +124,7 @@ class Loop:
             for step, made in zip(steps, self._made(steps), strict=True):
                 done = self.judged(step, made)
                 self._record(done)
-                self._learn(done)
+                self.questions.learn(done)
                 self.setting.note(f"Iteration {done.number} ({done.stage}): {outcome(done)}")
                 for text in done.why:
                     self.setting.note(f"  {text}")
@@ -168,7 +156,8 @@ class Loop:
                 gpu=gpu,
                 known={one.name: one.path.read_text(encoding="utf-8") for one in self._bench.operator().versions},
             )
-            question = self.question(step, attempt, [self._title(one) for one in steps if one.number < step.number])
+            before = [one for one in steps if one.number < step.number]
+            question = self.questions.question(self._bench, step, attempt.accepts, before)
             attempts.append((attempt, question))
             if list(self.setting.agent) == [SEARCH]:  # each of its candidates differs from those before
                 with suppress(NotKept):
@@ -198,86 +187,6 @@ class Loop:
             return Iteration(**common, at=end.at, why=why, **found)  # type: ignore[arg-type]
         found = {**made.found, **measured, "version": name, "title": made.title}
         return Iteration(**common, at=None, why=[], **found)  # type: ignore[arg-type]
-
-    def question(self, step: Step, attempt: Attempt, beside: Sequence[str]) -> Question:
-        """Return what the agent is asked: the prompt of the version to start from, its code, the iterations before.
-
-        `beside` are the titles of candidates of the same iteration.
-        """
-        measured = self._bench.measured(step.base)
-        _, version = self._bench.version(step.base)
-        parts = {
-            "earlier iterations": iterations_text(self.state),
-            "lessons": lessons_text(
-                read_lessons(self._lessons), class_of(self.setting.operator.reference), self.setting.spec.name
-            ),
-            "the worked example": self._example,
-        }
-        text = within(markdown(self._told(step, measured)), parts)
-        tried = [
-            Tried(one.base, self._title(one), bool(one.version), one.time_x is not None)
-            for one in self.state.iterations
-        ]
-        return Question(
-            prompt=redact.redact_text(text, self.hidden),
-            number=step.number,
-            stage=step.stage,
-            base=step.base,
-            code=version.path.read_text(encoding="utf-8") if version else "",
-            figures=of(figures(measured[0]), measured[1]) if measured else {},
-            sm_count=self.setting.spec.sm_count,
-            seed=f"{self.state.started.seed} {step.number}",
-            tried=[*tried, *(Tried(step.base, title, kept=False, ran=True) for title in beside)],
-            accepts=attempt.accepts,
-        )
-
-    def _told(self, step: Step, measured: tuple[Run, Selection] | None) -> Prompt:
-        """Return the prompt's data: by a run where there is one, else by what the compiler makes of the version."""
-        operator, version = self._bench.version(step.base)
-        root, spec = self.setting.root, self.setting.spec
-        if measured is not None and version is not None:
-            there = newest_roofs(reports_folder(root), spec.matches[0])
-            return prompt(operator, version, step.stage, spec, *measured, there)
-        if version is None:
-            (case,) = operator.select_cases([operator.main], "bench")
-            return first_prompt(operator, None, step.stage, spec, case.with_dtype((case.metrics or case.dtypes)[0]))
-        if version.name not in self._looks:
-            place = root if self.setting.base is not None else self.setting.folder
-            name = self.setting.base.name if self.setting.base is not None else version.name
-            self._looks[version.name] = first_look(operator.label, name, spec=spec, root=place)
-        seen = self._looks[version.name]
-        return first_prompt(operator, version, step.stage, spec, seen.case, seen.kernels)
-
-    @cached_property
-    def _example(self) -> str:
-        return example_text(self.setting.home, self.setting.operator, self.setting.spec)
-
-    @property
-    def _lessons(self) -> Path:
-        return build_folder(self.setting.home) / "optimize" / "lessons.jsonl"
-
-    def _learn(self, done: Iteration) -> None:
-        """Keep what a timed candidate changed, for prompts of this and other loops."""
-        place = self.setting.folder / "iterations" / f"{done.number:03}" / "run"
-        if done.time_x is None or not done.base or not place.exists():
-            return
-        run = read_run(place, self.setting.root)
-        rows = [of(figures(run), select(run, version)) for version in (done.base, run.manifest.versions[-1].version)]
-        lesson = Lesson(
-            operator_class=class_of(self.setting.operator.reference),
-            gpu=self.setting.spec.name,
-            operator=self.setting.operator.label,
-            stage=done.stage,
-            title=done.title,
-            kept=bool(done.version),
-            time_x=done.time_x,
-            metrics=changes(*rows),
-        )
-        add_lesson(self._lessons, lesson)
-
-    def _title(self, one: Iteration | Step) -> str:
-        candidate = self.setting.folder / "iterations" / f"{one.number:03}" / "candidate.txt"
-        return title_of(read_text(candidate)) if candidate.exists() else ""
 
     def hand_over(self, folder: Path) -> list[Path]:
         """Copy the kept versions into an operator's folder under the next free numbers, each content once."""
