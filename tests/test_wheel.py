@@ -66,7 +66,7 @@ def test_a_wheel_takes_a_plain_function_to_its_page_without_a_gpu(checkout: Path
     )
     assert "comparisons agree" in call(rooflift, "verify", "softmax", folder=own)
     said = call(rooflift, "report", "softmax", folder=own)
-    assert "Wrote build/softmax/unmeasured/report.html" in said
+    assert "Wrote build/softmax/unmeasured/report.md, build/softmax/unmeasured/report.html" in said
     page = (own / "build" / "softmax" / "unmeasured" / "report.html").read_text()
     assert "Not measured yet" in page
     assert "_softmax" in page

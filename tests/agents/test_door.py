@@ -301,7 +301,8 @@ def test_an_agent_takes_an_operator_from_v0_to_a_kept_version_through_the_door_a
         )
         assert "NoGpu" in await refused(client, "profile", operator=name)
         report = await ask(client, "report", name=name)
-        assert report["written"] == ["build/twice/unmeasured/report.html"]
+        assert report["written"] == [f"build/twice/unmeasured/report.{kind}" for kind in ("md", "html")]
+        assert "**Not measured yet.**" in report["report"]
         return kept
 
     kept = over_stdio(tmp_path, checkout, agent)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from rooflift.project.operator import Operator
 
 Rooflift = Callable[..., Any]
 
@@ -65,3 +70,24 @@ def test_run_of_counters_alone_is_told_and_not_comparable(
     told = rooflift("report", folder, "--out", tmp_path / "out")
     assert told.code == 0, told.err
     assert told.out.startswith("Verdict: No version was timed.")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_the_report_of_what_was_never_measured_is_markdown_and_a_page_and_on_a_terminal_no_file(
+    rooflift: Rooflift, make_operator: Callable[..., Operator]
+) -> None:
+    operator = make_operator()
+    said = rooflift("report", operator.name, "--terminal", folder=operator.folder)
+    assert said.code == 0, said.err
+    assert said.out.endswith("Not measured yet.\n")
+    root = operator.folder.parent.parent
+    assert not (root / "build").exists()
+    assert rooflift("report", operator.name, folder=operator.folder).code == 0
+    report, page = (
+        (root / "build" / operator.name / "unmeasured" / f"report.{kind}").read_text() for kind in ("md", "html")
+    )
+    command = f"rooflift profile {operator.name}"
+    assert f"- **Verdict:** None before a measurement: `{command}`, on" in report
+    assert re.search(r"\| v0\w* \| twice \| float32 \| sm_90 \|", report)
+    assert f"<dt>Verdict</dt><dd>None before a measurement: <code>{command}</code>, on" in page
+    assert "`" not in page.split("<main>")[1].split("</main>")[0]

@@ -125,3 +125,4 @@ def test_cells_sort_by_their_value_and_not_by_their_text(page: Path) -> None:
 
 def test_bold_parts_are_elements_and_the_rest_is_escaped() -> None:
     assert str(strong("**a<b** & c")) == "<strong>a&lt;b</strong> &amp; c"
+    assert str(strong("`<a>`, ` and **`b`**")) == "<code>&lt;a&gt;</code>, ` and <strong><code>b</code></strong>"

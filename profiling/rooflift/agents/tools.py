@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,11 +185,10 @@ class Door:
     def report(self, name: str) -> Answer:
         """Write the report of a run, or of an operator's newest, below build/; return its Markdown and the files."""
         try:
-            files = self.run(name).report()
+            files: Sequence[Path] = self.run(name).report()
         except NoRun:
             with self._turn:
-                written = report_unmeasured(name, root=self.root)
-            return {"written": [self._inside(written.page)], "report": "not measured yet: the page holds checks alone"}
+                files = report_unmeasured(name, root=self.root).files
         text = next((file.read_text(encoding="utf-8") for file in files if file.name == "report.md"), "")
         return {"written": [self._inside(file) for file in files], "report": bounded(text)}
 

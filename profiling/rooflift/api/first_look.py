@@ -35,17 +35,26 @@ class FirstLook:
         """The advice in words: no figure of it was measured."""
         return first_advice(self.kernels, self.case, self.spec, self.operator)
 
+    @property
+    def lines(self) -> dict[str, str]:
+        """What the report opens with: the estimate, the compiler's resources, and what is still to be measured."""
+        words = self.text
+        return {
+            "Distance": words.distance,
+            "Compiled": words.evidence,
+            "Verdict": words.verdict,
+            "How": words.how,
+            **({"Warning": "; ".join(words.warnings)} if words.warnings else {}),
+        }
+
     def __repr__(self) -> str:
         return f"<FirstLook {self.operator} {self.version}: {NOTHING}>"
 
     def parts(self) -> list[Part]:
         """Return what a terminal shows: that nothing is measured, the estimate, the compiler's resources."""
-        words = self.text
-        lines = {"Distance": words.distance, "Compiled": words.evidence, "Verdict": words.verdict, "How": words.how}
         return [
             f"{self.operator} {self.version} {self.case.name} {self.case.dtype}: {NOTHING}",
-            *(f"  {name + ':':<16}{text}" for name, text in lines.items()),
-            *(f"  Warning: {text}" for text in words.warnings),
+            *(f"  {name + ':':<16}{text}" for name, text in self.lines.items()),
         ]
 
     def record(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def report(
     """Write a run's report as Markdown and HTML, or print what decides.
 
     They are made of the run's reports and tables; the run itself stays as it is. Of an operator that has no run yet
-    there is a page of what its checks and the compiler say.
+    there is a report of what its checks and the compiler say.
     """
     from rooflift.api import find
     from rooflift.api.unmeasured import report_unmeasured
@@ -40,7 +40,7 @@ def report(
         run = find.open(what, suite=suite, root=root)
     except NoRun:
         with progress_shown() as progress:
-            found = report_unmeasured(what, out, say=progress, root=root)
+            found = report_unmeasured(what, out, write=not terminal, say=progress, root=root)
         print_view(found, as_json)
         return
     other, version = run_and_version(base, root) if base else (None, None)

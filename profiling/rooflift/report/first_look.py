@@ -11,6 +11,7 @@ from rooflift.project.gpus import GpuSpec
 from rooflift.project.inputs import Input
 from rooflift.project.stated import bytes_by_direction, flop_by_unit
 from rooflift.report.advice import Advice
+from rooflift.report.cells import duration
 from rooflift.schema import CompiledKernel
 
 NOTHING = "nothing is measured yet"
@@ -61,7 +62,7 @@ def work_text(case: Case, spec: GpuSpec) -> str:
     if moved:
         what = "bytes as stated" if stated else "bytes of inputs alone"
         rate = spec.dram_bytes_per_s
-        parts.append(f"{moved:,} {what}, {moved / rate * 1e6:.3g} us at the published {rate / 1e9:.0f} GB/s")
+        parts.append(f"{moved:,} {what}, {duration(moved / rate * 1e6)} at the published {rate / 1e9:.0f} GB/s")
     parts.append(f"{flop:,} FLOP as stated" if flop else "FLOP not stated, counted by `rooflift profile`")
     return f"{case.name} in {case.dtype}, estimated: {'; '.join(parts)}"
 

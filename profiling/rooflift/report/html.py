@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
+_CODE = re.compile(r"`([^`|<]+)`")  # across no element
 _DRAWING = ("svg", "g", "path", "use", "defs", "style", "text", "tspan", "title", "clipPath", "rect", "metadata")
 _ID = re.compile(r'(?<= id=")|(?<=url\(#)|(?<=xlink:href="#)')  # where an SVG names a part of itself
 
@@ -79,10 +80,11 @@ def templates() -> jinja2.Environment:
 
 
 def strong(text: str) -> Markup:
-    """Return a line with its **bold** parts as elements; everything else is escaped."""
+    """Return a line with its **bold** parts and those in `backticks` as elements; everything else is escaped."""
     from markupsafe import Markup, escape
 
-    return Markup(_BOLD.sub(r"<strong>\1</strong>", str(escape(plain(text)))))  # noqa: S704  # escaped before
+    bold = _BOLD.sub(r"<strong>\1</strong>", str(escape(plain(text))))
+    return Markup(_CODE.sub(r"<code>\1</code>", bold))  # noqa: S704  # escaped before
 
 
 def _anchors(data: ReportData) -> dict[str, str]:
