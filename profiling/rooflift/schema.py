@@ -15,7 +15,7 @@ SCHEMA_VERSION = 2
 
 _MOST = 2**53  # whole numbers up to here are floats without loss
 SHORTEST_US, LONGEST_US = 1e-6, 1e12  # a picosecond, and eleven days
-_LARGEST, _LEAST = 1e30, 1e-9  # a float between them and its inverse can be multiplied, divided and drawn
+LARGEST, _LEAST = 1e30, 1e-9  # a float between them and its inverse can be multiplied, divided and drawn
 _SIGNS = r"/\\\x00-\x1f\x7f-\x9f"  # of no name of a file
 _PART = rf"(?!\.{{1,2}}(?:/|\Z))[^{_SIGNS}]{{1,200}}"
 
@@ -34,9 +34,9 @@ Created = Annotated[str, msgspec.Meta(pattern=_CREATED)]
 Capability = Annotated[str, msgspec.Meta(pattern=_CAPABILITY)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 Several = Annotated[int, msgspec.Meta(ge=1, le=_MOST)]
-Measured = Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
-Amount = Annotated[float, msgspec.Meta(ge=0, le=_LARGEST)]
-Positive = Annotated[float, msgspec.Meta(ge=_LEAST, le=_LARGEST)]
+Measured = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
+Amount = Annotated[float, msgspec.Meta(ge=0, le=LARGEST)]
+Positive = Annotated[float, msgspec.Meta(ge=_LEAST, le=LARGEST)]
 Microseconds = Annotated[float, msgspec.Meta(ge=SHORTEST_US, le=LONGEST_US)]
 Rate = Annotated[float, msgspec.Meta(ge=1.0, le=1e24)]  # bytes or operations a second
 _IN_WORDS = {

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import rooflift as rl
 from rooflift.analysis.bottleneck import find_bottleneck
 from rooflift.analysis.launches import launches
 from rooflift.errors import RunFault
 from rooflift.ncu.files import read_file
-from rooflift.ncu.metrics import BY_NAME
+from rooflift.ncu.metrics import BY_NAME, DEVICE_ATTRIBUTES
 
 DRAM = BY_NAME["dram_pct"].ncu[0]
 SM = BY_NAME["sm_pct"].ncu[0]
@@ -195,3 +196,45 @@ def test_busy_unit_of_any_generation_is_found_and_an_unknown_one_is_no_latency(
     (tmp_path / "a.json").write_text(json.dumps({"k": QUIET | others | {whole: 86, f"{unit}{ELAPSED}": 86}}))
     (row,) = launches(read_file(tmp_path / "a.json").frame).to_dict("records")
     assert find_bottleneck(row).resource == resource
+
+
+def test_text_that_names_its_gpu_has_one(tmp_path: Path) -> None:
+    """As the raw page prints the attributes of a device, some with a unit and some without."""
+    about = {
+        "display_name": ("", "NVIDIA A10G"),
+        "multiprocessor_count": ("", "80"),
+        "clock_rate": ("Khz", "1,710,000"),
+        "memory_clock_rate": ("", "6251000"),
+        "global_memory_bus_width": ("bit", "384"),
+        "compute_capability_major": ("", "8"),
+        "compute_capability_minor": ("", "6"),
+        "total_memory": ("Gbyte", "23.5"),
+    }
+    head = HEAD + "".join(f',"device__attribute_{name}"' for name in about)
+    units = UNITS.format("Mbyte", "us") + "".join(f',"{unit}"' for unit, _ in about.values())
+    line = LINE.format("1", "2", "3") + "".join(f',"{value}"' for _, value in about.values())
+    (tmp_path / "raw.csv").write_text(f"{head}\n{units}\n{line}\n")
+    device = read_file(tmp_path / "raw.csv").device
+    assert (device.gpu, device.memory_bytes) == ("NVIDIA A10G", 23_500_000_000)
+    assert (device.figures["sm_count"], device.figures["compute_capability"]) == (80, "8.6")
+    assert device.figures["boost_clock_hz"] == 1.71e9
+    assert device.figures["dram_bytes_per_s"] == pytest.approx(600.1e9, rel=1e-3)
+
+
+@pytest.mark.parametrize("value", [0, -5, 1e300, "x", 2**62])
+def test_attributes_of_a_gpu_that_cannot_be_are_left_out_and_the_import_is_whole(tmp_path: Path, value: object) -> None:
+    names = [name for name, _ in DEVICE_ATTRIBUTES.values()]
+    (tmp_path / "a.json").write_text(json.dumps({"k": {TIME: 1000, SM: 20, DRAM: 80} | dict.fromkeys(names, value)}))
+    run = rl.Run.imported(tmp_path / "a.json", out=tmp_path / "run", root=tmp_path)
+    assert (run.manifest.machine.sm_count, run.manifest.machine.compute_capability) == (None, "unknown")
+    assert run.advice().bottleneck.startswith("DRAM")
+
+
+@pytest.mark.parametrize("figure", [{TIME: 10**24}, {TIME: 1e-6}, {TIME: 1e29}])
+def test_import_of_a_figure_that_cannot_be_leaves_no_run_that_nobody_opens(
+    tmp_path: Path, figure: dict[str, float]
+) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"k": {TIME: 1000, SM: 20, DRAM: 80} | figure}))
+    with pytest.raises(RunFault, match=r"^a\.json: a figure that cannot be: timings\.csv"):
+        rl.Run.imported(tmp_path / "a.json", out=tmp_path / "run", units="base", root=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

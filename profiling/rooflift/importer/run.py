@@ -129,7 +129,18 @@ def import_files(
         manifest = msgspec.structs.replace(manifest, ncu_command=[redact.redact_text(w, hidden) for w in made.command])
         write_manifest(folder, manifest)
         redact.refuse(folder, hidden)
+        _require_readable(folder, origin.file)
     return runs.read_run(out)
+
+
+def _require_readable(folder: Path, file: str) -> None:
+    """Refuse a file whose figures make a run that nobody could open again: a duration of 10^20 ns, say."""
+    try:
+        made = Run(folder, runs.read_record(folder / "run.json", Manifest), None)
+        _ = made.metrics, made.timings
+    except RunFault as fault:
+        what = fault.message.replace(f"{folder}/", "")
+        raise RunFault(f"{file}: a figure that cannot be: {what}", "Look at it in the file; profile again.") from None
 
 
 def _keep(path: Path, folder: Path, hidden: dict[str, str]) -> None:

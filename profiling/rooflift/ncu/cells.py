@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from rooflift.ncu.metric import Formula, Metric
 from rooflift.ncu.metrics import METRICS
+from rooflift.schema import LARGEST
 
 NOT_COLLECTED = "not collected in this report"
 NO_VALUE = "collected, but this GPU gives no value"
@@ -29,12 +29,12 @@ Find = Callable[[str], Given | None]  # of an ncu name; None where the launch do
 
 
 def given(value: object, unit: str = "") -> Given:
-    """Return a value as it was found: a finite number, or the reason why it is none.
+    """Return a value as it was found: a number of a size that can be, or the reason why it is none.
 
     >>> given(float("nan")).missing
     'not a number: nan'
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST:
         return Given(float(value), unit)
     return Given(None, unit, f"{NOT_A_NUMBER}{str(value)[:200]}")
 
@@ -73,14 +73,14 @@ def _cell(metric: Metric, find: Find, matching: Sequence[str], breakdown: frozen
         missing = _worse(missing, found)
     seen = {name: found for name in matching if (found := find(name)) is not None}
     values = {name: found.value for name, found in seen.items() if found.value is not None}
-    if values and metric.adds:
+    if values and metric.adds and sum(values.values()) <= LARGEST:
         return sum(values.values()), metric.unit, " + ".join(values), ""
     if values:
         name = max(values, key=lambda n: values[n])
         return values[name], seen[name].unit or metric.unit, name, ""
     for formula in metric.formulas:
         value = _computed(formula, find)
-        if value is not None:
+        if value is not None and abs(value) <= LARGEST:
             return value, metric.unit, _spelled(formula), ""
     for found in seen.values():
         missing = _worse(missing, found)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rooflift.errors import ReportFault
+from rooflift.ncu.cells import NOT_A_NUMBER
 from rooflift.ncu.content import HEAD_BYTES, Content, open_file, recognize
 from rooflift.ncu.csv_metrics import read_csv
 from rooflift.ncu.held import Held, held_rows
 from rooflift.ncu.json_metrics import read_json
-from rooflift.ncu.reader import Device
+from rooflift.ncu.metrics import DEVICE_ATTRIBUTES, DEVICE_NAME
+from rooflift.ncu.reader import Device, described
 from rooflift.ncu.report import read_reports, report_device
 from rooflift.ncu.units import Units
 from rooflift.schema import MetricRow
@@ -59,7 +61,18 @@ def read_file(path: Path, units: Units = "auto") -> Metrics:
     if not found.form:
         raise ReportFault(f"{path}: {found.what}", found.remedy)
     launches = (read_csv if found.form == "csv" else read_json)(_text(path), str(path), units)
-    return Metrics(_frame(held_rows(launches, path.name)), Device("", None, {}), found.form, _notes(launches))
+    return Metrics(_frame(held_rows(launches, path.name)), _device(launches[0]), found.form, _notes(launches))
+
+
+def _device(held: Held) -> Device:
+    """Return what a launch of a text says of its GPU, as a raw page and the JSON of a whole report do."""
+    name = held.values.get(DEVICE_NAME)
+    found = {}
+    for field, (ncu_name, factor) in DEVICE_ATTRIBUTES.items():
+        one = held.values.get(ncu_name)
+        if one is not None and one.value is not None:
+            found[field] = int(one.value) * (1 if one.unit == "hz" else factor)
+    return described(name.missing.removeprefix(NOT_A_NUMBER) if name else "", found)
 
 
 def _text(path: Path) -> str:

@@ -10,6 +10,7 @@ _RETURNS = re.compile(r"^(void|auto|int|float)\s+(?=[\w:<(~])")
 _CAST = re.compile(r"\((?:unsigned |signed )?(?:int|long|long long|bool|char|short|short int|long int)\)(?=-?\w)")
 _NUMBER = re.compile(r"\b(\d+)(?:u|ul|ull|l|ll)\b", re.IGNORECASE)
 _QUALIFIER = re.compile(r"(?:\b\w+|<unnamed>|\(anonymous namespace\)|\{anonymous\}|`anonymous-namespace')::")
+_TAGS = re.compile(r"\[(?:abi:)?v\d+(?:,\w+)*\]")  # of numba: version and a hash of the specialization
 _ARGUMENT = re.compile(r"\[(?:lambda|with)[^\]]*\]")
 
 
@@ -20,8 +21,10 @@ def short_name(name: str, longest: int = LONGEST) -> str:
     'warptiling<128, 64>'
     >>> short_name("void Impl::launch<Impl::ParallelFor<work(Config)::[lambda(Team) (instance 1)], Policy>>(T1)", 48)
     'launch<ParallelFor<work::lambda, Policy>>'
+    >>> short_name("__main__::saxpy[abi:v1,cw51cXTLSUwv1kAPW1tQ](Array<float, 1, C, mutable, aligned>)")
+    'saxpy'
     """
-    text = without_parameters(_RETURNS.sub("", name.strip()))
+    text = _TAGS.sub("", without_parameters(_RETURNS.sub("", name.strip())))
     text = re.sub(r"\bvoid (?=\w)", "", text)
     text = _ARGUMENT.sub("lambda", _CAST.sub("", text))
     text = re.sub(r"(\w)\([^()<>]*\)::", r"\1::", text)  # the parameters of a function around a lambda

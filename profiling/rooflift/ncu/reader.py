@@ -29,6 +29,7 @@ from rooflift.region import RANGE, SEPARATOR
 
 REFUSED, NO_READER = 3, 4  # exit codes
 WORDS = 4  # of the command line, before BEGIN and END
+MOST_OF_ANYTHING = 2**53  # of an attribute of a GPU: a report is untrusted
 LONGEST_TEXT = 10_000  # characters of a name; a report may hold any
 PART_BYTES = 8 * 2**20
 CHUNK_BYTES = 2**20
@@ -67,6 +68,18 @@ class Device:
     memory_bytes: int | None
     figures: dict[str, float | str]
     ncu: str = ""  # its version, "" when the report does not say
+
+
+def described(gpu: str, found: dict[str, int], ncu: str = "") -> Device:
+    """Return a GPU by its attributes, in base units, by the names of DEVICE_ATTRIBUTES; what cannot be is left out."""
+    left = {name: value for name, value in found.items() if 1 <= value <= MOST_OF_ANYTHING or name == "minor"}
+    figures = dict[str, float | str]()
+    major, minor = left.pop("major", 0), left.pop("minor", 0)
+    if 1 <= major < 100 and 0 <= minor < 100:
+        figures["compute_capability"] = f"{major}.{minor}"
+    if "memory_clock_hz" in left and "memory_bus_bits" in left:
+        figures["dram_bytes_per_s"] = 2.0 * left.pop("memory_clock_hz") * left.pop("memory_bus_bits") / 8
+    return Device(" ".join(gpu.split()), left.pop("memory_bytes", None), figures | left, ncu)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,14 +299,9 @@ def answer_device(actions: Iterable[Any]) -> Iterator[Device]:
         value = metric.value() if metric is not None and metric.has_value() else None
         if isinstance(value, int | float) and math.isfinite(value):
             found[field] = int(value) * factor
-    figures: dict[str, float | str] = {}
-    if "major" in found and "minor" in found:
-        figures["compute_capability"] = f"{found.pop('major')}.{found.pop('minor')}"
-    if "memory_clock_hz" in found and "memory_bus_bits" in found:
-        figures["dram_bytes_per_s"] = 2.0 * found.pop("memory_clock_hz") * found.pop("memory_bus_bits") / 8
     name = action.metric_by_name(DEVICE_NAME)
     gpu = _text(str(name.value())) if name is not None and name.has_value() else ""
-    yield Device(gpu, found.pop("memory_bytes", None), figures | found, _ncu_version())
+    yield described(gpu, found, _ncu_version())
 
 
 def answer_rules(actions: Iterable[Any]) -> Iterator[RuleResult]:
