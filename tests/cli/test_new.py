@@ -90,6 +90,16 @@ def test_a_folder_of_problems_leaves_out_what_is_none_and_what_exists(rooflift: 
     assert "# No small case was found" in (tmp_path / "kernels" / "level1_8_second" / "cases.toml").read_text()
 
 
+def test_problems_of_any_folder_have_names_of_their_own(rooflift: Rooflift, tmp_path: Path) -> None:
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    for name in ("19_ReLU.py", "my gate.py", "my-gate.py"):
+        (folder / name).write_text(PROBLEM)
+    found = json.loads(rooflift("new", "--kernelbench", folder, "--json", folder=tmp_path).out)
+    assert sorted(found["operators"]) == ["my_gate", "problem_19_relu"]
+    assert any("my_gate is the name of" in why for why in found["left_out"])
+
+
 def test_a_name_that_is_taken_or_none_is_refused(rooflift: Rooflift, tmp_path: Path) -> None:
     assert rooflift("new", "my_op", folder=tmp_path).code == 0
     assert rooflift("new", "my_op", folder=tmp_path).code == 2

@@ -180,14 +180,17 @@ def _problems(place: Path, name: str | None) -> tuple[dict[str, Path], list[str]
         if place.is_dir()
         else []
     )
-    found, left_out = {}, []
+    found, left_out = dict[str, Path](), list[str]()
     for file in sorted(files):
         try:
             made.require_problem(file)
         except CatalogError as error:
             left_out.append(error.message)
         else:
-            found[made.operator_name(file)] = file
+            operator = made.operator_name(file)
+            if operator in found:
+                left_out.append(f"{file}: {operator} is the name of {found[operator].name}, too")
+            found.setdefault(operator, file)
     if not found:
         raise CatalogError(
             f"{place}: no KernelBench problem", "Name a problem file, or a folder of them such as level1."

@@ -130,9 +130,12 @@ def operator_name(problem: Path) -> str:
 
     >>> operator_name(Path("KernelBench/level1/19_ReLU.py")), operator_name(Path("My problem.py"))
     ('level1_19_relu', 'my_problem')
+    >>> operator_name(Path("downloads/19_ReLU.py"))
+    'problem_19_relu'
     """
     level = f"{problem.parent.name}_" if re.fullmatch(r"level\d+", problem.parent.name) else ""
-    return slug(level + problem.stem)
+    name = slug(level + problem.stem)
+    return name if name[:1].isalpha() else f"problem_{name}"
 
 
 def _tree(problem: Path, text: str) -> ast.Module:
