@@ -408,6 +408,13 @@ def test_command_that_left_a_version_out_names_it_and_ends_with_1(
     assert [one.version for one in read_run(tmp_path / "run").manifest.left_out] == ["v1_grid"]
 
 
+@pytest.mark.parametrize(("times", "told"), [(300.0, True), (4e3, False)])
+def test_tf32_is_suspected_where_an_error_can_be_its(stand: Stand, request_: Request, times: float, told: bool) -> None:
+    off = Mismatch("v1_grid", "main", "float32", 0, [0, 0], "0.509", "0.514", times, 900, 1000)
+    stand.programs["time"] = f"cat {stand.file('wrong', [protocol.Wrong(off)])}; exit 3"
+    assert ("TF32" in refusal(request_, WrongResult, stand).remedy) is told
+
+
 def test_single_number_that_is_wrong_is_not_told_as_a_wrong_shape(stand: Stand, request_: Request) -> None:
     """A loss has no index."""
     off = Mismatch("v1_grid", "main", "float32", 0, [], "2", "3", 5e4, 1, 1)

@@ -9,6 +9,7 @@ from rooflift.process import Ended
 from rooflift.worker.protocol import EVENT_PREFIX, FAR, Broken, Gap, Mismatch
 
 LAST_LINES = 15  # of what the child printed
+OF_TF32 = 2048  # times the tolerance of short float32 sums, 2^-19: 2^-8 of the terms, more than TF32 is off by
 GAP_REMEDY = "It may be right: `rooflift compile` compiles it here, and `rooflift verify` on a GPU compares it."
 
 
@@ -64,7 +65,11 @@ def wrong_result(wrong: Mismatch) -> tuple[str, str]:
         return said, f"No parameter or buffer of its shape takes the reference's {names}: give it the same name."
     if wrong.got == "nan":
         return said, "nan: the element was never written, or the arithmetic gave it."
-    if wrong.dtype == "float32" and wrong.wrong_elements > wrong.elements / 2 and 1 < wrong.error_over_tolerance < 1e4:
+    if (
+        wrong.dtype == "float32"
+        and wrong.wrong_elements > wrong.elements / 2
+        and 1 < wrong.error_over_tolerance < OF_TF32
+    ):
         return said, (
             'Most are off by a little: tl.dot rounds float32 to TF32 unless it has input_precision="ieee"; '
             "allow_tf32 = true in the case permits it."
