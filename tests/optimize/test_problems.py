@@ -43,3 +43,17 @@ def test_each_problem_of_a_folder_begins_with_its_reference_and_one_summary_tell
     again = rooflift(*words)
     assert json.loads(again.out) == told
     assert len(list((tmp_path / "candidates" / "asked").iterdir())) == asked  # nobody is asked again
+
+
+def test_what_is_no_problem_leaves_nothing_behind_and_an_operators_folder_is_named(
+    alone: Path, rooflift: Rooflift, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.py").write_text("")
+    words = ["--agent", "cat", "--no-gpu", "--gpu", "h100", "--root", alone, "--out", tmp_path / "loops"]
+    said = rooflift("optimize", tmp_path / "notes.py", *words)
+    assert (said.code, "no Model" in said.err) == (2, True)
+    assert not (tmp_path / "loops").exists()
+    for place in (alone / "kernels" / "twice", alone / "kernels" / "twice" / "reference.py"):
+        said = rooflift("optimize", place, *words)
+        assert said.code == 2
+        assert "rooflift optimize twice" in said.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from rooflift.api.run import Run
 from rooflift.errors import CatalogError, NoRun, RunFault
 from rooflift.optimize import prompt as data
 from rooflift.project.operator import load_operator, operator_names
-from rooflift.project.settings import build_folder, reports_folder
+from rooflift.project.settings import build_folder, kernels_folder, reports_folder
 from rooflift.runs.find import newest_on
 from rooflift.runs.roofs import newest_roofs
 from rooflift.schema import UNKNOWN
@@ -194,7 +194,7 @@ def optimize_problems(
 ) -> Summary:
     """Run the loop of each KernelBench problem of a file or folder; return one summary.
 
-    The problems become operators of a project of their own in `out`, by default build/optimize/ and the folder's name;
+    The problems become operators of a project of their own in `out`, by default build/problems/ and the folder's name;
     the agent writes each first version. Everything else is as in `optimize_all`.
 
     Raises:
@@ -202,11 +202,25 @@ def optimize_problems(
     """
     place = Path(problems)
     folder, home = problems_folder(place, out, options.pop("root", None))
+    owner = next((name for name in operator_names(home) if _is_of(place, home, name)), "") if home else ""
+    if owner:
+        raise CatalogError(f"{place} is the project's operator {owner}", f"Name it: rooflift optimize {owner}")
     (folder / "kernels").mkdir(parents=True, exist_ok=True)
-    if place.is_dir() or not operator_names(folder):
-        for line in new(kernelbench=place, say=say, root=folder).parts():
-            say(line)
+    try:
+        if place.is_dir() or not operator_names(folder):
+            for line in new(kernelbench=place, say=say, root=folder).parts():
+                say(line)
+    except CatalogError:
+        for empty in (folder / "kernels", folder):  # nothing was made
+            with suppress(OSError):
+                empty.rmdir()
+        raise
     return optimize_all(agent=agent, out=folder, say=say, root=folder, home=home, **options)
+
+
+def _is_of(place: Path, root: Path, operator: str) -> bool:
+    folder = kernels_folder(root) / operator
+    return place.resolve() in (folder, folder / "reference.py")
 
 
 def problems_folder(
@@ -218,7 +232,7 @@ def problems_folder(
     except CatalogError:
         home = None
     inside = build_folder(home) if home else Path("build")
-    return Path(out or inside / "optimize" / (place.stem if place.is_file() else place.resolve().name)).resolve(), home
+    return Path(out or inside / "problems" / (place.stem if place.is_file() else place.resolve().name)).resolve(), home
 
 
 def names_problems(operator: str, root: Path | str | None = None) -> bool:

@@ -60,7 +60,8 @@ class Summary:
     def text(self) -> str:
         """How many operators have a correct candidate, one that is faster than torch in two ways, and their SOL."""
         every = self.outcomes
-        correct = f"{len(every)} operators: {sum(one.correct for one in every)} with a correct candidate"
+        right, count = sum(one.correct for one in every), f"{len(every)} operator{'s' * (len(every) != 1)}"
+        correct = f"{count}: {right} with a correct candidate"
         if all(one.time_us is None for one in every):
             return f"{correct}; nothing was timed"
         faster = sum((one.over_eager or 0) > 1 for one in every)
@@ -101,7 +102,7 @@ def optimize_each(operators: Sequence[str], folder: Path, loop: Callable[[str], 
         try:
             outcomes.append(_outcome(operator, loop(operator)))
         except RoofliftError as error:
-            outcomes.append(Outcome(operator=operator, ended=f"failed: {error.message}"))
+            outcomes.append(Outcome(operator=operator, ended=f"failed: {error.message}. {error.remedy}"))
         folder.mkdir(parents=True, exist_ok=True)
         atomic.write_file(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary.record())))
         atomic.write_file(folder / "summary.md", _markdown(summary))
