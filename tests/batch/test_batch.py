@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,15 +17,18 @@ from typing import Any
 import msgspec
 import pytest
 
+import rooflift as rl
+from rooflift.api import work
 from rooflift.errors import CatalogError, EnvironmentFault, NoGpu
 from rooflift.project.operator import load_operator
+from rooflift.schema import LeftOutVersion
 
 pytest.importorskip("distributed")
 import cloudpickle
 
 from rooflift.batch.batch import JOURNAL, batch, read_journal
 from rooflift.batch.cluster import connected
-from rooflift.batch.jobs import CPU, GPU, Job, Outcome, jobs_of
+from rooflift.batch.jobs import CPU, GPU, Job, Outcome, do, jobs_of
 from rooflift.batch.schedule import schedule
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
@@ -111,6 +115,16 @@ def test_jobs_of_a_lost_gpu_go_to_another_and_it_gets_no_more() -> None:
     found = outcomes_of([job(n) for n in range(6)], lose_a_gpu, gpus=2, cpus=0)
     assert {one.state for one in found.values()} == {"done"}
     assert any("could not use its GPU" in note for one in found.values() for note in one.notes)
+
+
+def test_a_job_that_profiles_names_the_versions_that_its_run_left_out(
+    h100_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = rl.open(h100_run)
+    gone = LeftOutVersion("v9_gone", "main", "float32", "WrongResult", "4 of 8 are wrong", "")
+    partly = replace(run, manifest=msgspec.structs.replace(run.manifest, left_out=[gone]))
+    monkeypatch.setattr(work, "profile", lambda *_, **__: partly)
+    assert do(job(1)).result.endswith(" us; v9_gone is left out (WrongResult)")
 
 
 def test_a_version_each_is_verified_and_a_ladder_together_is_profiled(checkout: Path) -> None:

@@ -128,7 +128,8 @@ def _profile(job: Job) -> dict[str, Any]:
     run = profile(job.operator, versions=_named(job), root=job.root, **job.options)
     main = run.summary()
     best = main.loc[main["time_us"].idxmin()]
-    return {"result": f"{best['version']} {best['time_us']:.1f} us", "gpu": run.gpu, "run": run.name}
+    left_out = "".join(f"; {one.version} is left out ({one.error})" for one in run.manifest.left_out)
+    return {"result": f"{best['version']} {best['time_us']:.1f} us{left_out}", "gpu": run.gpu, "run": run.name}
 
 
 def _tune(job: Job) -> dict[str, Any]:
