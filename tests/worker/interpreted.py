@@ -238,6 +238,13 @@ def launched(function: Any) -> Pair:
     return x, x
 
 
+@triton.jit
+def masked_by_a_scalar(x_ptr, y_ptr, BLOCK: tl.constexpr):
+    at = tl.arange(0, BLOCK)
+    inside = (at < BLOCK) & (tl.load(x_ptr) < 2.0)
+    tl.store(y_ptr + at, tl.load(x_ptr + at), mask=inside)
+
+
 KERNELS |= {
     one.__name__: partial(launched, one)
     for one in (
@@ -247,6 +254,7 @@ KERNELS |= {
         block_of_three,
         shapes_that_do_not_fit,
         no_such_method,
+        masked_by_a_scalar,
     )
 }
 

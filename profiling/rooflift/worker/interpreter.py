@@ -89,7 +89,8 @@ def _in_float32(operation: Callable[..., Any]) -> Callable[..., Any]:
     def run(builder: Any, *operands: Any) -> Any:
         small = [isinstance(x, TensorHandle) and is_kept_as_bits(x.dtype.scalar) for x in operands]
         if not any(small):
-            return operation(builder, *operands)
+            found = operation(builder, *operands)  # says of a comparison that it is of its operands' dtype
+            return TensorHandle(found.data, tl.int1) if found.data.dtype == np.bool_ else found
         dtype = operands[small.index(True)].dtype.scalar
         wide = (TensorHandle(numbers(x), tl.float32) if read else x for x, read in zip(operands, small, strict=True))
         found = operation(builder, *wide)
