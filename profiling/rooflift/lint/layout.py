@@ -37,6 +37,7 @@ def judge_layout(tree: ast.Module, reference: ast.Module, findings: Findings, al
     _imports(tree, findings)
     _undefined(tree, findings)
     _words(tree, findings, aliases)
+    _lookups(tree, findings, aliases)
     judge_model(tree, reference, findings, aliases)
 
 
@@ -157,12 +158,34 @@ def _words(tree: ast.Module, findings: Findings, aliases: Mapping[str, str]) -> 
                     _triton_attribute(node, path, findings)
 
 
+def _lookups(tree: ast.Module, findings: Findings, aliases: Mapping[str, str]) -> None:
+    """Attributes that are not written as such: by getattr, or in a pattern."""
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="getattr"), args=[owner, name, *_]):
+                _looked_up(node, dotted(owner, aliases), name, findings)
+            case ast.Name(id="getattr", ctx=ast.Load()) if id(node) not in called:
+                findings.add("dynamic_code", node, "getattr is handed on", "Write the attribute out.")
+            case ast.MatchClass(kwd_attrs=names) if rule := next(filter(None, map(vocabulary.refusal, names)), None):
+                findings.add(rule, node, f"a pattern names {', '.join(names)}", "Leave it out.")
+
+
+def _looked_up(node: ast.Call, owner: str, name: ast.expr, findings: Findings) -> None:
+    """Judge getattr(owner, name) as the attribute that it stands for, which has to be written out."""
+    text = name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else None
+    of_import = owner.partition(".")[0] in ("torch", "triton")
+    rule = vocabulary.refusal(text) if text is not None else "dynamic_code" if of_import or not owner else None
+    if rule or (text or "").startswith("__"):
+        findings.add(rule or "dynamic_code", node, f"{ast.unparse(node)[:100]}", "Write the attribute out.")
+
+
 def _attribute(node: ast.Attribute, own: set[str], aliases: Mapping[str, str], findings: Findings) -> None:
     if not isinstance(node.ctx, ast.Load) and _belongs_to_others(node, own - {*aliases}, aliases):
         what = f"{ast.unparse(node)} is set, which is not this file's"
         findings.add("patching", node, what, "Leave other objects alone.")
     rule = vocabulary.refusal(node.attr)
-    if rule and (rule == "patching" or node.attr in vocabulary.OF_ANY_TENSOR or _of_torch(node, aliases)):
+    if rule and (rule == "patching" or node.attr in vocabulary.OF_ANYTHING or _of_torch(node, aliases)):
         findings.add(rule, node, f".{node.attr} is used", "Leave it out.")
     elif node.attr.startswith("__") and node.attr not in ("__init__", "__name__"):
         findings.add("dynamic_code", node, f".{node.attr}", "Leave Python's machinery alone.")

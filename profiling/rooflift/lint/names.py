@@ -16,7 +16,15 @@ def imports(tree: ast.Module) -> dict[str, str]:
                 found[alias.asname or first] = alias.name if alias.asname else first
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
-    return found
+    return found | _renamed(tree, found)
+
+
+def _renamed(tree: ast.Module, imported: Mapping[str, str]) -> dict[str, str]:
+    """Return the other names that imported modules are given, such as `t = torch`."""
+    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and len(node.targets) == 1]
+    given = [(node.targets[0], dotted(node.value, imported)) for node in assigned]
+    modules = {*imported.values()}
+    return {target.id: name for target, name in given if isinstance(target, ast.Name) and name in modules}
 
 
 def dotted(node: ast.AST, aliases: Mapping[str, str]) -> str:

@@ -17,14 +17,15 @@ IMPORTS = words("torch triton math typing collections dataclasses enum functools
 STREAMS = words("Stream ExternalStream Event CUDAGraph set_stream default_stream threading multiprocessing")
 CODE = words(
     """eval exec compile __import__ setattr delattr vars globals locals breakpoint memoryview importlib inspect ctypes
-    builtins gc sys _C utils hub load jit numpy apply_ map_"""
+    builtins gc sys _C utils hub load jit numpy apply_ map_ get_type_hints ForwardRef"""
 )
 SYSTEM = words("open input exit quit os io subprocess socket shutil tofile from_file save distributed")
 HOOKS = words(
     """register_hook register_forward_hook register_forward_pre_hook register_full_backward_hook register_module_hook
     register_post_accumulate_grad_hook"""
 )
-OF_ANY_TENSOR = words("numpy apply_ map_ tofile")  # refused whatever they belong to; the others only of torch
+# refused whatever they belong to; the others only of torch
+OF_ANYTHING = words("numpy apply_ map_ tofile os sys subprocess socket shutil ctypes builtins importlib")
 
 
 def refusal(name: str) -> str | None:
