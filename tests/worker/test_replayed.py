@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from rooflift.sandbox.sandbox import find_sandbox
 from rooflift.schema import MeasureOptions
 from rooflift.worker.launch_plan import Buffer, Copy, Fill, LaunchPlan, Region, Returned
 from rooflift.worker.protocol import Plan
+from rooflift.worker.replay import as_bytes, damage, memory
 from rooflift.worker.replayed import Replayed, Rotating
 
 INTERPRET = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -102,3 +104,46 @@ def test_a_version_that_leaves_its_output_alone_is_wrong_after_timing() -> None:
     timed()
     (left,), _ = timed.last()
     assert left.value.tolist() != [1.0] * 4
+
+
+def test_results_of_random_timed_calls_are_compared_besides_the_last() -> None:
+    """This one computes in the last call alone."""
+    timed = Rotating(Replayed(COPIES, {}, lambda *_: lambda: None, "cpu"), [[torch.ones(4)]])
+    timed.draw = random.Random(3)  # type: ignore[assignment]  # which rounds, so that the test is the same each time
+    for number in range(100):
+        timed.before()
+        if number == 99:
+            timed()
+        timed.after()
+    *kept, last = [got[0].value.tolist() for got, _ in timed.left()]
+    assert last == [1.0] * 4
+    assert len(kept) == 2
+    assert all(values != last for values in kept)
+
+
+def test_timed_calls_find_nothing_of_an_earlier_one_in_other_memory() -> None:
+    """The call copies its input to the output and to a second block, which is no result."""
+    other = Region(2, 0, (4,), (1,), "float32")
+    keeps = msgspec.structs.replace(
+        COPIES, buffers=(*COPIES.buffers, Buffer("fresh", 16)), steps=(Copy(OUT, IN), Copy(other, IN))
+    )
+    timed = Rotating(Replayed(keeps, {}, lambda *_: lambda: None, "cpu"), [[torch.ones(4)]])
+    (block,) = timed.scratch
+    for _ in range(3):
+        block.copy_(torch.arange(16))
+        timed.before()
+        assert len(set(block.tolist())) == 1
+
+
+def test_memory_that_a_judged_call_keeps_for_the_next_one_is_damaged() -> None:
+    """In parts: what is kept of the inputs may be whole where what is kept of the results is not."""
+    given = msgspec.structs.replace(COPIES, buffers=(*COPIES.buffers, Buffer("fresh", 64)))
+    held = memory(given, [torch.ones(4)], {}, "cpu")
+    block = as_bytes(held.storages[2])
+    block.zero_()
+    shares = set()
+    for seed in range(1, 20):
+        block.zero_()
+        damage(given, held, seed, first=False)
+        shares.add(float((block == seed).float().mean()))
+    assert {0.5} < shares

@@ -245,22 +245,23 @@ class Program:
         assert self.plan.sampling is not None  # of every plan that is timed
         rotating = {key: call for key, call in timed_calls.items() if isinstance(call, Rotating)}
         before = {key: call.before for key, call in rotating.items()}
-        timed = time_providers(timed_calls, self.plan.sampling, f"{case.name} {case.dtype}", look, before)
+        after = {key: call.after for key, call in rotating.items()}
+        timed = time_providers(timed_calls, self.plan.sampling, f"{case.name} {case.dtype}", look, before, after)
         for (name, _), call in rotating.items():
             with self.trying(name, case):
-                self._check_last(name, call, reference, case)
+                self._check_left(name, call, reference, case)
         for (provider, repeat), times_us in timed.times_us.items():
             positions = timed.positions[provider, repeat]
             say(protocol.Samples(provider, repeat, case.name, case.dtype, times_us, positions))
 
-    def _check_last(self, name: str, call: Rotating, reference: ModuleType, case: Case) -> None:
-        """Compare what a timed call left, of inputs that the draw chose, with the truth."""
-        got, inputs = call.last()
-        truth = find_truth(reference, case, self.device, 0, inputs)
-        found = compare(got, inputs, truth, name, case, 0, call.version.missing)
-        if isinstance(found, Mismatch):
-            say(protocol.Wrong(found))
-            raise Stop
+    def _check_left(self, name: str, call: Rotating, reference: ModuleType, case: Case) -> None:
+        """Compare what random timed calls and the last one left, of inputs that the draw chose, with the truth."""
+        for got, inputs in call.left():
+            truth = find_truth(reference, case, self.device, 0, inputs)
+            found = compare(got, inputs, truth, name, case, 0, call.version.missing)
+            if isinstance(found, Mismatch):
+                say(protocol.Wrong(found))
+                raise Stop
 
     def profile(self, case: Case) -> None:
         """Run each version once inside its NVTX range, which is what ncu records."""

@@ -6,6 +6,7 @@ what fresh memory holds come from the caller; what the candidate's host code did
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rooflift.worker.inputs import tensors
 from rooflift.worker.launch_plan import (
+    ITEM_BYTES,
     Argument,
     Copy,
     Descriptor,
@@ -118,19 +120,50 @@ def damage(plan: LaunchPlan, held: Memory, seed: int, *, first: bool) -> None:
     """Give a random part of every fresh result other values that it could have: the `first` time half of it.
 
     A kernel that leaves alone what an earlier call has left, or looks there to see whether anybody compares, finds
-    a result that is wrong in places that it cannot know.
+    a result that is wrong in places that it cannot know. So does one that keeps results in other fresh memory.
     """
     import torch
 
     draw = torch.Generator(device=held.storages[0].device if held.storages else "cpu").manual_seed(seed)
     share = SHARES[0] if first else SHARES[seed % len(SHARES)]
-    for one in plan.results:
-        if not isinstance(one.value, Region) or plan.buffers[one.value.buffer].origin != "fresh":
-            continue
-        found = held.tensor(one.value)
+    left = [held.tensor(region) for region in fresh_results(plan)]
+    kept = [found.clone() for found in left]
+    for block in scratch(plan, held):
+        pieces = block.tensor_split(min(block.numel(), 2 ** (1 + seed % 4)))
+        for piece, hit in zip(
+            pieces, torch.rand(len(pieces), generator=draw, device=block.device) < SHARES[0], strict=True
+        ):
+            if hit:
+                piece.fill_(seed % 256)
+    for found, before in zip(left, kept, strict=True):
         if can_differ(found):
+            found.copy_(before)
             places = torch.rand(found.shape, generator=draw, device=found.device) < share
             found.copy_(torch.where(places, other_values(found), found))
+
+
+def fresh_results(plan: LaunchPlan) -> list[Region]:
+    """Return the tensors of the result that lie in memory which the call allocates."""
+    regions = [one.value for one in plan.results if isinstance(one.value, Region)]
+    return [region for region in regions if plan.buffers[region.buffer].origin == "fresh"]
+
+
+def scratch(plan: LaunchPlan, held: Memory) -> list[torch.Tensor]:
+    """Return the blocks of fresh memory that hold more than one tensor of the result, as bytes."""
+    filled = {
+        region.buffer
+        for region in fresh_results(plan)
+        if math.prod(region.size) * ITEM_BYTES[region.dtype] >= plan.buffers[region.buffer].bytes
+    }
+    blocks = [held.storages[n] for n, one in enumerate(plan.buffers) if one.origin == "fresh" and n not in filled]
+    return list(map(as_bytes, blocks))
+
+
+def as_bytes(block: Any) -> torch.Tensor:
+    """Return a block of memory as a tensor of bytes."""
+    import torch
+
+    return torch.empty(0, dtype=torch.uint8, device=block.device).set_(block)
 
 
 def can_differ(found: Any) -> bool:

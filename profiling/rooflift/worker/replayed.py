@@ -1,12 +1,13 @@
 """Versions as launch plans: recorded in a process for each, then checked, timed and profiled without their Python.
 
-A timed call finds inputs of a rotating pool, and in its output block other values that it could have had. What the
-last timed call left is compared with the truth.
+A timed call finds inputs of a rotating pool, in its output block other values that it could have had, and nothing of
+an earlier call in other memory. What random rounds and the last one left is compared with the truth.
 """
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +22,11 @@ from rooflift.worker.judge import MOST_STATE_BYTES
 from rooflift.worker.kernel_source import module_text
 from rooflift.worker.launch_plan import LaunchPlan, NoPlan
 from rooflift.worker.protocol import LAUNCH_PLANS
+from rooflift.worker.results import Leaf
 from rooflift.worker.tensors import bind
 
 POOL = 3  # inputs that timed calls take in turn
+KEPT = 2  # random rounds whose results are kept
 
 
 def record_case(plan: protocol.Plan, name: str, case: Case) -> None:
@@ -37,7 +40,7 @@ def record_case(plan: protocol.Plan, name: str, case: Case) -> None:
     place = Path(LAUNCH_PLANS, name)
     place.mkdir(parents=True, exist_ok=True)
     try:
-        found, state = plan_of(Path(plan.reference), Path(plan.versions[name]), case, 0)
+        found, state = plan_of(Path(plan.reference), Path(plan.versions[name]), protocol.Trial(case, 0))
     except NoPlan as fault:
         raise KernelFault(f"{name} on {case.name} {case.dtype}: {fault.message}", fault.remedy) from None
     torch.save(state, place / f"{_key(case)}.pt")
@@ -108,10 +111,15 @@ def _launcher(plan: LaunchPlan, device: str, name: str) -> replay.Launcher:
 
 
 class Rotating:
-    """A timed version: each call takes the next inputs of a pool; `before` changes what the output block holds."""
+    """A timed version: each call takes the next inputs of a pool; `before` changes what memory holds.
+
+    `after` keeps the results of some calls, each with the same chance, however many there will be.
+    """
 
     def __init__(self, version: Replayed, pool: Sequence[list[Any]]) -> None:
         self.version, self.pool, self.turn = version, pool, -1
+        self.calls_seen, self.kept = 0, dict[int, tuple[list[Leaf], list[Any]]]()
+        self.draw = secrets.SystemRandom()
         held = replay.memory(version.plan, pool[0], version.state, version.device)
         self.held = [
             held,
@@ -121,6 +129,7 @@ class Rotating:
             replay.prepare(version.plan, one, version.launcher) for one in self.held
         ]
         self()
+        self.scratch = replay.scratch(version.plan, held)
         self.blocks = [
             (leaf.value, replay.other_values(leaf.value)) for leaf in replay.results(version.plan, held)
             if replay.can_differ(leaf.value)
@@ -132,10 +141,30 @@ class Rotating:
         self.calls[self.turn]()
 
     def before(self) -> None:
-        """Fill the output block with other values that it could have."""
+        """Fill the output block with other values that it could have, and what is no output with one byte."""
+        for block in self.scratch:
+            block.fill_(self.draw.randrange(256))
         for block, other in self.blocks:
             block.copy_(other)
 
-    def last(self) -> tuple[list[Any], list[Any]]:
+    def after(self) -> None:
+        """Keep what a call left, or leave it."""
+        self.calls_seen += 1
+        place = self.draw.randrange(self.calls_seen)
+        if place < KEPT:
+            left, inputs = self.last()
+            self.kept[place] = [Leaf(leaf.place, _copied(leaf.value)) for leaf in left], inputs
+
+    def last(self) -> tuple[list[Leaf], list[Any]]:
         """Return the results of the last call, and its inputs as they are now."""
         return replay.results(self.version.plan, self.held[self.turn]), self.pool[self.turn]
+
+    def left(self) -> list[tuple[list[Leaf], list[Any]]]:
+        """Return the results of random calls and of the last one, each with its inputs as they are now."""
+        return [*self.kept.values(), self.last()]
+
+
+def _copied(value: Any) -> Any:
+    import torch
+
+    return value.clone() if torch.is_tensor(value) else value

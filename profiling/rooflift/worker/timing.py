@@ -37,13 +37,14 @@ def time_providers(
     about: str,
     look: Callable[[Moment], None] = lambda _: None,
     before: Mapping[Key, Callable[[], None]] | None = None,
+    after: Mapping[Key, Callable[[], None]] | None = None,
 ) -> Timed[Key]:
     """Time each provider once a round: `sampling.samples` rounds, fewer of a slow case.
 
     The order within a round is drawn anew for each, from the seed and `about`, the case's name. With a precision,
     rounds are added until the interval of every provider's median is narrow enough, or the time is over. `look` is
     called when all is warm, while the GPU works through the first rounds, and after the last one; `before` a provider's
-    flush, what changes the memory that it will find.
+    flush, what changes the memory that it will find, and `after` a sample, what looks at the results.
 
     A sample lies between two events around one call, so it holds the gaps between the call's kernels, but none in
     front of them: the flush, which leaves none of the inputs in L2, also keeps the GPU busy until the host has put the
@@ -77,6 +78,8 @@ def time_providers(
                 start.record()
                 providers[name]()
                 end.record()
+                if after and name in after:
+                    after[name]()
                 events[name].append((start, end))
                 timed.positions[name].append(place)
         if not any(timed.times_us.values()):
