@@ -132,6 +132,16 @@ def test_a_reply_that_knows_the_case_fails_on_an_odd_shape(
     assert "small with inputs" in found.reasons()[0]
 
 
+def test_a_reply_that_leaves_large_shapes_to_torch_is_found_though_they_are_not_interpreted(
+    through: Callable[..., Evaluation],
+) -> None:
+    """Of the case that is measured the calls are recorded, and the kernels compiled."""
+    launch = "y = x * 2 if x.numel() == 32 else y; twice[(triton.cdiv(x.numel(), 64),)](x, y, x.numel(), BLOCK=64)"
+    (reason,) = through(launch=launch).reasons()
+    assert reason.startswith("plan: main float32: ")
+    assert "forward calls aten::mul" in reason
+
+
 def test_what_a_reply_raises_is_told_with_its_line(through: Callable[..., Evaluation]) -> None:
     (reason,) = through(launch="raise ValueError('no such thing')").reasons()
     assert reason.startswith("runs: small float32: candidate.py:")

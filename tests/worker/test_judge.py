@@ -16,11 +16,16 @@ import pytest
 
 from rooflift.worker.kernel_source import module_text
 from rooflift.worker.launch_plan import (
+    Argument,
     Buffer,
     Copy,
+    DType,
     Fill,
+    Items,
+    Kernel,
     Launch,
     LaunchPlan,
+    Named,
     NoPlan,
     Region,
     Returned,
@@ -32,10 +37,7 @@ from rooflift.worker.protocol import Criterion
 
 CHECKOUT = Path(__file__).parents[2]
 CANDIDATES, REVIEWED = (CHECKOUT / "tests" / "fixtures" / name for name in ("candidates", "reviewed"))
-BY_SYNTAX_ALONE = {  # honest plans: what they do when they are loaded is the linter's to refuse
-    *("b06_class_body_patches_the_timer", "b08_annotation_runs", "b22_default_factory"),
-    *("b23_init_calls_anything", "b33_hook_on_a_tensor_in_init"),
-}
+BY_SYNTAX_ALONE = {"b33_hook_on_a_tensor_in_init"}  # an honest plan: what it does beside is the linter's to refuse
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +154,42 @@ def test_kernels_keep_their_lines_and_texts_as_annotations_stay_texts() -> None:
     source = Source("kernel", 'def kernel(x, BLOCK: "tl.constexpr"):\n    pass\n', 9)
     lines = module_text(plan(steps=(Launch("kernel", (1,), ()),), sources=(source,))).split("\n")
     assert lines[7:9] == ["@triton.jit", "def kernel(x, BLOCK: tl.constexpr):"]
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ("triton.runtime.cache.os.system('true')", {"triton": Named("triton")}),
+        ("tl.core.inspect.stack()", {"tl": Named("triton.language")}),
+        ("tl.sum.fn.f_globals", {"tl": Named("triton.language")}),
+        ("kernel.fn.f_globals", {}),
+        ("x.handle.data.tofile('a')", {}),
+        ("tl.zeros([1], tl.float32)._semantic", {"tl": Named("triton.language")}),
+        ("y = tl", {"tl": Named("triton.language")}),
+        ("y = tl.core", {"tl": Named("triton.language")}),
+        ("os.system('true')", {"os": Named("triton.runtime.cache", "os")}),
+        ("interpret()", {"interpret": Named("triton.knobs", "runtime")}),
+        ("isinstance(x, int)", {}),
+    ],
+)
+def test_a_kernel_that_reaches_python_through_triton_is_refused(body: str, names: dict[str, Named]) -> None:
+    launch = Launch("kernel", (1,), ())
+    source = Source("kernel", f"def kernel(x):\n    {body}\n", 3)
+    with pytest.raises(NoPlan):
+        module_text(plan(steps=(launch,), sources=(source,), names=names))
+
+
+def test_a_kernel_names_what_is_of_the_language() -> None:
+    body = "tl.store(x, libdevice.exp(tl.math.exp(math.pi * triton.cdiv(tl.float32.primitive_bitwidth, 2))))"
+    named = {name: name for name in ("math", "triton")}
+    named |= {"tl": "triton.language", "libdevice": "triton.language.extra.libdevice"}
+    source = Source("kernel", f"def kernel(x):\n    {body}\n", 3)
+    names = {name: Named(module) for name, module in named.items()}
+    assert body in module_text(plan(steps=(Launch("kernel", (1,), ()),), sources=(source,), names=names))
+
+
+@pytest.mark.parametrize("given", [Kernel("importlib"), DType("core"), Items((Kernel("triton"),))])
+def test_an_argument_that_is_no_kernel_or_dtype_is_refused(given: Argument) -> None:
+    launch = Launch("kernel", (1,), (given,))
+    with pytest.raises(NoPlan):
+        decode(encode(plan(steps=(launch,), sources=(Source("kernel", "def kernel(x):\n    pass\n", 3),))))

@@ -36,7 +36,7 @@ REMEDIES = {
     "runs": "Fix it: it must compile and run on every test case, and on odd shapes.",
     "compiles": "Correct that line: a GPU gets what Triton's compiler makes of it.",
     "correctness": "Compare the indexing and masks there.",
-    "inputs_changed": "Leave the inputs and parameters as they are.",
+    "inputs_changed": "Leave inputs, parameters and buffers as they are; allocate a workspace in forward.",
     "second_call": "Compute from the inputs of each call, whatever memory holds; keep nothing from one to the next.",
     "interpreter": GAP_REMEDY,
     "limits": "Stay within time and memory, start no processes, and write no files.",
@@ -75,6 +75,12 @@ def trials(tests: Sequence[Case], odd: Sequence[Case], seeds: Sequence[int]) -> 
     return found
 
 
+def uncalled(operator: Operator, seed: int) -> list[Trial]:
+    """Return the cases that are measured and too large to be interpreted: what a candidate does there is recorded."""
+    cases = [case for case in operator.select_cases([], "bench") if "test" not in case.use]
+    return [Trial(case.with_dtype(case.dtypes[0]), seed, called=False) for case in cases]
+
+
 def evaluate(
     operator: Operator,
     candidate: Path,
@@ -95,6 +101,7 @@ def evaluate(
     odd = odd_sizes(cases, list(operator.cases.values()), seeds[0])
     # from the smallest inputs on: the first fault that is found is that of the smallest that fails
     ordered = sorted(trials(cases, odd.cases, seeds), key=lambda trial: sum(map(math.prod, trial.case.shapes)))
+    ordered += uncalled(operator, seeds[0]) if interpret else []
     asked = Trials("reference.py", "candidate.py", ordered, target, 2 * sandbox.limits.time_s)
     return replace(_evaluated(operator, candidate, sandbox, asked, progress, interpret), untried=odd.untried)
 
@@ -108,7 +115,8 @@ def compile_candidate(
         CatalogError: the operator has no case to check.
         KernelFault: the judge could not do its work, which says nothing of the candidate.
     """
-    asked = Trials("reference.py", "candidate.py", trials(_test_cases(operator), [], [1]), target, called=False)
+    every = [*trials(_test_cases(operator), [], [1]), *uncalled(operator, 1)]
+    asked = Trials("reference.py", "candidate.py", every, target, called=False)
     return _evaluated(operator, candidate, sandbox, asked, progress, True)
 
 

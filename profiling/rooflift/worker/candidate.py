@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -24,6 +24,7 @@ from rooflift.compile.module import load_module, own_constants
 from rooflift.errors import KernelFault
 from rooflift.project.cases import Case
 from rooflift.worker import launch_plan, replay
+from rooflift.worker.conduct import watched
 from rooflift.worker.failure import describe_exception
 from rooflift.worker.gaps import interpreter_gap
 from rooflift.worker.inputs import each_tensor, make_inputs
@@ -61,33 +62,84 @@ def run(trials: Trials) -> None:
 
     ready_to_record()
     for number, trial in enumerate(trials.trials):
+        if not (trial.called or _has_shapes(Path(trials.reference), trial)):
+            continue
         try:
-            plan, state = plan_of(Path(trials.reference), Path(trials.candidate), trial.case, trial.seed)
+            with watched(Path(trials.candidate).absolute()):
+                plan, state = plan_of(Path(trials.reference), Path(trials.candidate), trial)
             torch.save(state, Path("plans", f"{number}.pt"))
             Path("plans", f"{number}.plan").write_bytes(launch_plan.encode(plan))
         except NoPlan as fault:
             _leave(Path("plans", f"{number}.fault"), Fault("plan", f"{_where(trial)}: {fault.message}. {fault.remedy}"))
+        except InterpretedOnlyError as error:
+            _leave(Path("plans", f"{number}.fault"), Fault("interpreter", f"{_where(trial)}: {error}"))
         except Exception as error:  # noqa: BLE001  # a candidate may raise anything
             _leave(Path("plans", f"{number}.fault"), _raised(error, trial))
 
 
-def plan_of(reference: Path, candidate: Path, case: Case, seed: int) -> tuple[LaunchPlan, dict[str, Any]]:
+def _has_shapes(reference: Path, trial: Trial) -> bool:
+    """Whether the inputs of a case can be made without values: as large as it is, it is given no others."""
+    try:
+        make_inputs(load_module(reference.absolute(), constants=trial.case.constants), trial.case, "meta", trial.seed)
+    except Exception:  # noqa: BLE001  # a reference may need values to make its inputs
+        return False
+    return True
+
+
+def plan_of(reference: Path, candidate: Path, trial: Trial) -> tuple[LaunchPlan, dict[str, Any]]:
     """Return the plan of a candidate's call, and the values of the parameters and buffers that its constructor made.
 
     Without a GPU the inputs have no values, unless the reference cannot make such; with one, values that nobody judges.
 
     Raises:
         NoPlan: the call does what a plan cannot express.
+        InterpretedOnlyError: without a GPU, it does something else than on one.
     """
+    original = load_module(reference.absolute(), constants=trial.case.constants)
+    if not interprets():
+        return _recorded(original, candidate, trial, "cuda", interpreted=False)
+    plan, state = _recorded(original, candidate, trial, "meta", interpreted=True)
+    with as_if_compiled():
+        on_gpu, _ = _recorded(original, candidate, trial, "meta", interpreted=False)
+    if on_gpu != plan:
+        raise InterpretedOnlyError
+    return plan, state
+
+
+class InterpretedOnlyError(Exception):
+    """A forward launches other kernels, or gives them something else, in Triton's interpreter than on a GPU."""
+
+    def __str__(self) -> str:
+        return "forward asks whether it is interpreted, and does something else on a GPU"
+
+
+@contextmanager
+def as_if_compiled() -> Iterator[None]:
+    """Let kernel files that are loaded meanwhile believe that a GPU runs their kernels."""
+    import triton
+
+    with triton.knobs.runtime.scope():
+        triton.knobs.runtime.interpret = False
+        yield
+
+
+def _recorded(
+    original: ModuleType, candidate: Path, trial: Trial, place: str, *, interpreted: bool
+) -> tuple[LaunchPlan, Any]:
     import torch
 
-    original = load_module(reference.absolute(), constants=case.constants)
-    place, made_on = ("meta", "cpu") if interprets() else ("cuda", "cuda")
-    inputs = _inputs(original, case, seed, place)
+    case = trial.case
+    made_on = "cpu" if place == "meta" and trial.called else place
+    inputs = _inputs(original, case, trial.seed, place)
     with gpu_stands_in(place):
         loaded = load_module(candidate.absolute(), constants=own_constants(candidate, case.constants))
-    model = make_model(loaded.ModelNew, original, case, made_on, seed)
-    state = {name: tensor.detach().clone().cpu() for name, tensor in state_of(model).items()}
+    try:
+        model = make_model(loaded.ModelNew, original, case, made_on, trial.seed)
+    except Exception:
+        if trial.called:
+            raise
+        model = make_model(loaded.ModelNew, original, case, "cpu", trial.seed)  # it needs values
+    state = {name: tensor.detach().clone().cpu() for name, tensor in state_of(model).items()} if trial.called else {}
     model = model.to(place)
 
     def forward() -> Any:
@@ -95,7 +147,7 @@ def plan_of(reference: Path, candidate: Path, case: Case, seed: int) -> tuple[La
             return model(*inputs)
 
     with torch.no_grad():
-        return record(model, inputs, forward, gpu=place == "cuda"), state
+        return record(model, inputs, forward, compiles=place == "cuda", interpreted=interpreted), state
 
 
 def _inputs(reference: ModuleType, case: Case, seed: int, place: str) -> list[Any]:
@@ -142,12 +194,15 @@ def _calls(plan: LaunchPlan, given: dict[str, Any], on: str, number: int, module
     for place, values in enumerate(given["inputs"]):
         if place:
             replay.damage(plan, held, given["damage"] + place, first=place == 1)
+            for tensor in inputs:  # what lies between the elements of an input keeps nothing either
+                replay.as_bytes(tensor.untyped_storage()).fill_(given["damage"] % 256)
             for tensor, value in zip(inputs, values, strict=True):
                 tensor.copy_(value)
         call()
         left = [leaf.value for leaf in replay.results(plan, held)]
-        found.append({"results": _copies(left), "inputs": _copies(inputs)})
-    return {"calls": found, "state": {name: tensor.clone().cpu() for name, tensor in state.items()}}
+        held_state = {name: tensor.clone().cpu() for name, tensor in state.items()}
+        found.append({"results": _copies(left), "inputs": _copies(inputs), "state": held_state})
+    return {"calls": found}
 
 
 def _launcher(plan: LaunchPlan, on: str, number: int, modules: dict[str, ModuleType]) -> replay.Launcher:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,7 +45,7 @@ class _Prepared:
     plan: LaunchPlan
     seed: int  # of the parameters
     calls: list[list[Any]]  # the inputs of each
-    parameters: dict[str, Any]  # as they must be afterwards
+    state: dict[str, Any]  # parameters and buffers as they must be after each call
     missing: list[str]  # parameters of the reference that the candidate has no place for
 
     def write(self, number: int, damage: int, state: dict[str, Any]) -> None:
@@ -55,6 +55,8 @@ class _Prepared:
         if interprets():
             place.with_suffix(".py").write_text(module_text(self.plan), encoding="utf-8")
         place.with_suffix(".plan").write_bytes(launch_plan.encode(self.plan))
+        if not self.trial.called:
+            return
         first, *later = map(tensors, self.calls)  # the first are the memory that the values of the later ones go to
         inputs = [first, *([tensor.clone() for tensor in values] for values in later)]
         torch.save({"inputs": inputs, "state": state, "damage": damage}, place)
@@ -95,7 +97,7 @@ def prepare(trials: Trials, on: str) -> Docket:
             if isinstance(one, Fault):
                 found.faults.setdefault(one.criterion, one)
             elif one is None:
-                found.refused += 1
+                found.refused += trial.called
             else:
                 found.prepared[number] = one
     return found
@@ -112,7 +114,7 @@ def compare_all(trials: Trials, docket: Docket, on: str) -> Judgement:
             if compiled is not None:
                 fault = msgspec.json.decode(compiled, type=Fault)
                 faults.setdefault(fault.criterion, fault)
-            if compiled is not None or not trials.called:
+            if compiled is not None or not trials.called or not one.trial.called:
                 continue
             truths = _truths(one, on)
             if truths is None:
@@ -122,7 +124,7 @@ def compare_all(trials: Trials, docket: Docket, on: str) -> Judgement:
                 faults.setdefault(fault.criterion, fault)
             if faults.keys() & {"runs", "interpreter"}:
                 break
-    return Judgement(list(faults.values()), len(trials.trials) - refused, refused)
+    return Judgement(list(faults.values()), sum(trial.called for trial in trials.trials) - refused, refused)
 
 
 def _wait(path: Path, most_s: float) -> None:
@@ -138,7 +140,7 @@ def _prepare(trials: Trials, trial: Trial, number: int, on: str) -> _Prepared | 
     where = f"{trial.case.name} {trial.case.dtype}"
     try:
         reference = load_module(Path(trials.reference).absolute(), constants=trial.case.constants)
-        calls = _inputs_of_calls(reference, trial, on)
+        calls = _inputs_of_calls(reference, trial, on) if trial.called else []
         if trial.generated:
             make_reference(reference, trial.case, on, trial.secret)(*clones(calls[0]))
     except Exception:
@@ -150,11 +152,16 @@ def _prepare(trials: Trials, trial: Trial, number: int, on: str) -> _Prepared | 
         if fault is not None:
             return msgspec.json.decode(fault, type=Fault)
         data = read_left(Path("plans", f"{number}.plan"), launch_plan.MOST_BYTES)
-        if data is None or read_left(Path("plans", f"{number}.pt"), MOST_STATE_BYTES) is None:
+        kept = read_left(Path("plans", f"{number}.pt"), MOST_STATE_BYTES) is not None
+        if data is None and not trial.called:
+            return None  # its inputs cannot be made without values
+        if data is None or not kept:
             return Fault("runs", f"{where}: the process ended before it had a result")
         plan = launch_plan.decode(data)
         own = torch.load(Path("plans", f"{number}.pt"), map_location=on, weights_only=True)
-        one = _bound(reference, trial, plan, own, calls, on)
+        one = _Prepared(trial, reference, plan, trial.seed, calls, {}, [])
+        if trial.called:
+            one = _bound(one, own, on)
         one.write(number, trial.secret % 1009, own)
     except NoPlan as refusal:
         return Fault("plan", f"{where}: {refusal.message}. {refusal.remedy}")
@@ -163,22 +170,29 @@ def _prepare(trials: Trials, trial: Trial, number: int, on: str) -> _Prepared | 
     return one
 
 
-def _bound(
-    reference: ModuleType, trial: Trial, plan: LaunchPlan, own: dict[str, Any], calls: list[list[Any]], on: str
-) -> _Prepared:
+def _bound(one: _Prepared, own: dict[str, Any], on: str) -> _Prepared:
     """Give the candidate's state the reference's parameters, drawn from a seed that the candidate's process lacks.
 
     Where the candidate keeps some in another form, made in its constructor, all come from the seed that it had.
     """
-    names = set(plan.parameters)
+    names, trial = set(one.plan.parameters), one.trial
     for seed in (trial.secret, trial.seed):
-        expected = make_reference(reference, trial.case, on, seed)
+        expected = make_reference(one.reference, trial.case, on, seed)
         known = expected.state_dict()
         if seed == trial.seed or all(name in known and known[name].shape == own[name].shape for name in own):
             break
     missing = bind(own, names, expected)
-    parameters = {name: tensor.clone() for name, tensor in own.items() if name in names}
-    return _Prepared(trial, reference, plan, seed, calls, parameters, missing)
+    changed = _changed_by(expected, one.calls[0])
+    state = {name: tensor.clone() for name, tensor in own.items() if name not in changed}
+    return replace(one, seed=seed, state=state, missing=missing)
+
+
+def _changed_by(reference: Any, inputs: list[Any]) -> set[str]:
+    """Return the buffers that a call of the reference changes, such as a running mean."""
+    before = {name: tensor.clone() for name, tensor in reference.named_buffers()}
+    if before:
+        reference(*clones(inputs))
+    return {name for name, tensor in reference.named_buffers() if differ(before[name], tensor)}
 
 
 def _inputs_of_calls(reference: ModuleType, trial: Trial, on: str) -> list[list[Any]]:
@@ -248,14 +262,18 @@ def _judge_calls(found: dict[str, Any], one: _Prepared, truths: list[Truth], whe
         got = [Leaf(returned.place, value) for returned, value in zip(one.plan.results, call["results"], strict=True)]
         wrong = compare(got, held, truth, "the candidate", one.trial.case, one.trial.secret, one.missing)
         if not isinstance(wrong, Mismatch):
-            continue
-        if not wrong.index and wrong.expected.startswith("input "):
+            changed = (
+                []
+                if truth.changed
+                else [name for name, tensor in one.state.items() if differ(tensor.cpu(), call["state"][name])]
+            )
+            if not changed:
+                continue
+            kind = "parameter" if changed[0] in one.plan.parameters else "buffer"
+            yield Fault("inputs_changed", f"{where}: the {kind} {changed[0]} is not what it was before the call")
+        elif not wrong.index and wrong.expected.startswith("input "):
             what = f"{where}: {wrong.expected.split(' as ')[0]} is not what it was before the call"
             yield Fault("inputs_changed", what)
         else:
             yield Fault("second_call" if place else "correctness", where, wrong)
         return
-    for name, tensor in one.parameters.items():
-        if not truths[0].changed and differ(tensor.cpu(), found["state"][name]):
-            yield Fault("inputs_changed", f"{where}: the parameter {name} is not what it was before the calls")
-            return

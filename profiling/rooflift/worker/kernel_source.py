@@ -13,21 +13,20 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from rooflift.worker.language import REMEDY, ROOTS, language_object, require_language
 from rooflift.worker.launch_plan import Argument, Constant, DType, Items, Kernel, LaunchPlan, Named, NoPlan, Source
 
 BUILTINS = {
     builtin.__name__: builtin
     for builtin in (
-        *(abs, bool, enumerate, float, int, isinstance, len, list, max, min),
+        *(abs, bool, enumerate, float, int, len, list, max, min),
         *(print, range, round, str, sum, tuple, zip),
     )
 }
-ROOTS = ("triton", "math")
 FORBIDDEN = (
     *(ast.Import, ast.ImportFrom, ast.Lambda, ast.ClassDef, ast.Global, ast.Nonlocal, ast.Try, ast.With),
     *(ast.AsyncFunctionDef, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr, ast.Delete),
 )
-REMEDY = "Let kernels name triton.language, other kernels, and tl.constexpr values."
 
 
 class Kernels:
@@ -154,12 +153,15 @@ def module_text(plan: LaunchPlan) -> str:
     Raises:
         NoPlan: a kernel is more than a function of triton's language.
     """
+    named: dict[str, Any] = dict.fromkeys((source.name for source in plan.sources), module_text)  # a function
+    named |= {name: language_object(what) for name, what in plan.names.items() if isinstance(what, Named)}
     known = {*BUILTINS, *plan.names, *(source.name for source in plan.sources)}
     header = [f"{name} = {_bound(what)}" for name, what in plan.names.items()]
     # annotations stay texts, as Triton reads them: they may name what no kernel may
     lines = ["from __future__ import annotations; import importlib, triton, triton.language; " + "; ".join(header)]
     for source in sorted(plan.sources, key=lambda one: one.line):
         node = _require_kernel(source, known)
+        require_language(node, source.name, named)
         if source.line - 1 <= len(lines):
             raise NoPlan(f"{source.name}: two kernels stand on one line", "Define kernels at the top of the file.")
         lines += [""] * (source.line - 2 - len(lines))
@@ -169,11 +171,7 @@ def module_text(plan: LaunchPlan) -> str:
 
 def _bound(what: Named | Constant) -> str:
     if isinstance(what, Named):
-        module, attribute = what.module, what.attribute
-        parts = [*module.split("."), *([attribute] if attribute else [])]
-        if parts[0] not in ROOTS or not all(part.isidentifier() and not part.startswith("__") for part in parts):
-            raise NoPlan(f"a kernel names {module} {attribute}".rstrip(), REMEDY)
-        return f"importlib.import_module({module!r})" + (f".{attribute}" if attribute else "")
+        return f"importlib.import_module({what.module!r})" + (f".{what.attribute}" if what.attribute else "")
     text = _literal(what.value)
     return f"triton.language.constexpr({text})" if what.constexpr else text
 
@@ -217,6 +215,4 @@ def _require_kernel(source: Source, known: set[str]) -> ast.FunctionDef:
     for part in ast.walk(node):
         if isinstance(part, FORBIDDEN) or (isinstance(part, ast.FunctionDef) and part is not node):
             raise NoPlan(f"{source.name} holds a {type(part).__name__}, which no kernel may", REMEDY)
-        if isinstance(part, ast.Attribute) and part.attr.startswith("__"):
-            raise NoPlan(f"{source.name} names .{part.attr}, which no kernel may", REMEDY)
     return node

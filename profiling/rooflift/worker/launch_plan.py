@@ -24,6 +24,11 @@ ITEM_BYTES = {
     **dict.fromkeys(("int32", "uint32", "float32"), 4),
     **dict.fromkeys(("int64", "uint64", "float64"), 8),
 }
+DTYPES = {  # of triton.language
+    *("void", "int1", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float8e5", "float8e5b16", "float8e4nv", "float8e4b8", "float8e4b15"),
+    *("float16", "bfloat16", "float32", "float64"),
+}
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
@@ -208,6 +213,7 @@ def check(plan: LaunchPlan) -> None:
         raise ValueError("two kernels have one name")
     for region in _regions(plan):
         _check_region(region, plan)
+    _check_arguments(plan)
     for launch in plan.launches:
         if not 1 <= len(launch.grid) <= 3:
             raise ValueError(f"the grid {launch.grid} has not one to three dimensions")
@@ -215,6 +221,15 @@ def check(plan: LaunchPlan) -> None:
             raise ValueError("a launch has no binary")
         if launch.binary is None and launch.kernel not in {source.name for source in plan.sources}:
             raise ValueError(f"there is no kernel {launch.kernel}")
+
+
+def _check_arguments(plan: LaunchPlan) -> None:
+    kernels = {source.name for source in plan.sources}
+    for value in _values(plan):
+        if isinstance(value, Kernel) and value.name not in kernels:
+            raise ValueError(f"there is no kernel {value.name}")
+        if isinstance(value, DType) and value.name not in DTYPES:
+            raise ValueError(f"{value.name!r} is no dtype of a kernel")
 
 
 def _regions(plan: LaunchPlan) -> Iterator[Region]:
@@ -226,23 +241,32 @@ def _regions(plan: LaunchPlan) -> Iterator[Region]:
                 if to.size != source.size:
                     raise ValueError(f"a copy of {source.size} into {to.size}")
                 yield from (to, source)
-            case Launch():
-                for value in step.arguments:
-                    yield from _regions_of(value, 0)
+    for value in _values(plan):
+        match value:
+            case Region():
+                yield value
+            case Descriptor(base):
+                yield base
     yield from (one.value for one in plan.results if isinstance(one.value, Region))
 
 
-def _regions_of(value: Argument, depth: int) -> Iterator[Region]:
+def _values(plan: LaunchPlan) -> Iterator[Argument]:
+    """Yield all arguments of launches and constants of kernels, those in tuples too."""
+    for launch in plan.launches:
+        for value in launch.arguments:
+            yield from _each(value, 0)
+    for named in plan.names.values():
+        if isinstance(named, Constant):
+            yield from _each(named.value, 0)
+
+
+def _each(value: Argument, depth: int) -> Iterator[Argument]:
     if depth > 8:
         raise ValueError("an argument is nested too deeply")
-    match value:
-        case Region():
-            yield value
-        case Descriptor(base):
-            yield base
-        case Items(items):
-            for item in items:
-                yield from _regions_of(argument(item), depth + 1)
+    yield value
+    if isinstance(value, Items):
+        for item in value.items:
+            yield from _each(argument(item), depth + 1)
 
 
 def _check_region(region: Region, plan: LaunchPlan) -> None:

@@ -286,6 +286,7 @@ class Trial(msgspec.Struct, frozen=True):
     seed: int  # of the parameters that the candidate's constructor draws
     generated: bool = False  # a shape that nobody promised the reference takes: where it refuses, nothing is judged
     secret: int = 0  # the seed of the inputs and of the reference's parameters: the judge's alone
+    called: bool = True  # False: too large to be interpreted; a plan is made, and its kernels compiled
 
 
 class Trials(msgspec.Struct, frozen=True):

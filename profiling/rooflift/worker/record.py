@@ -210,16 +210,16 @@ def _definition(func: Any) -> Any:
 
 
 @contextmanager
-def _launches(recorder: Recorder, gpu: bool) -> Iterator[None]:
+def _launches(recorder: Recorder, interpreted: bool) -> Iterator[None]:
     """Write launches down while it lasts; on a GPU they happen, elsewhere they do not."""
     from triton.runtime.interpreter import InterpretedFunction
     from triton.runtime.jit import JITFunction
 
-    cls: Any = JITFunction if gpu else InterpretedFunction
+    cls: Any = InterpretedFunction if interpreted else JITFunction
     before = cls.run
 
     def run(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
-        compiled = before(kernel, *args, grid=grid, warmup=warmup, **kwargs) if gpu else None
+        compiled = before(kernel, *args, grid=grid, warmup=warmup, **kwargs) if recorder.gpu else None
         if not warmup:
             try:
                 recorder.launch(kernel, grid, args, kwargs, compiled)
@@ -235,8 +235,10 @@ def _launches(recorder: Recorder, gpu: bool) -> Iterator[None]:
         cls.run = before
 
 
-def record(model: Any, inputs: list[Any], call: Callable[[], Any], *, gpu: bool) -> LaunchPlan:
+def record(model: Any, inputs: list[Any], call: Callable[[], Any], *, compiles: bool, interpreted: bool) -> LaunchPlan:
     """Return the plan of `call`, which calls `model` on `inputs`: of its second run, when it is compiled and tuned.
+
+    On a GPU it compiles; without one its kernels are made for Triton's interpreter or, `interpreted` is False, not.
 
     Raises:
         NoPlan: it does what a plan cannot express.
@@ -245,23 +247,27 @@ def record(model: Any, inputs: list[Any], call: Callable[[], Any], *, gpu: bool)
 
     parameters = [name for name, _ in model.named_parameters()]
     with torch.no_grad():
-        if gpu:
+        if compiles:
             call()  # compiles and tunes, which calls torch's own operations
         else:
-            _recorded(model, inputs, call, gpu)
-        recorder, result = _recorded(model, inputs, call, gpu)
+            _recorded(model, inputs, call, Recorder(gpu=False), interpreted)
+        recorder = Recorder(gpu=compiles)
+        result = _recorded(model, inputs, call, recorder, interpreted)
     return recorder.plan(result, parameters)
 
 
-def _recorded(model: Any, inputs: list[Any], call: Callable[[], Any], gpu: bool) -> tuple[Recorder, Any]:
-    recorder = Recorder(gpu)
-    for place, tensor in enumerate(tensors(inputs)):
+def _recorded(model: Any, inputs: list[Any], call: Callable[[], Any], recorder: Recorder, interpreted: bool) -> Any:
+    given = tensors(inputs)
+    for place, tensor in enumerate(given):
         recorder.name(tensor, origin="input", input=place)
+    before = list(map(recorder.region, given))
     for name, tensor in state_of(model).items():
         recorder.name(tensor, origin="state", state=name)
-    with _launches(recorder, gpu), _Operations(recorder):
+    with _launches(recorder, interpreted), _Operations(recorder):
         result = call()
-    return recorder, result
+    if list(map(recorder.region, given)) != before:
+        raise NoPlan("forward gives an input other memory or another form", "Leave inputs as they are.")
+    return result
 
 
 def state_of(model: Any) -> dict[str, Any]:

@@ -9,8 +9,16 @@ from typing import Any
 from unittest.mock import patch
 
 from rooflift.project.gpus import GpuSpec, spec_for_target
+from rooflift.worker.launch_plan import NoPlan
 
 INTERPRETED = 90  # the GPU that a forward in the interpreter believes to be on
+
+
+class Address(int):
+    """The address of every tensor without values: one that a kernel cannot be given, as a plan has no addresses."""
+
+
+ADDRESS = Address(0x7F2A_4000_0000)  # as well aligned as a GPU's allocator does
 
 
 @contextmanager
@@ -34,6 +42,12 @@ def gpu_stands_in(place: str) -> Iterator[None]:
             if func.__name__ == "__get__" and getattr(func, "__self__", None) is not None:
                 name = getattr(func.__self__, "__name__", "")
                 return answers[name] if name in answers else func(*args, **kwargs)
+            if place == "meta" and func in (torch.Tensor.__repr__, torch.Tensor.untyped_storage, torch.Tensor.storage):
+                raise NoPlan(
+                    f"forward calls {func.__name__} of a tensor", "A launch plan has no values: ask shapes alone."
+                )
+            if place == "meta" and func is torch.Tensor.data_ptr:
+                return ADDRESS
             if func in (torch.Tensor.cuda, torch.Tensor.get_device):
                 return args[0] if func is torch.Tensor.cuda else 0
             args = tuple(place if _is_gpu(x, func is torch.Tensor.to) else x for x in args)
