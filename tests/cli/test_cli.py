@@ -287,3 +287,16 @@ def test_error_is_json_where_json_was_asked_for(rooflift: Rooflift, words: Seque
     assert found["error"] == error
     assert found["message"] in said.err
     assert found["remedy"] in said.err or error == "UsageError"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["verify", "softmax", "v0"], "A version is an option: -v v0"),
+        (["compare", "v0", "v1", "softmax"], "A version stands behind its run or operator: RUN:v0"),
+    ],
+)
+def test_version_among_the_words_is_told_where_it_belongs(rooflift: Rooflift, words: list[str], hint: str) -> None:
+    said = rooflift(*words)
+    assert said.code == 2
+    assert hint in said.err

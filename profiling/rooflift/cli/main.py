@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from importlib import import_module
@@ -80,6 +81,7 @@ class Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.TyperException as error:
+            error.message += _version_hint(error)
             if "--json" in sys.argv:
                 remedy = f"`rooflift {ctx.invoked_subcommand or ''} --help` explains the options.".replace("  ", " ")
                 print_json({"error": "UsageError", "message": error.format_message(), "remedy": remedy})
@@ -87,6 +89,17 @@ class Commands(typer.core.TyperGroup):
         except KeyboardInterrupt:
             note("rooflift: stopped; nothing was written")
             raise typer.Exit(130) from None
+
+
+def _version_hint(error: Any) -> str:
+    """Return what to type where a version stands among the words of a command that takes it as an option."""
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    names = [word for word in sys.argv[1:] if re.fullmatch(r"v\d+\w*", word)]
+    if not names or "extra argument" not in error.message or command is None:
+        return ""
+    if "base" in {parameter.name for parameter in command.params}:
+        return f". A version stands behind its run or operator: RUN:{names[0]}"
+    return f". A version is an option: -v {names[0]}"
 
 
 def _in_project() -> bool:
