@@ -50,6 +50,9 @@ REFUSED = {
     "heads in no groups": "ValueError: {operator}: wants D of 16, 32, 64 or 128 and H a multiple of KV",
     "one dimension": "ValueError: {operator}: wants x of shape (N, C, ...), got (5,)",
 }
+WRONG = {  # found after they were measured, and kept as they were; v9 packs a matrix of one column rightly
+    "matmul": dict.fromkeys(("v5_edges", "v6_parts", "v7_shapes", "v8_packed"), "one term"),
+}
 SELECTS = {"topk"}  # its results are values of the input
 AGREES = {"every second column", "transposed", "expanded", "empty batch"}
 
@@ -142,9 +145,12 @@ def test_versions_take_any_layout_and_are_clear_about_what_they_refuse(
         if ended.returncode != 0:
             raise KernelFault(ended.stderr, "")
         found = json.loads(ended.stdout)
-        return {version.name: fault_in(found[version.path.name]) for version in versions}
+        return {version.name: fault_in(version.name, found[version.path.name]) for version in versions}
 
-    def fault_in(found: dict[str, str]) -> str:
+    def fault_in(name: str, found: dict[str, str]) -> str:
+        known = WRONG.get(operator.name, {}).get(name, "")
+        if known and found.pop(known) == "agrees":
+            return f"{known}: it is right by now"
         refusals = {what: text.format(operator=operator.name) for what, text in REFUSED.items() if what in found}
         unserved = (f"ValueError: {operator.name}: serves ",) if operator.ladder else ()  # and then says what
         if missing := AGREES - found.keys() | {"float64"} - refusals.keys():

@@ -182,6 +182,8 @@ INPUTS["matmul"] = {
     "transposed": lambda: ({}, bfloat16(16, 6).T, bfloat16(5, 16).T),
     "expanded": lambda: ({}, bfloat16(1, 16).expand(6, 16), bfloat16(16, 1).expand(16, 5)),
     "a row": lambda: ({}, bfloat16(1, 16), bfloat16(16, 5)),
+    "one term": lambda: ({}, bfloat16(3, 1), bfloat16(1, 261)),
+    "three terms": lambda: ({}, bfloat16(30, 3), bfloat16(3, 9)),
     "empty batch": lambda: ({}, bfloat16(0, 16), bfloat16(16, 5)),
     "no term": lambda: ({}, bfloat16(6, 0), bfloat16(0, 5)),
     "float64": lambda: ({}, randn(6, 16, dtype=torch.float64), randn(16, 5, dtype=torch.float64)),
