@@ -99,6 +99,17 @@ def test_a_site_shows_operators_versions_runs_and_gpus(project: Path, tmp_path: 
     assert 'id="line-v1_grid.py-1"' in (out / "sources" / OPERATOR / "v1_grid.py.html").read_text()
 
 
+def test_a_site_without_a_run_says_how_to_get_one_and_shows_no_empty_table(project: Path, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "reports")
+    out = tmp_path / "site"
+    site(out, root=project)
+    for page in ("index.html", "runs/index.html"):
+        text = (out / page).read_text()
+        assert "No run yet: <code>rooflift profile OPERATOR</code>" in text
+        assert "<table" not in text
+    assert f'Not measured yet: <a href="operators/{OPERATOR}.html">' in (out / "index.html").read_text()
+
+
 def test_what_the_newest_run_shows_slower_is_flagged_by_the_verdict_of_compare(
     project: Path, add: Add, tmp_path: Path
 ) -> None:
