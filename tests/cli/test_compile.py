@@ -48,7 +48,7 @@ def test_compile_of_an_operator_without_cases_takes_the_shapes_of_its_own_inputs
     assert said.code == 0, said.err
     (kernel,) = json.loads(said.out)
     assert (kernel["kernel"], kernel["target"], kernel["case"], kernel["grid"]) == ("twice", "sm_90", "main", [1])
-    tables = rooflift("compile", "twice", "-t", "sm_90", folder=tmp_path / "project")
+    tables = rooflift("compile", "twice", "-t", "h100", folder=tmp_path / "project")
     assert tables.code == 0
     for words in ("v0_probe", "sm_90", "not run", "Registers", "Instructions in the binary", "global load"):
         assert words in tables.out

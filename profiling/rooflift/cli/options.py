@@ -9,14 +9,21 @@ import typer
 
 from rooflift.cli import completion
 from rooflift.dtypes import DTYPES
+from rooflift.errors import CatalogError
 
 
 def _capability(text: str) -> int:
-    """Return 90 for "90", "9.0" and "sm_90"."""
+    """Return 90 for "90", "9.0", "sm_90" and "h100"."""
     digits = str(text).removeprefix("sm_").replace(".", "")
-    if not digits.isdecimal():
-        raise typer.BadParameter(f"{text!r} is no compute capability such as 90, 9.0 or sm_90.")
-    return int(digits)
+    if digits.isdecimal():
+        return int(digits)
+    from rooflift.api.project import gpu
+
+    try:
+        return gpu(text).target
+    except CatalogError as error:
+        what = f"{text!r} is neither a compute capability such as 90, 9.0 or sm_90 nor a GPU. {error.remedy}"
+        raise typer.BadParameter(what) from None
 
 
 _GPU = typer.Option(
@@ -130,7 +137,7 @@ Targets = Annotated[
         "--target",
         "-t",
         metavar="CAPABILITY",
-        help="A compute capability: 90, 9.0 or sm_90; several times. Default: 89 and 90.",
+        help="A compute capability, 90, 9.0 or sm_90, or a GPU, h100; several times. Default: 89 and 90.",
         parser=_capability,
     ),
 ]
@@ -140,7 +147,7 @@ OneTarget = Annotated[
         "--target",
         "-t",
         metavar="CAPABILITY",
-        help="The compute capability to compile for: 90, 9.0 or sm_90. Default: the GPU's, without one 90.",
+        help="What to compile for: 90, 9.0, sm_90 or h100. Default: the GPU's, without one 90.",
         parser=_capability,
     ),
 ]
