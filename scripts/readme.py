@@ -102,14 +102,16 @@ def table(root: Path) -> str:
         run = newest(root / "reports", operator)
         rows.append(row_of(root / "reports", operator, run))
         if run is not None:
-            links[run.folder.name, operator] = run.folder.relative_to(root).as_posix()
+            links[run.folder.name, operator] = (
+                f"[{run.manifest.created[:10]}]({run.folder.relative_to(root).as_posix()}/report.md)"
+            )
     text = markdown(cells.table(pd.DataFrame(rows), COLUMNS))
     lines = text.splitlines()
     for place, row in enumerate(rows, 2):
-        folder = links.get((str(row["report"]), str(row["operator"])))
-        if folder:
+        link = links.get((str(row["report"]), str(row["operator"])))
+        if link:
             head, _, _ = lines[place].rstrip(" |").rpartition(" | ")
-            lines[place] = f"{head} | [{row['report']}]({folder}/report.md) |"
+            lines[place] = f"{head} | {link} |"
     return "\n".join(lines)
 
 

@@ -54,7 +54,7 @@ def test_every_operator_has_its_row_with_the_newest_h100_run_that_counted_metric
     assert rows["depthwise_conv2d"].startswith(
         "| depthwise_conv2d | main float32 | v1_grid | 1.011 ms | 70.8 | 1.99x |"
     )
-    assert rows["depthwise_conv2d"].endswith("| [new](reports/depthwise_conv2d/new/report.md) |")
+    assert rows["depthwise_conv2d"].endswith("| [2026-11-21](reports/depthwise_conv2d/new/report.md) |")
     assert rows["softmax"].endswith("| not measured yet |")
 
 
