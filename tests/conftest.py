@@ -102,7 +102,9 @@ class Said(NamedTuple):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --slow."""
-    parser.addoption("--slow", action="store_true", help="run what takes long as well, and interpret every version")
+    parser.addoption(
+        "--slow", action="store_true", help="run what takes long as well, and interpret each newest version"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

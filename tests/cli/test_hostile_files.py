@@ -14,7 +14,8 @@ from rooflift.analysis.thresholds import read_rules
 from rooflift.api import find
 from rooflift.errors import RoofliftError
 from rooflift.lint.candidate import read_candidate
-from rooflift.optimize.journal import read_journal, with_header
+from rooflift.optimize.header import with_header
+from rooflift.optimize.journal import read_journal
 from rooflift.project.operator import load_operator
 from rooflift.project.settings import read_settings
 from rooflift.runs.roofs import read_roofs, write_roofs
@@ -94,7 +95,7 @@ def test_kept_version_of_a_journal_is_a_name(version: str) -> None:
 
 def test_docstring_of_halves_of_characters_makes_a_title(version_text: Callable[..., str]) -> None:
     code = '"""Tiles \\ud800 of it."""\nx = 1\n'
-    text, title = with_header(code, "grid", 1)
+    text, title = with_header(code, "grid", 1, {})
     assert text.encode()
     assert title == "Tiles ? of it."
 

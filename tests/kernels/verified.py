@@ -2,7 +2,7 @@
 
 verified.json holds one digest a version, of what makes its result: its file, the operator's reference and cases, and
 the releases of torch and triton. While the digest is the same, nothing is interpreted again. The code that checks has
-tests of its own, and `pytest --slow` trusts no digest and interprets everything.
+tests of its own, `pytest --slow` interprets the newest version of each ladder, and without the file everything is.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,8 @@ from rooflift.runs.verify import sha256
 from rooflift.schema import reason
 
 JOURNAL = "journal.jsonl"
+# before 3.11.8, and in 3.12.0, ast.parse of two threads can end in a SystemError (python/cpython issue 106905)
+PARSES_IN_THREADS = sys.hexversion >= 0x030B08F0 and sys.hexversion >> 8 != 0x030C00
 NO_FIRST = "no candidate was right, and there is no first version"
 
 
@@ -164,7 +167,7 @@ class Loop:
                     attempt.asked(question, "candidate.txt", [], {})
         if len(attempts) == 1:  # in this thread, which Ctrl-C reaches
             return [attempt.made(question) for attempt, question in attempts]
-        with ThreadPoolExecutor(len(attempts)) as pool:
+        with ThreadPoolExecutor(len(attempts) if PARSES_IN_THREADS else 1) as pool:
             return list(pool.map(lambda one: one[0].made(one[1]), attempts))
 
     def judged(self, step: Step, made: Accepted | NotKept) -> Iteration:
